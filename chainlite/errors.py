@@ -1,0 +1,30 @@
+"""The errors every room shares, split by who broke the rule.
+
+Not here: KernelError, which only the runtime can meet (docklock.errors).
+"""
+
+from __future__ import annotations
+
+
+class DocklockError(Exception):
+    """An error a user may see; `exit_code` is the process's exit status for docklock's nouns."""
+
+    exit_code = 1
+
+
+class SpecError(DocklockError):
+    """The caller's document or argument is wrong; the message names the place and the remedy."""
+
+    exit_code = 2
+
+
+class StateError(DocklockError):
+    """The request is right, but the object is not in a status that allows it."""
+
+    exit_code = 1
+
+
+class TamperError(DocklockError):
+    """Evidence contradicts itself. Never retried."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""The cluster: notary, scheduler, healing, placement. Empty until its first issue."""

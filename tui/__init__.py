@@ -1,0 +1,1 @@
+"""The terminal UI. Empty until its first issue; it will import only docklock's client."""
