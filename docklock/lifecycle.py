@@ -1,0 +1,223 @@
+"""What a container is on disk, which status it has, and how it is found by name or id.
+
+Not here: what happens while it runs (supervisor/), the verbs (runtime.py), mending after a crash
+(repair.py).
+
+Files, all below `Paths.state`, written by rename so that a reader sees old or new, never half:
+- `live/ID`       lock file; the supervisor holds its flock for life. A free lock means it is dead.
+- `names/NAME`    symbolic link whose text is the container's id; made with O_EXCL semantics.
+- `containers/ID/container.json`  what was asked for; never changes after create.
+- `containers/ID/state.json`      status; one writer: the supervisor, or repair once it is dead.
+
+Invariant: `live/ID` exists before anything else of a run does and goes last
+(tests/e2e/test_crash.py::test_a_killed_supervisor_is_repaired_by_the_next_command).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from typing import Any, NamedTuple
+
+from chainlite.errors import SpecError, StateError
+from docklock.paths import Paths
+
+CREATED = "created"
+RUNNING = "running"
+STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
+
+NAME_PATTERN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+PREFIX_LENGTH_MIN = 1
+
+
+class Container(NamedTuple):
+    """What was asked for at create. `command` is the whole argument vector; times are Unix ns."""
+
+    id: str
+    name: str
+    bundle: str
+    image: str = ""
+    image_id: str = ""
+    created_ns: int = 0
+    command: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    policy: str = "default"
+    sign: str = "segment"
+    auto_remove: bool = False
+    stdin_open: bool = False
+    network: str = "none"
+    stop_signal: str = "SIGTERM"
+    detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class State(NamedTuple):
+    """The status of the newest run. `exit_code` is 128+n after signal n."""
+
+    status: str = CREATED
+    pid: int = 0
+    run: int = -1
+    started_ns: int = 0
+    finished_ns: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+
+
+def check_name(name: str) -> None:
+    """SpecError unless `name` has Docker's form."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise SpecError(
+            f"container name {name!r}: use letters, digits, '_', '.', '-', at most 128, "
+            "starting with a letter or digit"
+        )
+
+
+def make_directories(paths: Paths) -> None:
+    """Make the state's directories, readable by root alone."""
+    for directory in (paths.state, paths.run, paths.containers, names_dir(paths), live_dir(paths)):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+
+
+def names_dir(paths: Paths) -> str:
+    return f"{paths.state}/names"
+
+
+def live_dir(paths: Paths) -> str:
+    return f"{paths.state}/live"
+
+
+def socket_path(paths: Paths, container_id: str) -> str:
+    return f"{paths.run}/{container_id[:32]}.sock"
+
+
+def acquire_live(paths: Paths, container_id: str) -> int:
+    """The locked descriptor of `live/ID`; StateError when a supervisor holds it."""
+    path = f"{live_dir(paths)}/{container_id}"
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise StateError(f"container {container_id[:12]} is running") from None
+        try:
+            if os.fstat(fd).st_ino == os.stat(path).st_ino:
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)  # somebody removed the marker between open and lock: again with the new one
+
+
+def is_live(paths: Paths, container_id: str) -> bool:
+    """True while a supervisor holds the container's lock."""
+    try:
+        fd = os.open(f"{live_dir(paths)}/{container_id}", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def release_live(paths: Paths, container_id: str) -> None:
+    """Remove the marker; the caller holds its lock."""
+    remove_if_there(f"{live_dir(paths)}/{container_id}")
+
+
+def remove_if_there(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def reserve_name(paths: Paths, name: str, container_id: str) -> None:
+    """Take `name`; StateError if a container has it."""
+    link = f"{names_dir(paths)}/{name}"
+    try:
+        os.symlink(container_id, link)
+        return
+    except FileExistsError:
+        owner = os.readlink(link)
+    if os.path.exists(paths.container(owner)) or is_live(paths, owner):
+        raise StateError(
+            f'the name "{name}" is in use by container {owner[:12]}; '
+            f"remove it (docklock rm {name}) or choose another name"
+        )
+    os.unlink(link)  # its container is gone: a crash between the two removals
+    os.symlink(container_id, link)
+
+
+def write_json(path: str, value: dict[str, Any]) -> None:
+    """Replace `path` by rename. Durability is the evidence store's concern, not this file's."""
+    temporary = f"{path}.new"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(value, file, separators=(",", ":"))
+    os.replace(temporary, path)
+
+
+def write_container(paths: Paths, container: Container) -> None:
+    write_json(f"{paths.container(container.id)}/container.json", container._asdict())
+
+
+def write_state(paths: Paths, container_id: str, state: State) -> None:
+    write_json(f"{paths.container(container_id)}/state.json", state._asdict())
+
+
+def read_container(paths: Paths, container_id: str) -> Container:
+    """The record of a full id; StateError when there is none or it is damaged."""
+    fields = _read_record(f"{paths.container(container_id)}/container.json", container_id)
+    fields["labels"] = tuple((str(k), str(v)) for k, v in fields.get("labels", ()))
+    for key in ("command", "layers"):
+        fields[key] = tuple(fields.get(key, ()))
+    return Container(**fields)
+
+
+def read_state(paths: Paths, container_id: str) -> State:
+    return State(**_read_record(f"{paths.container(container_id)}/state.json", container_id))
+
+
+def _read_record(path: str, container_id: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            fields = json.load(file)
+    except FileNotFoundError:
+        raise StateError(f"No such container: {container_id}") from None
+    except ValueError as error:
+        raise StateError(f"{path}: damaged ({error}); docklock rm -f {container_id[:12]}") from None
+    if not isinstance(fields, dict):
+        raise StateError(f"{path}: damaged; docklock rm -f {container_id[:12]}")
+    return fields
+
+
+def find_container(paths: Paths, reference: str) -> str:
+    """The full id for a name, a full id or a unique prefix; StateError otherwise."""
+    if NAME_PATTERN.fullmatch(reference):
+        try:
+            return os.readlink(f"{names_dir(paths)}/{reference}")
+        except OSError:
+            pass
+    matches = [
+        name for name in list_containers(paths)
+        if len(reference) >= PREFIX_LENGTH_MIN and name.startswith(reference)
+    ]
+    if len(matches) == 1 or reference in matches:
+        return reference if reference in matches else matches[0]
+    if matches:
+        raise StateError(f"{reference} matches {len(matches)} containers: give more of the id")
+    raise StateError(f"No such container: {reference}")
+
+
+def list_containers(paths: Paths) -> list[str]:
+    """Full ids of all containers on disk, in no order that means anything."""
+    try:
+        return os.listdir(paths.containers)
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,49 @@
+"""The supervisor's event loop: descriptors and what to call when they are ready. No timers.
+
+One loop per process, no threads call into it.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+EVENTS_MAX = 64
+
+
+class Loop:
+    """Level-triggered epoll; a callback takes the event mask."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+
+    def watch(self, fd: int, callback: Callable[[int], None], mask: int = READ) -> None:
+        """Call `callback` whenever `fd` is ready, until unwatch. Watching again changes the mask."""
+        if fd in self._callbacks:
+            self._epoll.modify(fd, mask)
+        else:
+            self._epoll.register(fd, mask)
+        self._callbacks[fd] = callback
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching; nothing happens if it was not watched."""
+        if self._callbacks.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def is_watched(self, fd: int) -> bool:
+        return fd in self._callbacks
+
+    def run_once(self, timeout_s: float = -1) -> bool:
+        """Wait for events and serve them; False when the time ran out with none."""
+        ready = self._epoll.poll(timeout_s, EVENTS_MAX)
+        for fd, mask in ready:
+            callback = self._callbacks.get(fd)
+            if callback is not None:  # an earlier callback of this round may have unwatched it
+                callback(mask)
+        return bool(ready)
+
+    def close(self) -> None:
+        self._epoll.close()

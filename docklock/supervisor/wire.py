@@ -1,0 +1,79 @@
+"""Packets between a front end and a supervisor, over SOCK_SEQPACKET unix sockets.
+
+One packet: u8 kind, then at most 65,535 bytes. Kinds 0 to 2 are standard input, output and error
+(an empty kind-0 packet closes standard input); kind 3 is one JSON object, with descriptors beside
+it where the verb passes any. Only root can reach the socket (its directory is 0700).
+
+Requests: {"verb": start | signal (signal) | wait | listener (argv; one descriptor) | attach}.
+Events:   {"event": created (pid) | started | exit (exit_code) | ok | error (message, exit_code)}.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import socket
+from typing import Any, NamedTuple
+
+STDIN, STDOUT, STDERR, MESSAGE = range(4)
+PAYLOAD_BYTES_MAX = 65_535
+DESCRIPTORS_MAX = 4
+_INT_BYTES = 4
+
+
+class Packet(NamedTuple):
+    """One received packet; `kind` is -1 when the peer has gone."""
+
+    kind: int
+    payload: bytes
+    descriptors: tuple[int, ...] = ()
+
+    def get_message(self) -> dict[str, Any]:
+        """The JSON object of a kind-3 packet; ValueError when it is none."""
+        value = json.loads(self.payload)
+        if not isinstance(value, dict):
+            raise ValueError("a message is a JSON object")
+        return value
+
+
+GONE = Packet(-1, b"")
+
+
+def make_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send_data(channel: socket.socket, kind: int, payload: bytes) -> None:
+    """Send one stdio packet; BlockingIOError when a non-blocking channel is full."""
+    channel.send(bytes((kind,)) + payload, socket.MSG_NOSIGNAL)
+
+
+def send_message(
+    channel: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()
+) -> None:
+    """Send one JSON object, with descriptors if any."""
+    data = bytes((MESSAGE,)) + json.dumps(message, separators=(",", ":")).encode()
+    ancillary = []
+    if descriptors:
+        rights = array.array("i", descriptors)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights.tobytes())]
+    channel.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
+
+
+def receive(channel: socket.socket) -> Packet:
+    """The next packet, GONE at the end; BlockingIOError when a non-blocking channel is empty."""
+    space = socket.CMSG_SPACE(DESCRIPTORS_MAX * _INT_BYTES)
+    try:
+        data, ancillary, _, _ = channel.recvmsg(
+            1 + PAYLOAD_BYTES_MAX, space, socket.MSG_CMSG_CLOEXEC
+        )
+    except ConnectionResetError:
+        return GONE
+    if not data:
+        return GONE
+    found = array.array("i")
+    for level, kind, rights in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(rights[: len(rights) - len(rights) % _INT_BYTES])
+    return Packet(data[0], data[1:], tuple(found))
