@@ -1,0 +1,90 @@
+"""A log's checkpoint: a signed note over origin, size and root (C2SP tlog-checkpoint).
+
+Not here: the tree (merkle) and the store (docklock.evidence.host_log). Extension lines are
+refused; signatures of other keys (witnesses) are kept and ignored. Invariant: what is accepted
+re-encodes to the same note body. Source: C2SP signed-note and tlog-checkpoint.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import NamedTuple
+
+from chainlite import keys
+from chainlite.errors import SpecError
+
+NOTE_LIMIT_BYTES = 16384
+SIZE_DIGITS_MAX = 19
+
+
+class Checkpoint(NamedTuple):
+    """The state of a log that a signature vouches for."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+def get_origin(host: bytes) -> str:
+    """The origin of a host's log; also the name of its key."""
+    return f"docklock/host/{host.hex()}"
+
+
+def encode_body(checkpoint: Checkpoint) -> bytes:
+    """The signed text: three lines."""
+    root = base64.b64encode(checkpoint.root).decode()
+    return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key: keys.KeyPair) -> bytes:
+    """The note: body, empty line, one signature line under the origin's name."""
+    body = encode_body(checkpoint)
+    note_id = keys.compute_note_id(checkpoint.origin, key.public)
+    line = base64.b64encode(note_id + keys.sign(key, b"", body)).decode()
+    return body + f"\n\u2014 {checkpoint.origin} {line}\n".encode()
+
+
+def parse_checkpoint(note: bytes, public: bytes) -> Checkpoint:
+    """The checkpoint of a note signed by `public`; SpecError names what is wrong."""
+    if len(note) > NOTE_LIMIT_BYTES:
+        raise SpecError(f"checkpoint: {len(note)} bytes, above the limit of {NOTE_LIMIT_BYTES}")
+    body, found, tail = note.partition(b"\n\n")
+    checkpoint = _parse_body(body + b"\n")
+    if not found or not tail.endswith(b"\n"):
+        raise SpecError("checkpoint: no signature lines")
+    note_id = keys.compute_note_id(checkpoint.origin, public)
+    start = f"\u2014 {checkpoint.origin} ".encode()
+    for line in tail[:-1].split(b"\n"):
+        if not line.startswith(b"\xe2\x80\x94 "):
+            raise SpecError("checkpoint: a signature line does not start with a dash")
+        raw = _decode(line[len(start) :]) if line.startswith(start) else b""
+        if raw[:4] == note_id and keys.is_signed(public, b"", body + b"\n", raw[4:]):
+            return checkpoint
+    raise SpecError("checkpoint: not signed by the host's key")
+
+
+def _parse_body(body: bytes) -> Checkpoint:
+    try:
+        lines = body.decode().split("\n")
+    except UnicodeDecodeError:
+        raise SpecError("checkpoint: is not UTF-8") from None
+    if len(lines) != 4 or not lines[0]:
+        raise SpecError("checkpoint: want origin, size and root, and no other line")
+    origin, size, root = lines[0], lines[1], _decode(lines[2].encode())
+    if not size.isascii() or not size.isdigit() or len(size) > SIZE_DIGITS_MAX:
+        raise SpecError("checkpoint: the size is not a number")
+    checkpoint = Checkpoint(origin, int(size), root)
+    if len(root) != 32 or encode_body(checkpoint) != body:
+        raise SpecError("checkpoint: is not in canonical form")
+    return checkpoint
+
+
+def _decode(text: bytes) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise SpecError("checkpoint: a line is not base64") from None
+    if base64.b64encode(raw) != text:
+        raise SpecError("checkpoint: a line is not canonical base64")
+    return raw

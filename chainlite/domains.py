@@ -1,0 +1,39 @@
+"""The one registry of tag bytes: every hash and every signature starts with one of these.
+
+Not here: what follows the tag (codec and the format modules). Invariants: no two tags clash; all
+are below 0x40, so that no tagged message is a signed note, whose origin starts with a letter.
+Source: docs of this room (README.md); RFC 6962 section 2.1 for LEAF and NODE.
+"""
+
+from __future__ import annotations
+
+# Merkle trees (SHA-256)
+LEAF = b"\x00"
+NODE = b"\x01"
+# Reserved for the chain: named here so that nothing else takes them.
+BLOCK_HEADER = b"\x10"
+BPCI_FRAME = b"\x11"
+POH_TICK = b"\x12"
+# A container's chain (BLAKE3); RECEIPT is also the first byte of a receipt.
+RECEIPT = b"\x13"
+GENESIS = b"\x14"
+SALT = b"\x15"
+HOST_ID = b"\x16"
+# First bytes of encoded objects
+SEGMENT_HEADER = b"\x18"
+CERTIFICATE = b"\x19"
+SEAL = b"\x1a"
+# First bytes of host-log leaves
+LOG_BOOT = b"\x20"
+LOG_KEY = b"\x21"
+LOG_START = b"\x22"
+LOG_SEGMENT = b"\x23"
+LOG_EXIT = b"\x24"
+LOG_OPERATION = b"\x25"
+# What a signature is over: one of these bytes, then the message
+SIGN_RECEIPT = b"\x30"
+SIGN_SEGMENT = b"\x31"
+SIGN_CERTIFICATE = b"\x32"
+SIGN_SEAL = b"\x33"
+# The running check of an evidence file
+FILE_FRAME = b"\x38"

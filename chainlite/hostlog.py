@@ -1,0 +1,210 @@
+"""The leaves of a host's log: encode and decode.
+
+Not here: the tree and its storage (merkle, docklock.evidence.host_log). Invariant: each leaf is at
+most 65,535 bytes (a tlog entry bundle has 16-bit lengths), starts with a tag of its kind, and
+decodes to what encodes to the same bytes. Layouts: README.md of this room.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from chainlite import codec, domains
+from chainlite.codec import Reader
+from chainlite.errors import SpecError
+from chainlite.keys import SIGNATURE_BYTES
+from chainlite.segment import CERTIFICATE_BYTES, HEADER_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERSION = 1
+LEAF_LIMIT_BYTES = 65535
+GENESIS_LIMIT_BYTES = 60000
+NAME_LIMIT = 64
+DETAIL_LIMIT = 4096
+
+
+class Boot(NamedTuple):
+    """The host came up: its boot id, and how long the log was before."""
+
+    host: bytes
+    boot: bytes
+    boottime: int
+    time: int
+    previous_size: int
+
+
+class Key(NamedTuple):
+    """The host's key number `number`, from this leaf on."""
+
+    host: bytes
+    number: int
+    public: bytes
+    time: int
+
+
+class Start(NamedTuple):
+    """A run starts: its genesis, its first epoch certificate and the host key's signature."""
+
+    genesis: bytes
+    certificate: bytes
+    signature: bytes
+
+
+class Segment(NamedTuple):
+    """A segment was committed: header, and the epoch key's signature."""
+
+    header: bytes
+    signature: bytes
+
+
+class Exit(NamedTuple):
+    """A run ended after `event_count` receipts with `head`; `cut` when a later command said so."""
+
+    host: bytes
+    container: bytes
+    run: int
+    event_count: int
+    head: bytes
+    exit_code: int
+    oom: int
+    cut: int
+    time: int
+
+
+class Operation(NamedTuple):
+    """Something done to the host's state by an operator."""
+
+    host: bytes
+    name: str
+    detail: str
+    time: int
+
+
+def encode_boot(leaf: Boot) -> bytes:
+    """The leaf of a boot record."""
+    return b"".join(
+        (
+            codec.encode_head(domains.LOG_BOOT, VERSION),
+            leaf.host,
+            leaf.boot,
+            codec.encode_u64(leaf.boottime),
+            codec.encode_u64(leaf.time),
+            codec.encode_u64(leaf.previous_size),
+        )
+    )
+
+
+def encode_key(leaf: Key) -> bytes:
+    """The leaf of a key record."""
+    return b"".join(
+        (
+            codec.encode_head(domains.LOG_KEY, VERSION),
+            leaf.host,
+            codec.encode_u32(leaf.number),
+            leaf.public,
+            codec.encode_u64(leaf.time),
+        )
+    )
+
+
+def encode_start(leaf: Start) -> bytes:
+    """The leaf of a run's start."""
+    return b"".join(
+        (
+            codec.encode_head(domains.LOG_START, VERSION),
+            codec.encode_bytes(leaf.genesis),
+            leaf.certificate,
+            leaf.signature,
+        )
+    )
+
+
+def encode_segment(leaf: Segment) -> bytes:
+    """The leaf of a committed segment."""
+    return codec.encode_head(domains.LOG_SEGMENT, VERSION) + leaf.header + leaf.signature
+
+
+def encode_exit(leaf: Exit) -> bytes:
+    """The leaf of a run's end."""
+    return b"".join(
+        (
+            codec.encode_head(domains.LOG_EXIT, VERSION),
+            leaf.host,
+            leaf.container,
+            codec.encode_u32(leaf.run),
+            codec.encode_u64(leaf.event_count),
+            leaf.head,
+            codec.encode_i32(leaf.exit_code),
+            codec.encode_u8(leaf.oom),
+            codec.encode_u8(leaf.cut),
+            codec.encode_u64(leaf.time),
+        )
+    )
+
+
+def encode_operation(leaf: Operation) -> bytes:
+    """The leaf of an operation."""
+    return b"".join(
+        (
+            codec.encode_head(domains.LOG_OPERATION, VERSION),
+            leaf.host,
+            codec.encode_text(leaf.name),
+            codec.encode_text(leaf.detail),
+            codec.encode_u64(leaf.time),
+        )
+    )
+
+
+def decode_leaf(data: bytes) -> Boot | Key | Start | Segment | Exit | Operation:
+    """The leaf of these bytes; SpecError if they are not the canonical form of one."""
+    if len(data) > LEAF_LIMIT_BYTES:
+        raise SpecError(f"host-log leaf: {len(data)} bytes, above {LEAF_LIMIT_BYTES}")
+    tag = data[:1]
+    decode = _DECODERS.get(tag)
+    if decode is None:
+        raise SpecError(f"host-log leaf: tag {tag.hex() or 'missing'} is not known")
+    reader = Reader(data, "host-log leaf")
+    reader.read_head(tag, VERSION)
+    leaf = decode(reader)
+    reader.finish()
+    return leaf
+
+
+def _decode_boot(r: Reader) -> Boot:
+    return Boot(r.read_fixed(32), r.read_fixed(16), r.read_u64(), r.read_u64(), r.read_u64())
+
+
+def _decode_key(r: Reader) -> Key:
+    return Key(r.read_fixed(32), r.read_u32(), r.read_fixed(32), r.read_u64())
+
+
+def _decode_start(r: Reader) -> Start:
+    genesis = r.read_bytes(GENESIS_LIMIT_BYTES)
+    return Start(genesis, r.read_fixed(CERTIFICATE_BYTES), r.read_fixed(SIGNATURE_BYTES))
+
+
+def _decode_segment(r: Reader) -> Segment:
+    return Segment(r.read_fixed(HEADER_BYTES), r.read_fixed(SIGNATURE_BYTES))
+
+
+def _decode_exit(r: Reader) -> Exit:
+    run = (r.read_fixed(32), r.read_fixed(32), r.read_u32(), r.read_u64(), r.read_fixed(32))
+    flags = (r.read_i32(), r.read_u8(limit=1), r.read_u8(limit=1))
+    return Exit(*run, *flags, r.read_u64())
+
+
+def _decode_operation(r: Reader) -> Operation:
+    host = r.read_fixed(32)
+    return Operation(host, r.read_text(NAME_LIMIT), r.read_text(DETAIL_LIMIT), r.read_u64())
+
+
+_DECODERS: dict[bytes, Callable[[Reader], Boot | Key | Start | Segment | Exit | Operation]] = {
+    domains.LOG_BOOT: _decode_boot,
+    domains.LOG_KEY: _decode_key,
+    domains.LOG_START: _decode_start,
+    domains.LOG_SEGMENT: _decode_segment,
+    domains.LOG_EXIT: _decode_exit,
+    domains.LOG_OPERATION: _decode_operation,
+}

@@ -1,0 +1,113 @@
+"""Ed25519 keys: sign and check tagged messages, host ids, signed-note key texts.
+
+Not here: where keys lie (docklock.evidence.keyring). One verification rule everywhere,
+libsodium's: it refuses small-order points, non-canonical encodings and S >= L. libsodium is
+imported on first use, because many commands never sign. Source: RFC 8032; C2SP signed-note.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from hashlib import sha256
+from typing import NamedTuple
+
+from chainlite import domains
+from chainlite.errors import SpecError
+
+SEED_BYTES = 32
+PUBLIC_BYTES = 32
+SIGNATURE_BYTES = 64
+NOTE_ED25519 = b"\x01"
+NAME_LIMIT = 200
+
+
+class KeyPair(NamedTuple):
+    """An Ed25519 key: the public half, and libsodium's 64-byte secret (seed and public key)."""
+
+    public: bytes
+    secret: bytes
+
+
+def make_key_pair(seed: bytes) -> KeyPair:
+    """The key pair of a 32-byte seed."""
+    from nacl.bindings import crypto_sign_seed_keypair
+
+    public, secret = crypto_sign_seed_keypair(seed)
+    return KeyPair(public, secret)
+
+
+def sign(key: KeyPair, tag: bytes, message: bytes) -> bytes:
+    """64 bytes over the tag and the message."""
+    from nacl.bindings import crypto_sign
+
+    return crypto_sign(tag + message, key.secret)[:SIGNATURE_BYTES]
+
+
+def is_signed(public: bytes, tag: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` is this key's over the tag and the message (libsodium's rule)."""
+    from nacl.bindings import crypto_sign_open
+    from nacl.exceptions import BadSignatureError
+
+    if len(signature) != SIGNATURE_BYTES or len(public) != PUBLIC_BYTES:
+        return False
+    try:
+        crypto_sign_open(signature + tag + message, public)
+    except BadSignatureError:
+        return False
+    return True
+
+
+def compute_host_id(public: bytes) -> bytes:
+    """The host's id: SHA-256 over a tag and its enrolled key. Its hex is the fingerprint."""
+    return sha256(domains.HOST_ID + public).digest()
+
+
+def compute_note_id(name: str, public: bytes) -> bytes:
+    """The four bytes by which a signed note names a key."""
+    return sha256(name.encode() + b"\n" + NOTE_ED25519 + public).digest()[:4]
+
+
+def encode_verifier(name: str, public: bytes) -> str:
+    """`NAME+HASH+BASE64`, as C2SP signed-note writes a public key."""
+    key = base64.b64encode(NOTE_ED25519 + public).decode()
+    return f"{name}+{compute_note_id(name, public).hex()}+{key}"
+
+
+def encode_signer(name: str, seed: bytes, public: bytes) -> str:
+    """`PRIVATE+KEY+NAME+HASH+BASE64`: a private key as Go's sumdb note writes it."""
+    key = base64.b64encode(NOTE_ED25519 + seed).decode()
+    return f"PRIVATE+KEY+{name}+{compute_note_id(name, public).hex()}+{key}"
+
+
+def parse_verifier(text: str, where: str) -> tuple[str, bytes]:
+    """Name and public key from `NAME+HASH+BASE64`; SpecError if it is not one."""
+    name, _, rest = text.strip().partition("+")
+    digest, _, encoded = rest.partition("+")
+    public = _parse_note_key(encoded, where)
+    if not name or len(name) > NAME_LIMIT or digest != compute_note_id(name, public).hex():
+        raise SpecError(f"{where}: not a key: name and hash do not belong to it")
+    return name, public
+
+
+def parse_signer(text: str, where: str) -> tuple[str, KeyPair]:
+    """Name and key pair from `PRIVATE+KEY+NAME+HASH+BASE64`; SpecError if it is not one."""
+    prefix = "PRIVATE+KEY+"
+    if not text.startswith(prefix):
+        raise SpecError(f"{where}: not a private key: it must start with {prefix}")
+    name, _, rest = text[len(prefix) :].strip().partition("+")
+    digest, _, encoded = rest.partition("+")
+    key = make_key_pair(_parse_note_key(encoded, where))
+    if not name or digest != compute_note_id(name, key.public).hex():
+        raise SpecError(f"{where}: not a private key: name and hash do not belong to it")
+    return name, key
+
+
+def _parse_note_key(encoded: str, where: str) -> bytes:
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise SpecError(f"{where}: not a key: want NAME+HASH+BASE64") from None
+    if len(raw) != 1 + PUBLIC_BYTES or raw[:1] != NOTE_ED25519:
+        raise SpecError(f"{where}: not an Ed25519 key")
+    return raw[1:]
