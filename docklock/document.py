@@ -145,7 +145,7 @@ def parse_document(data: bytes, document: str) -> Cursor:
         raise SpecError(f"{document}: byte {error.start}: not UTF-8") from None
     except RecursionError:
         raise SpecError(f"{document}: nested too deeply") from None
-    except _Refused as error:
+    except _RefusedError as error:
         raise SpecError(f"{document}: {error}") from None
     return Cursor(value, document)
 
@@ -157,7 +157,7 @@ def encode_document(value: Json) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """JSON that a parser takes and we do not."""
 
 
@@ -167,19 +167,19 @@ def _check_pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _Refused(f"the key {_show(key)} stands twice in one object")
+                raise _RefusedError(f"the key {_show(key)} stands twice in one object")
             seen.add(key)
     return found
 
 
 def _refuse_constant(name: str) -> Json:
-    raise _Refused(f"{name} is not JSON")
+    raise _RefusedError(f"{name} is not JSON")
 
 
 def _parse_int(text: str) -> int:
     # CPython's int() is quadratic and raises ValueError past 4,300 digits.
     if len(text) > INT_DIGITS_MAX:
-        raise _Refused(f"an integer of {len(text)} digits, at most {INT_DIGITS_MAX} are read")
+        raise _RefusedError(f"an integer of {len(text)} digits, at most {INT_DIGITS_MAX} are read")
     return int(text)
 
 
