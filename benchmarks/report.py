@@ -1,0 +1,76 @@
+"""What the benchmarks share: a busybox tree, finding docklock, printing and keeping results.
+
+A benchmark prints a table for people and, last, one line of JSON for programs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+BUSYBOX = "/usr/bin/busybox"
+APPLETS = ("true", "sh", "ls", "cat", "echo", "sleep")
+
+
+def find_docklock(named: str | None) -> str:
+    """The docklock to measure: the named one, the checkout's, or PATH's."""
+    for candidate in (named, str(HERE.parent / ".venv/bin/docklock"), shutil.which("docklock")):
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    sys.exit("no docklock found: run ./test once (it makes .venv), or name it with --docklock")
+
+
+def make_busybox_tree(directory: Path) -> Path:
+    """A root file system of Debian's static busybox: the same for every runtime."""
+    if not os.access(BUSYBOX, os.X_OK):
+        sys.exit(f"{BUSYBOX} is missing: apt-get install busybox-static")
+    binaries = directory / "bin"
+    binaries.mkdir(parents=True)
+    shutil.copy2(BUSYBOX, binaries / "busybox")
+    for applet in APPLETS:
+        (binaries / applet).symlink_to("busybox")
+    return directory
+
+
+def get_commit() -> str:
+    """The commit of the checkout, with a plus sign if tracked files are changed."""
+    git = ["git", "-C", str(HERE.parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True)
+        clean = subprocess.run([*git, "diff", "--quiet", "HEAD"], check=False).returncode == 0
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.decode().strip() + ("" if clean else "+")
+
+
+def get_clean_environment(**more: str) -> dict[str, str]:
+    """The environment without what slows or redirects a runtime; `more` is set on top."""
+    dropped = ("PYTHON", "DOCKER_", "DOCKLOCK_", "CONTAINER", "LD_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    return kept | more
+
+
+def finish(name: str, result: dict[str, Any], *, save: bool) -> None:
+    """Print the result as one line of JSON; with `save` keep it in benchmarks/results/."""
+    now = time.gmtime()
+    result = {
+        "benchmark": name,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", now),
+        "commit": get_commit(),
+        "kernel": os.uname().release,
+        "machine": os.uname().machine,
+        "cpus": os.cpu_count(),
+        "python": sys.version.split()[0],
+    } | result
+    if save:
+        target = HERE / "results" / f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', now)}.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    print(json.dumps(result, sort_keys=True))
