@@ -1,0 +1,136 @@
+"""`docklock import`: a root file system, as a directory or a tar, becomes an image of one layer.
+
+Not here: images that other tools saved (archive, layout).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from docklock.document import encode_document
+from docklock.image.changes import apply_changes
+from docklock.image.layer import ZSTD_LAYER, Layer, take_layer
+from docklock.image.reference import Reference
+from docklock.image.staging import NewImage, Staging
+from docklock.image.store import Entry, ImageConfig
+from docklock.image.stream import Readable
+from docklock.image.tree import TreeStream
+from docklock.paths import Paths
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def import_directory(
+    paths: Paths, directory: str, reference: Reference | None, changes: Sequence[str] = ()
+) -> str:
+    """Imports a directory; gives the image's ID."""
+    config = apply_changes(ImageConfig(), changes)
+    with Staging(paths) as staging:
+        stream = TreeStream(directory, skip=staging.store.root)
+        try:
+            layer = take_layer(staging, stream, directory)
+        finally:
+            stream.close()
+        return _commit(staging, layer, reference, config, directory)
+
+
+def import_tar(
+    paths: Paths,
+    stream: Readable,
+    where: str,
+    reference: Reference | None,
+    changes: Sequence[str] = (),
+) -> str:
+    """Imports a tar, compressed or not; `where` names it in errors. Gives the image's ID."""
+    config = apply_changes(ImageConfig(), changes)
+    with Staging(paths) as staging:
+        layer = take_layer(staging, stream, where)
+        return _commit(staging, layer, reference, config, where)
+
+
+def encode_config(config: ImageConfig) -> dict[str, object]:
+    """The `config` object of an image configuration; what is empty is left out."""
+    lists = {
+        "Entrypoint": list(config.entrypoint),
+        "Cmd": list(config.cmd),
+        "Env": list(config.env),
+        "Labels": dict(config.labels),
+        "ExposedPorts": {port: {} for port in config.exposed},
+        "Volumes": {path: {} for path in config.volumes},
+    }
+    words = {"WorkingDir": config.cwd, "User": config.user, "StopSignal": config.stop_signal}
+    return {key: value for key, value in {**lists, **words}.items() if value}
+
+
+def get_architecture() -> str:
+    """The host's architecture in OCI's words."""
+    machine = os.uname().machine
+    return ARCHITECTURES.get(machine, machine)
+
+
+def add_manifest(
+    staging: Staging, config: bytes, layers: Sequence[Layer], reference: str
+) -> NewImage:
+    """Stages a configuration and a manifest of our own over layers that we packed."""
+    image_id = staging.write_blob(config)
+    manifest = encode_document(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": CONFIG_TYPE, "digest": image_id, "size": len(config)},
+            "layers": [
+                {"mediaType": ZSTD_LAYER, "digest": layer.digest, "size": layer.blob_bytes}
+                for layer in layers
+            ],
+        }
+    )
+    entry = Entry(
+        reference=reference,
+        image_id=image_id,
+        digest=staging.write_blob(manifest),
+        media_type=MANIFEST_TYPE,
+        manifest_bytes=len(manifest),
+        image_bytes=sum(layer.size_bytes for layer in layers),
+    )
+    return NewImage(
+        entry,
+        tuple(layer.diff_id for layer in layers),
+        tuple(layer.digest for layer in layers),
+    )
+
+
+def _commit(
+    staging: Staging,
+    layer: Layer,
+    reference: Reference | None,
+    config: ImageConfig,
+    where: str,
+) -> str:
+    created = _get_time()
+    document = encode_document(
+        {
+            "architecture": get_architecture(),
+            "os": "linux",
+            "created": created,
+            "config": encode_config(config),
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+            "history": [{"created": created, "comment": f"Imported from {_get_source(where)}"}],
+        }
+    )
+    image = add_manifest(staging, document, (layer,), reference.text if reference else "")
+    staging.commit((image,))
+    return image.entry.image_id
+
+
+def _get_source(where: str) -> str:
+    """The last component only: a path of this machine is nobody else's business."""
+    return os.path.basename(os.path.normpath(where)) or "-"
+
+
+def _get_time() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,205 @@
+"""The image store, read side: which image a name means, and what it is made of.
+
+ROOT/images is an OCI image layout: `oci-layout`, `index.json`, `blobs/sha256/HEX`. Beside it
+`layers/HEX/fs` holds each layer unpacked, HEX being its diff_id; these are overlayfs lower dirs.
+Not here: writing (staging), unpacking (unpack), removing (remove).
+Everything in index.json was checked when it came in, so digests are not computed again: whoever can
+write there is root on this host. This module is on the path of `docklock run`: os and json only.
+Source: OCI image-spec 1.1, image-layout.md, manifest.md, config.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chainlite.errors import SpecError, StateError
+from docklock.document import Cursor, parse_document
+from docklock.image.reference import Reference, is_digest, is_hex, parse_reference
+from docklock.paths import Paths
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_ID = "dev.docklock.image.id"
+IMAGE_SIZE = "dev.docklock.image.size"
+LAYERS_MAX = 127
+SIZE_MAX_BYTES = 1 << 62
+
+
+class ImageConfig(NamedTuple):
+    """What the image asks of a container: the `config` object of the OCI image configuration."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    exposed: tuple[str, ...] = ()
+    stop_signal: str = ""
+    volumes: tuple[str, ...] = ()
+
+
+class Entry(NamedTuple):
+    """One descriptor of index.json. `reference` is empty for an image that lost its name."""
+
+    reference: str
+    image_id: str
+    digest: str
+    media_type: str
+    manifest_bytes: int
+    image_bytes: int
+
+
+class Image(NamedTuple):
+    """An image of the store. `layers` are absolute directories, topmost first, as overlayfs wants.
+
+    `id` is the digest of its configuration, `digest` that of its manifest; both start `sha256:`.
+    """
+
+    id: str
+    digest: str
+    references: tuple[str, ...]
+    config: ImageConfig
+    layers: tuple[str, ...]
+    diff_ids: tuple[str, ...]
+    created: str
+    size_bytes: int
+    architecture: str
+
+
+class ImageStore:
+    """Reads the store of one installation; keeps nothing open."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.root = paths.images
+
+    def blob(self, digest: str) -> str:
+        return f"{self.root}/blobs/sha256/{digest[7:]}"
+
+    def layer(self, diff_id: str) -> str:
+        return f"{self.root}/layers/{diff_id[7:]}"
+
+    def list_entries(self) -> tuple[Entry, ...]:
+        """Every descriptor, in the order of index.json; none for a store not made yet."""
+        where = f"{self.root}/index.json"
+        try:
+            data = _read(where)
+        except FileNotFoundError:
+            return ()
+        manifests = parse_document(data, where).get("manifests").as_list()
+        return tuple(_parse_entry(item) for item in manifests)
+
+    def resolve(self, text: str) -> Image:
+        """The image a name, an ID or the start of an ID means; StateError if there is none."""
+        entries = self.list_entries()
+        return self.read_image(find_entry(entries, text), entries)
+
+    def read_image(self, entry: Entry, entries: tuple[Entry, ...]) -> Image:
+        """The image behind one descriptor; `entries` gives its other names."""
+        where = self.blob(entry.image_id)
+        try:
+            document = parse_document(_read(where), where)
+        except FileNotFoundError:
+            raise SpecError(
+                f"{where}: missing, though index.json names it: load it again"
+            ) from None
+        diff_ids = parse_diff_ids(document)
+        return Image(
+            id=entry.image_id,
+            digest=entry.digest,
+            references=tuple(
+                item.reference
+                for item in entries
+                if item.image_id == entry.image_id and item.reference
+            ),
+            config=parse_image_config(document.get("config")),
+            layers=tuple(f"{self.layer(item)}/fs" for item in reversed(diff_ids)),
+            diff_ids=diff_ids,
+            created=document.get("created").as_str(""),
+            size_bytes=entry.image_bytes,
+            architecture=document.get("architecture").as_str(""),
+        )
+
+
+def find_entry(entries: tuple[Entry, ...], text: str) -> Entry:
+    """By full ID, then by name, then by the start of an ID, in Docker's order."""
+    image_id = text if text.startswith("sha256:") else f"sha256:{text}"
+    if is_digest(image_id):
+        return _pick(text, [item for item in entries if item.image_id == image_id])
+    if text.startswith("sha256:"):
+        return _pick(text, [item for item in entries if item.image_id.startswith(text)])
+    reference = parse_reference(text)
+    named = [item for item in entries if _is_match(item, reference)]
+    if not named and text and is_hex(text, size=len(text)):
+        named = [item for item in entries if item.image_id.startswith(image_id)]
+    return _pick(text, named)
+
+
+def parse_image_config(config: Cursor) -> ImageConfig:
+    """The `config` object; Docker writes null for what is absent."""
+    return ImageConfig(
+        entrypoint=config.get("Entrypoint").as_strings(),
+        cmd=config.get("Cmd").as_strings(),
+        env=config.get("Env").as_strings(),
+        cwd=config.get("WorkingDir").as_str(""),
+        user=config.get("User").as_str(""),
+        labels=tuple(config.get("Labels").as_string_map().items()),
+        exposed=tuple(config.get("ExposedPorts").as_map()),
+        stop_signal=config.get("StopSignal").as_str(""),
+        volumes=tuple(config.get("Volumes").as_map()),
+    )
+
+
+def parse_diff_ids(document: Cursor) -> tuple[str, ...]:
+    """The layers of an image configuration, lowest first, as it lists them."""
+    rootfs = document.required("rootfs")
+    found = rootfs.required("diff_ids").as_list()
+    if len(found) > LAYERS_MAX:
+        raise rootfs.error(f"{len(found)} layers, at most {LAYERS_MAX} can be stacked")
+    return tuple(parse_digest(item) for item in found)
+
+
+def parse_digest(item: Cursor) -> str:
+    """A sha256 digest: the only algorithm that images in use have."""
+    text = item.as_str()
+    if not is_digest(text):
+        raise item.error(f"expected sha256: and 64 lower-case hexadecimal digits, got {text!r}")
+    return text
+
+
+def _parse_entry(item: Cursor) -> Entry:
+    notes = item.get("annotations")
+    return Entry(
+        reference=notes.get(REF_NAME).as_str(""),
+        image_id=parse_digest(notes.required(IMAGE_ID)),
+        digest=parse_digest(item.required("digest")),
+        media_type=item.required("mediaType").as_str(),
+        manifest_bytes=item.required("size").as_int(0, SIZE_MAX_BYTES),
+        image_bytes=_parse_count(notes.required(IMAGE_SIZE)),
+    )
+
+
+def _parse_count(item: Cursor) -> int:
+    text = item.as_str()
+    if not (text.isascii() and text.isdigit()):
+        raise item.error(f"expected decimal digits, got {text!r}")
+    return int(text)
+
+
+def _is_match(entry: Entry, reference: Reference) -> bool:
+    if not reference.digest:
+        return entry.reference == reference.text
+    name = entry.reference[: entry.reference.rfind(":")]
+    return name == reference.name and entry.digest == reference.digest
+
+
+def _pick(text: str, found: list[Entry]) -> Entry:
+    if not found:
+        raise StateError(f"No such image: {text}: see `docklock images`, `import` and `load`")
+    if len({item.image_id for item in found}) > 1:
+        raise StateError(f"{text} is the start of {len(found)} image IDs: give more digits")
+    return found[0]
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
