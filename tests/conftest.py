@@ -1,0 +1,156 @@
+"""What all tests share: full or sliced counts, the seed, root in CI, and a check for leaks.
+
+At home a test that needs root skips itself with a reason. With CI=true the suite refuses to start
+without root, so such a test cannot skip there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import hypothesis
+import pytest
+
+CI = os.environ.get("CI") == "true"
+FULL = os.environ.get("DOCKLOCK_TEST_FULL") == "1"
+SEED_DEFAULT = 20261122
+# What a test stopped may still be going away when it ends: wait this long before calling it a leak.
+LEAK_WAIT_SECONDS = 5.0
+SYSTEM_STATE = ("/var/lib/docklock", "/run/docklock", "/run/netns")
+PROGRAMS = (b"docklock", b"docklock-runtime")
+
+hypothesis.settings.register_profile(
+    "slice", deadline=None, derandomize=True, database=None, max_examples=60
+)
+hypothesis.settings.register_profile("full", deadline=None, database=None, max_examples=1000)
+hypothesis.settings.load_profile("full" if FULL else "slice")
+
+
+def get_seed() -> int:
+    return int(os.environ.get("DOCKLOCK_TEST_SEED", SEED_DEFAULT))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if CI and os.geteuid() != 0:
+        pytest.exit("CI=true: the suite must run as root, else its kernel tests would skip", 1)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    counts = "full" if FULL else "sliced (./test --full runs all)"
+    return f"seed: {get_seed()} (DOCKLOCK_TEST_SEED), randomised counts: {counts}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that make containers share one worker, so that a leak is seen in the test that made it.
+
+    All other tests stay with their file, as with --dist loadfile.
+    """
+    for item in items:
+        path = Path(item.path).relative_to(config.rootpath)
+        on_host = path.parts[:2] in {("tests", "kernel"), ("tests", "e2e")}
+        item.add_marker(pytest.mark.xdist_group("host" if on_host else path.as_posix()))
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether randomised tests run at their full counts (./test --full)."""
+    return FULL
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """The seed of every random choice a test makes; the header of the run names it."""
+    return get_seed()
+
+
+class Snapshot(NamedTuple):
+    """What docklock could leave behind on this host. Each field is a set of readable names."""
+
+    mounts: frozenset[str]
+    cgroups: frozenset[str]
+    processes: frozenset[str]
+    network_namespaces: frozenset[str]
+    system_state: frozenset[str]
+
+    def describe_new(self, before: Snapshot) -> list[str]:
+        """Every name that is here and was not there before, with its kind."""
+        return [
+            f"{kind.replace('_', ' ')}: {name}"
+            for kind, now, then in zip(self._fields, self, before, strict=True)
+            for name in sorted(now - then)
+        ]
+
+
+def get_mounts() -> frozenset[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mountinfo:
+        lines = [line.split() for line in mountinfo]
+    return frozenset(f"{line[4]} ({line[line.index('-') + 1]})" for line in lines)
+
+
+def get_cgroups() -> frozenset[str]:
+    return frozenset(
+        directory
+        for directory, _, _ in os.walk("/sys/fs/cgroup")
+        if "docklock" in os.path.relpath(directory, "/sys/fs/cgroup")
+    )
+
+
+def read_process(pid: str, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except (OSError, ProcessLookupError):
+        return b""
+
+
+def is_ours(pid: str) -> bool:
+    """Docklock's own process, one that a test gave a root, or one in a container's cgroup."""
+    arguments = read_process(pid, "cmdline").split(b"\0")
+    return (
+        any(os.path.basename(argument) in PROGRAMS for argument in arguments[:3])
+        or any(
+            part.startswith(b"DOCKLOCK_ROOT=") for part in read_process(pid, "environ").split(b"\0")
+        )
+        or b"/docklock" in read_process(pid, "cgroup")
+    )
+
+
+def get_processes() -> tuple[frozenset[str], frozenset[str]]:
+    """Our processes, and the network namespaces they are in."""
+    processes, namespaces = set(), set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if int(pid) == os.getpid() or not is_ours(pid):
+            continue
+        line = read_process(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")
+        processes.add(f"{pid} {line.strip() or '(ended, not waited for)'}")
+        try:
+            namespaces.add(os.readlink(f"/proc/{pid}/ns/net"))
+        except OSError:
+            continue
+    return frozenset(processes), frozenset(namespaces)
+
+
+def get_system_state() -> frozenset[str]:
+    return frozenset(
+        str(path) for top in SYSTEM_STATE if os.path.isdir(top) for path in Path(top).iterdir()
+    )
+
+
+def take_snapshot() -> Snapshot:
+    processes, namespaces = get_processes()
+    return Snapshot(get_mounts(), get_cgroups(), processes, namespaces, get_system_state())
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fail the test if it leaves a mount, cgroup, process, network namespace or system state."""
+    before = take_snapshot()
+    yield
+    deadline = time.monotonic() + LEAK_WAIT_SECONDS
+    while (left := take_snapshot().describe_new(before)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, "left behind:\n" + "\n".join(left)
