@@ -1,0 +1,1 @@
+"""YAML policies -> canonical model -> seccomp programs, and the decision made again."""
