@@ -119,7 +119,7 @@ def _get_fields(node: Node, source: Source, known: tuple[str, ...], what: str) -
         if key.value in RACY:
             _fail_racy(key, source)
         if key.value not in known:
-            source.fail(key, f"a {what} has no key {key.value!r}{_suggest(key.value, known)}")
+            source.fail(key, f"a {what} has no key {key.value!r}{suggest(key.value, known)}")
         fields[key.value] = value
     return fields
 
@@ -133,7 +133,8 @@ def _fail_racy(key: Node, source: Source) -> NoReturn:
     )
 
 
-def _suggest(word: str, known: tuple[str, ...]) -> str:
+def suggest(word: str, known: tuple[str, ...]) -> str:
+    """The tail of a message: the nearest of `known`, else all of them where they are few."""
     import difflib
 
     near = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.6)
@@ -145,7 +146,7 @@ def _suggest(word: str, known: tuple[str, ...]) -> str:
 def _parse_word(node: Node, source: Source, what: str, known: tuple[str, ...]) -> str:
     word = get_text(node, source, what)
     if word not in known:
-        source.fail(node, f"no {what} is called {word[:64]!r}{_suggest(word, known)}")
+        source.fail(node, f"no {what} is called {word[:64]!r}{suggest(word, known)}")
     return word
 
 
@@ -193,7 +194,7 @@ def _parse_syscalls(node: Node, source: Source) -> tuple[Node, ...]:
         name = get_text(one, source, "system call")
         if not is_syscall(name):
             known = tuple(sorted({call for machine in MACHINES for call in machine.numbers}))
-            source.fail(one, f"no system call is called {name[:64]!r}{_suggest(name, known)}")
+            source.fail(one, f"no system call is called {name[:64]!r}{suggest(name, known)}")
         if name in seen:
             source.fail(one, f"{name} twice in one rule")
         seen.add(name)
@@ -261,5 +262,5 @@ def _parse_number(node: Node, source: Source) -> int:
             return FLAGS[node.value]
         if node.value[:1].isalpha():
             known = tuple(FLAGS)
-            source.fail(node, f"no flag is called {node.value[:64]!r}{_suggest(node.value, known)}")
+            source.fail(node, f"no flag is called {node.value[:64]!r}{suggest(node.value, known)}")
     return get_integer(node, source, "value")
