@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from chainlite.errors import SpecError
+from chainlite.errors import DocklockError, SpecError
 
 if TYPE_CHECKING:
     import argparse
+    from typing import BinaryIO
 
     from docklock.image.store import Entry, ImageStore
     from docklock.paths import Paths
@@ -79,7 +80,55 @@ def run_images(argv: list[str], paths: Paths) -> int:
     return 0
 
 
-def _open(path: str):  # type: ignore[no-untyped-def]
+def run_load(argv: list[str], paths: Paths) -> int:
+    """load [-i FILE|DIR]: a docker archive or an OCI layout, from stdin without -i."""
+    import os
+
+    from docklock.image.archive import load_archive, load_directory
+    from docklock.image.reference import parse_reference
+
+    parser = _make_parser("load", "Load images that docker, podman or skopeo saved")
+    parser.add_argument("-i", "--input", metavar="FILE|DIR", help="tar or directory; else stdin")
+    parser.add_argument("-q", "--quiet", action="store_true", help="accepted; nothing is shown")
+    options = parser.parse_args(argv)
+    if options.input is None:
+        if sys.stdin.isatty():
+            raise SpecError("load reads a tar from stdin, which is a terminal: use -i FILE")
+        found = load_archive(paths, sys.stdin.buffer, "stdin")
+    elif os.path.isdir(options.input):
+        found = load_directory(paths, options.input)
+    else:
+        with _open(options.input) as file:
+            found = load_archive(paths, file, options.input)
+    for entry in found:
+        if entry.reference:
+            print(f"Loaded image: {parse_reference(entry.reference).familiar}")
+        else:
+            print(f"Loaded image ID: {entry.image_id}")
+    return 0
+
+
+def run_rmi(argv: list[str], paths: Paths) -> int:
+    """rmi NAME|ID...: every one is tried; exit 1 if any could not be removed."""
+    from docklock.image.remove import remove_image
+
+    parser = _make_parser("rmi", "Remove images")
+    parser.add_argument("names", metavar="NAME|ID", nargs="+", help="images to remove")
+    parser.add_argument("-f", "--force", action="store_true", help="also if it has more names")
+    options = parser.parse_args(argv)
+    exit_code = 0
+    for name in options.names:
+        try:
+            lines = remove_image(paths, name, is_forced=options.force)
+        except DocklockError as error:
+            print(f"docklock: {error}", file=sys.stderr)
+            exit_code = max(exit_code, error.exit_code)
+        else:
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return exit_code
+
+
+def _open(path: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:

@@ -12,13 +12,16 @@ import secrets
 from typing import NamedTuple
 
 from chainlite.errors import SpecError
+from docklock.document import encode_document, parse_document
 from docklock.image.staging import Staging
-from docklock.image.stream import CHUNK_BYTES, Readable, Tap, Unpacked
+from docklock.image.store import SIZE_MAX_BYTES
+from docklock.image.stream import Readable, Tap, Unpacked
 from docklock.image.tar import TarReader
 from docklock.image.unpack import Limits, unpack_layer
 
 ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 ZSTD_LEVEL = 1
+LAYER_FILE = "layer.json"
 
 
 class Layer(NamedTuple):
@@ -75,10 +78,36 @@ def take_layer(
     _check(where, "digest", expected.digest, digest)
     _check(where, "size", expected.blob_bytes if expected.blob_bytes >= 0 else "", blob_bytes)
     _check(where, "diff_id", expected.diff_id, plain.digest)
+    layer = Layer(plain.digest, digest, blob_bytes, contents.size_bytes)
     os.rename(blob_path, staging.blob(digest))
+    with open(f"{tree}/{LAYER_FILE}", "wb") as file:
+        file.write(encode_document(layer._asdict()))
     if not os.path.isdir(staging.layer(plain.digest)):
         os.rename(tree, staging.layer(plain.digest))
-    return Layer(plain.digest, digest, blob_bytes, contents.size_bytes)
+    return layer
+
+
+def find_layer(staging: Staging, diff_id: str, digest: str = "") -> Layer | None:
+    """The layer if it is staged or stored already, with its blob (`digest`, if that is given)."""
+    for directory, get_blob in (
+        (staging.layer(diff_id), staging.blob),
+        (staging.store.layer(diff_id), staging.store.blob),
+    ):
+        where = f"{directory}/{LAYER_FILE}"
+        try:
+            with open(where, "rb") as file:
+                document = parse_document(file.read(), where)
+        except FileNotFoundError:
+            continue
+        found = Layer(
+            diff_id,
+            document.required("digest").as_str(),
+            document.required("blob_bytes").as_int(0, SIZE_MAX_BYTES),
+            document.required("size_bytes").as_int(0, SIZE_MAX_BYTES),
+        )
+        if digest in ("", found.digest) and os.path.exists(get_blob(found.digest)):
+            return found
+    return None
 
 
 class _ZstdWriter:
@@ -114,11 +143,3 @@ class _ZstdWriter:
 def _check(where: str, what: str, expected: str | int, found: str | int) -> None:
     if expected != "" and expected != found:
         raise SpecError(f"{where}: {what} is {found}, expected {expected}: the archive is spoilt")
-
-
-def read_all(stream: Readable) -> bytes:
-    """The rest of a stream."""
-    parts = []
-    while data := stream.read(CHUNK_BYTES):
-        parts.append(data)
-    return b"".join(parts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ LINKS_MAX = 40
 NAME_BYTES_MAX = 255
 PATH_BYTES_MAX = 4095
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class _Directory(NamedTuple):
@@ -64,6 +66,26 @@ class Rooted:
             file, depth = self._enter(at.file, at.depth, part, LINKS_MAX)
             self._chain.append(_Directory(part, file, depth))
         return self._chain[-1].file if self._chain else self._root
+
+    def open_file(self, name: bytes) -> int:
+        """A regular file for reading; a symbolic link there is followed inside the tree."""
+        parts = split_name(name)
+        for _ in range(LINKS_MAX):
+            if not parts:
+                break
+            parent = self.open_parent(parts[:-1])
+            try:
+                file = os.open(parts[-1], FILE_FLAGS, dir_fd=parent)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise SpecError(f"{name!r}: {os.strerror(error.errno or 0)}") from None
+                parts = _join(parts[:-1], os.readlink(parts[-1], dir_fd=parent))
+                continue
+            if stat.S_ISREG(os.fstat(file).st_mode):
+                return file
+            os.close(file)
+            break
+        raise SpecError(f"{name!r} is not a file")
 
     def _enter(self, at: int, depth: int, name: bytes, links: int) -> tuple[int, int]:
         if depth >= DEPTH_MAX:
@@ -128,6 +150,17 @@ def split_name(name: bytes) -> tuple[bytes, ...]:
     if any(len(part) > NAME_BYTES_MAX for part in parts):
         raise SpecError(f"a component of more than {NAME_BYTES_MAX} bytes")
     return parts
+
+
+def _join(parts: tuple[bytes, ...], target: bytes) -> tuple[bytes, ...]:
+    """A link's target as a name from the root; `..` stops there."""
+    found = [] if target.startswith(b"/") else list(parts)
+    for part in target.split(b"/"):
+        if part == b"..":
+            del found[-1:]
+        elif part not in (b"", b"."):
+            found.append(part)
+    return tuple(found)
 
 
 def _get_id(file: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 from chainlite.errors import StateError
-from docklock.document import encode_document, parse_document
+from docklock.document import encode_document
 from docklock.image.store import (
     IMAGE_ID,
     IMAGE_SIZE,
@@ -68,9 +68,6 @@ class Staging:
 
     def layer(self, diff_id: str) -> str:
         return f"{self.path}/layers/{diff_id[7:]}"
-
-    def has_layer(self, diff_id: str) -> bool:
-        return os.path.isdir(self.layer(diff_id)) or os.path.isdir(self.store.layer(diff_id))
 
     def write_blob(self, data: bytes) -> str:
         """Stages a small blob; gives its digest."""
@@ -180,15 +177,13 @@ def remove_unused(store: ImageStore, entries: tuple[Entry, ...]) -> tuple[str, .
 
 def read_layer_digests(store: ImageStore, digest: str) -> tuple[str, ...]:
     """The layer blobs of a manifest in the store."""
-    with open(store.blob(digest), "rb") as file:
-        manifest = parse_document(file.read(), store.blob(digest))
+    manifest = store.read_document(digest)
     return tuple(item.required("digest").as_str() for item in manifest.get("layers").as_list())
 
 
 def read_diff_ids(store: ImageStore, image_id: str) -> tuple[str, ...]:
     """The layers of an image in the store, lowest first."""
-    with open(store.blob(image_id), "rb") as file:
-        return parse_diff_ids(parse_document(file.read(), store.blob(image_id)))
+    return parse_diff_ids(store.read_document(image_id))
 
 
 def _make_store(root: str) -> None:

@@ -93,15 +93,18 @@ class ImageStore:
         entries = self.list_entries()
         return self.read_image(find_entry(entries, text), entries)
 
+    def read_document(self, digest: str) -> Cursor:
+        """A manifest or a configuration."""
+        where = self.blob(digest)
+        try:
+            return parse_document(_read(where), where)
+        except FileNotFoundError:
+            advice = "`docklock rmi -f` its image and load it again"
+            raise SpecError(f"{where}: missing, though index.json needs it: {advice}") from None
+
     def read_image(self, entry: Entry, entries: tuple[Entry, ...]) -> Image:
         """The image behind one descriptor; `entries` gives its other names."""
-        where = self.blob(entry.image_id)
-        try:
-            document = parse_document(_read(where), where)
-        except FileNotFoundError:
-            raise SpecError(
-                f"{where}: missing, though index.json names it: load it again"
-            ) from None
+        document = self.read_document(entry.image_id)
         diff_ids = parse_diff_ids(document)
         return Image(
             id=entry.image_id,
@@ -112,7 +115,8 @@ class ImageStore:
                 if item.image_id == entry.image_id and item.reference
             ),
             config=parse_image_config(document.get("config")),
-            layers=tuple(f"{self.layer(item)}/fs" for item in reversed(diff_ids)),
+            # overlayfs refuses a directory that stands twice; the upper one says it all.
+            layers=tuple(f"{self.layer(item)}/fs" for item in dict.fromkeys(diff_ids[::-1])),
             diff_ids=diff_ids,
             created=document.get("created").as_str(""),
             size_bytes=entry.image_bytes,
