@@ -140,8 +140,10 @@ def test_no_locked_dependency_has_a_known_weakness() -> None:
         "pip_audit", "-r", "requirements.lock", "--require-hashes", "--disable-pip",
         "--progress-spinner", "off", "--timeout", "20",
     )  # fmt: skip
-    if re.search("Connection|Timeout|timed out|Max retries|ServiceError|HTTP", done.stderr):
+    if re.search("Connection|[Tt]imed? ?out|Max retries|ServiceError|HTTP", done.stderr):
         pytest.skip("the database of known weaknesses cannot be reached from here")
+    if "could not be audited" in done.stdout + done.stderr:
+        pytest.skip("the package registry used here does not serve known weaknesses")
     assert_silent(done)
 
 
