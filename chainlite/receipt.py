@@ -105,13 +105,26 @@ def encode_tail(
     """app, op, labels and commitments; SpecError above a limit."""
     if len(labels) > LABELS_MAX or len(commitments) > VALUES_MAX:
         raise SpecError(f"receipt {op}: more than {LABELS_MAX} labels or {VALUES_MAX} values")
-    parts = [_text(app, APP_LIMIT), _text(op, OP_LIMIT), len(labels).to_bytes(1, "big")]
-    for name, text in labels:
-        parts += (_text(name, NAME_LIMIT), _text(text, LABEL_LIMIT))
-    parts.append(len(commitments).to_bytes(1, "big"))
+    parts = [encode_names(app, op), encode_labels(labels), len(commitments).to_bytes(1, "big")]
     for name, digest in commitments:
-        parts += (_text(name, NAME_LIMIT), digest)
+        parts += (encode_name(name), digest)
     return b"".join(parts)
+
+
+def encode_names(app: str, op: str) -> bytes:
+    """The start of a tail."""
+    return _text(app, APP_LIMIT) + _text(op, OP_LIMIT)
+
+
+def encode_labels(labels: tuple[tuple[str, str], ...]) -> bytes:
+    """The labels of a tail: a count, then name and text of each."""
+    parts = [_text(name, NAME_LIMIT) + _text(text, LABEL_LIMIT) for name, text in labels]
+    return len(labels).to_bytes(1, "big") + b"".join(parts)
+
+
+def encode_name(name: str) -> bytes:
+    """The name of a value, before its commitment."""
+    return _text(name, NAME_LIMIT)
 
 
 def _text(value: str, limit: int) -> bytes:
@@ -140,7 +153,7 @@ def decode_receipt(data: bytes) -> Receipt:
         raise SpecError(f"receipt: tag {tag.hex()} version {version} is not known")
     check_varying(fields[7:])
     tail = decode_tail(data[FIXED.size :])
-    return Receipt(*fields[2:19], fields[19:25], fields[25:30], *tail)
+    return Receipt._make((*fields[2:19], fields[19:25], fields[25:30], *tail))
 
 
 def check_varying(fields: tuple[int, ...]) -> None:

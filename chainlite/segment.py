@@ -122,7 +122,7 @@ def decode_genesis(data: bytes) -> Genesis:
     if list(closed) != sorted(set(closed)):
         r.refuse("the closed names are not in ascending order")
     r.finish()
-    return Genesis(*fixed, *hashes, *times, *rest, app, closed)
+    return Genesis._make((*fixed, *hashes, *times, *rest, app, closed))
 
 
 def compute_genesis_hash(genesis: bytes) -> bytes:
@@ -157,7 +157,7 @@ def encode_header(header: Header) -> bytes:
 def decode_header(data: bytes) -> Header:
     """The header of these bytes; SpecError if they are not its canonical form."""
     fields = _unpack(_HEADER, data, domains.SEGMENT_HEADER, "segment header")
-    header = Header(*fields[:12], fields[12:])
+    header = Header._make((*fields[:12], fields[12:]))
     if header.mode > SIGN_EACH or header.has_secret > 1:
         raise SpecError("segment header: a mode has no name")
     if not 1 <= header.event_count <= EVENTS_MAX:

@@ -1,0 +1,1 @@
+"""The evidence of this host: journals, container stores, the host log, the host's key."""

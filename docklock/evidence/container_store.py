@@ -1,0 +1,156 @@
+"""One container's evidence in paths.evidence/ID.db: a row per segment, append-only.
+
+Not here: what a row's bytes mean (chainlite.segment) and whether they hold (chainlite.verify).
+One writer (the recorder's thread, or recovery under the journal's lock), many readers.
+Invariants: a committed row is durable (WAL, synchronous=FULL) and signed; rows are never changed.
+Who edits a row gains nothing: headers are signed, bodies are under the header's root and head.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+from chainlite.errors import SpecError, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from docklock.paths import Paths
+
+SCHEMA_VERSION = 1
+BUSY_S = 30.0
+_SCHEMA = (
+    "CREATE TABLE segments (run INTEGER, first_index INTEGER, event_count INTEGER NOT NULL,"
+    " time_last INTEGER NOT NULL, ops TEXT NOT NULL,"
+    " header BLOB NOT NULL, signature BLOB NOT NULL, secret BLOB NOT NULL,"
+    " leaf_tags BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run, first_index))",
+    "CREATE TABLE epochs (run INTEGER, epoch INTEGER, certificate BLOB NOT NULL,"
+    " signature BLOB NOT NULL, PRIMARY KEY (run, epoch))",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+
+class SegmentRow(NamedTuple):
+    """One segment as it is stored; `secret` is empty where no receipt has a value.
+
+    `time_last` and `ops` (the distinct names, a line each) only repeat the body, so that a query
+    skips segments without unpacking them.
+    """
+
+    run: int
+    first_index: int
+    event_count: int
+    time_last: int
+    ops: str
+    header: bytes
+    signature: bytes
+    secret: bytes
+    leaf_tags: bytes
+    body: bytes
+
+
+class EpochRow(NamedTuple):
+    """One epoch's certificate and its issuer's signature."""
+
+    run: int
+    epoch: int
+    certificate: bytes
+    signature: bytes
+
+
+def get_store_path(paths: Paths, container: str) -> str:
+    """Where a container's evidence lies."""
+    return f"{paths.evidence}/{container}.db"
+
+
+def create_store(paths: Paths, container: str) -> sqlite3.Connection:
+    """Open a container's evidence for writing; it is made if it is missing."""
+    path = get_store_path(paths, container)
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    db.execute("PRAGMA synchronous = FULL")
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        os.chmod(path, 0o600)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            db.execute(statement)
+        db.execute("COMMIT")
+    return db
+
+
+def open_store(paths: Paths, container: str) -> sqlite3.Connection:
+    """Open a container's evidence for reading; StateError if there is none."""
+    path = get_store_path(paths, container)
+    if not os.path.exists(path):
+        raise StateError(f"container {container[:12]}: no evidence at {path}")
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        db.execute("PRAGMA query_only = ON")
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise SpecError(f"{path}: not evidence: {error}") from None
+    if version not in (0, SCHEMA_VERSION):
+        db.close()
+        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+    return db
+
+
+def insert_segments(
+    db: sqlite3.Connection,
+    segments: Iterable[SegmentRow],
+    epochs: Iterable[EpochRow],
+) -> None:
+    """One transaction: durable when it returns."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.executemany("INSERT INTO epochs VALUES (?, ?, ?, ?)", epochs)
+        db.executemany("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", segments)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def get_event_count(db: sqlite3.Connection, run: int) -> int:
+    """How many events of a run are committed."""
+    row = db.execute(
+        "SELECT first_index + event_count FROM segments WHERE run = ?"
+        " ORDER BY first_index DESC LIMIT 1",
+        (run,),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def get_last_header(db: sqlite3.Connection, run: int) -> bytes:
+    """The header of a run's last segment, or nothing."""
+    row = db.execute(
+        "SELECT header FROM segments WHERE run = ? ORDER BY first_index DESC LIMIT 1", (run,)
+    ).fetchone()
+    return bytes(row[0]) if row else b""
+
+
+def get_runs(db: sqlite3.Connection) -> tuple[int, ...]:
+    """The runs that have a segment, ascending."""
+    return tuple(r[0] for r in db.execute("SELECT DISTINCT run FROM segments ORDER BY run"))
+
+
+def iterate_segments(
+    db: sqlite3.Connection, run: int, first_index: int = 0
+) -> Iterator[SegmentRow]:
+    """The segments of a run that end after `first_index`, in order."""
+    for row in db.execute(
+        "SELECT * FROM segments WHERE run = ? AND first_index + event_count > ?"
+        " ORDER BY first_index",
+        (run, first_index),
+    ):
+        yield SegmentRow(*row)
+
+
+def iterate_epochs(db: sqlite3.Connection, run: int) -> Iterator[EpochRow]:
+    """The certificates of a run in order, from the second on (the first is in the host log)."""
+    for row in db.execute("SELECT * FROM epochs WHERE run = ? ORDER BY epoch", (run,)):
+        yield EpochRow(*row)

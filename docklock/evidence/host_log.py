@@ -1,0 +1,274 @@
+"""The host's log in host.db: append leaves, sign the checkpoint, prove a leaf.
+
+Not here: the leaves' bytes (chainlite.hostlog) and the tree's rules (chainlite.merkle). Many
+processes append: BEGIN IMMEDIATE serialises them. Invariants: the checkpoint of the last commit
+covers exactly the leaves in the table; leaves are never changed or removed; containers are
+numbered 0, 1, 2, ... in the order of their first start. `runs` only repeats what leaves say, so
+that a name is found without reading them all; whoever edits it gains nothing that verifies.
+Source: RFC 6962; C2SP tlog-checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from chainlite import checkpoint, hostlog, keys, merkle, segment
+from chainlite.errors import SpecError, StateError, TamperError
+from docklock.evidence import boot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from docklock.paths import Paths
+
+SCHEMA_VERSION = 1
+BUSY_S = 30.0
+_SCHEMA = (
+    "CREATE TABLE leaves (leaf_index INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
+    " container BLOB NOT NULL, run INTEGER NOT NULL, bytes BLOB NOT NULL)",
+    "CREATE INDEX leaves_of ON leaves (container, run, kind)",
+    "CREATE TABLE nodes (level INTEGER, number INTEGER, hash BLOB NOT NULL,"
+    " PRIMARY KEY (level, number)) WITHOUT ROWID",
+    "CREATE TABLE runs (container BLOB, run INTEGER, number INTEGER NOT NULL, app TEXT NOT NULL,"
+    " start_leaf INTEGER NOT NULL, exit_leaf INTEGER, event_count INTEGER NOT NULL,"
+    " head BLOB NOT NULL, PRIMARY KEY (container, run)) WITHOUT ROWID",
+    "CREATE INDEX runs_of ON runs (number)",
+    "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL,"
+    " boot BLOB NOT NULL, note BLOB NOT NULL)",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_NONE = b""
+
+
+class RunRecord(NamedTuple):
+    """One run as the log knows it; `exit_leaf` is None while it is open."""
+
+    container: str
+    run: int
+    number: int
+    app: str
+    start_leaf: int
+    exit_leaf: int | None
+    event_count: int
+    head: bytes
+
+
+class HostLog:
+    """An open host.db. Use as a context manager; one thread at a time."""
+
+    def __init__(self, paths: Paths, key: keys.KeyPair | None) -> None:
+        """Open the log; with `key` for writing (made if missing), without for reading."""
+        self._key = key
+        self._db = _open(paths.host_db, writable=key is not None)
+        self.host = keys.compute_host_id(key.public) if key else b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[None]:
+        """One transaction: all leaves appended within, and the checkpoint over them, or none."""
+        assert self._key is not None
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._append_first_leaves()
+            before = self.get_size()
+            yield
+            if self.get_size() != before:
+                self._sign(self.get_size())
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def append(self, leaf: bytes, *, container: bytes = _NONE, run: int = -1) -> int:
+        """Append one leaf within `write`; returns its index."""
+        index = self.get_size()
+        self._db.execute(
+            "INSERT INTO leaves VALUES (?, ?, ?, ?, ?)", (index, leaf[0], container, run, leaf)
+        )
+        value = merkle.compute_leaf_hash(leaf)
+        self._insert_node(0, index, value)
+        for level in range(1, merkle.get_new_nodes(index) + 1):
+            number = index >> level
+            left = self._read_node(level - 1, 2 * number)
+            value = merkle.compute_node_hash(left, value)
+            self._insert_node(level, number, value)
+        self._db.execute("UPDATE state SET size = ? WHERE id = 0", (index + 1,))
+        return index
+
+    def append_start(
+        self, container: bytes, run: int, app: str, make: Callable[[int, bytes], bytes]
+    ) -> int:
+        """Append a run's start within `write`: `make(number, previous head)` gives its leaf."""
+        number, previous = self._check_next_run(container, run)
+        index = self.append(make(number, previous), container=container, run=run)
+        self._db.execute(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, NULL, 0, ?)",
+            (container, run, number, app, index, segment.ZERO_HASH),
+        )
+        return index
+
+    def append_exit(self, leaf: hostlog.Exit) -> int:
+        """Append a run's exit within `write`."""
+        data = hostlog.encode_exit(leaf)
+        index = self.append(data, container=leaf.container, run=leaf.run)
+        self._db.execute(
+            "UPDATE runs SET exit_leaf = ?, event_count = ?, head = ?"
+            " WHERE container = ? AND run = ?",
+            (index, leaf.event_count, leaf.head, leaf.container, leaf.run),
+        )
+        return index
+
+    def get_size(self) -> int:
+        """How many leaves the log has."""
+        row = self._db.execute("SELECT size FROM state").fetchone()
+        return int(row[0]) if row else 0
+
+    def get_note(self) -> bytes:
+        """The checkpoint of the last commit."""
+        row = self._db.execute("SELECT note FROM state").fetchone()
+        if row is None:
+            raise StateError("the host log is empty: no container has run here")
+        return bytes(row[0])
+
+    def get_leaf(self, leaf_index: int) -> bytes:
+        """The bytes of one leaf; TamperError if it is gone."""
+        row = self._db.execute(
+            "SELECT bytes FROM leaves WHERE leaf_index = ?", (leaf_index,)
+        ).fetchone()
+        if row is None:
+            raise TamperError(f"host log: leaf {leaf_index} is missing")
+        return bytes(row[0])
+
+    def iterate_leaves(self) -> Iterator[tuple[int, bytes]]:
+        """All leaves in order."""
+        yield from self._db.execute("SELECT leaf_index, bytes FROM leaves ORDER BY leaf_index")
+
+    def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
+        """The segment leaves of a run in order."""
+        rows = self._db.execute(
+            "SELECT bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+            " ORDER BY leaf_index",
+            (container, run, hostlog.SEGMENT_KIND),
+        )
+        return tuple(row[0] for row in rows)
+
+    def count_segment_leaves(self, container: bytes, run: int) -> int:
+        """How many segment leaves a run has."""
+        return int(
+            self._db.execute(
+                "SELECT count(*) FROM leaves WHERE container = ? AND run = ? AND kind = ?",
+                (container, run, hostlog.SEGMENT_KIND),
+            ).fetchone()[0]
+        )
+
+    def get_proof(self, leaf_index: int, tree_size: int) -> tuple[bytes, ...]:
+        """The inclusion proof of a leaf in the tree of the first `tree_size` leaves."""
+        return merkle.compute_inclusion(leaf_index, tree_size, self._read_node)
+
+    def get_runs(self, container: str = "") -> tuple[RunRecord, ...]:
+        """The runs of a container (all for "") in the order of their starts."""
+        where = ("WHERE container = ?", (bytes.fromhex(container),)) if container else ("", ())
+        rows = self._db.execute(f"SELECT * FROM runs {where[0]} ORDER BY start_leaf", where[1])
+        return tuple(RunRecord(row[0].hex(), *row[1:]) for row in rows)
+
+    def _check_next_run(self, container: bytes, run: int) -> tuple[int, bytes]:
+        row = self._db.execute(
+            "SELECT number, run, exit_leaf, head FROM runs WHERE container = ?"
+            " ORDER BY run DESC LIMIT 1",
+            (container,),
+        ).fetchone()
+        if row is None:
+            if run != 0:
+                raise StateError(f"container {container.hex()[:12]}: run {run} before run 0")
+            found = self._db.execute("SELECT max(number) FROM runs").fetchone()[0]
+            return (0 if found is None else found + 1), segment.ZERO_HASH
+        number, last, exit_leaf, head = row
+        if exit_leaf is None or run != last + 1:
+            status = "is not closed" if exit_leaf is None else "is closed"
+            raise StateError(
+                f"container {container.hex()[:12]}: run {run} cannot start: run {last} {status}"
+            )
+        return number, head
+
+    def _append_first_leaves(self) -> None:
+        assert self._key is not None
+        now = time.time_ns()
+        row = self._db.execute("SELECT boot FROM state").fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO state VALUES (0, 0, x'', x'')")
+            self.append(hostlog.encode_key(hostlog.Key(self.host, 0, self._key.public, now)))
+        boot_id = boot.get_boot_id()
+        if row is None or row[0] != boot_id:
+            size = self.get_size()
+            leaf = hostlog.Boot(self.host, boot_id, boot.get_boottime_ns(), now, size)
+            self.append(hostlog.encode_boot(leaf))
+            self._db.execute("UPDATE state SET boot = ?", (boot_id,))
+            self._sign(size + 1)
+
+    def _sign(self, size: int) -> None:
+        assert self._key is not None
+        root = merkle.compute_tree_root(size, self._read_node)
+        state = checkpoint.Checkpoint(checkpoint.get_origin(self.host), size, root)
+        note = checkpoint.sign_checkpoint(state, self._key)
+        self._db.execute("UPDATE state SET note = ?", (note,))
+
+    def _insert_node(self, level: int, number: int, value: bytes) -> None:
+        self._db.execute("INSERT INTO nodes VALUES (?, ?, ?)", (level, number, value))
+
+    def _read_node(self, level: int, number: int) -> bytes:
+        row = self._db.execute(
+            "SELECT hash FROM nodes WHERE level = ? AND number = ?", (level, number)
+        ).fetchone()
+        if row is None:
+            raise TamperError(f"host log: the hash at level {level}, number {number} is missing")
+        return bytes(row[0])
+
+
+def has_host_log(paths: Paths) -> bool:
+    """Whether anything was ever logged here."""
+    return os.path.exists(paths.host_db)
+
+
+def _open(path: str, *, writable: bool) -> sqlite3.Connection:
+    if not writable and not os.path.exists(path):
+        raise StateError(f"{path}: no host log yet: no container has run here")
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    # A recorder begins in one thread and goes on in another; never in two at once.
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and writable:
+            version = _create(db, path)
+        db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise SpecError(f"{path}: not a host log: {error}") from None
+    if version != SCHEMA_VERSION:
+        db.close()
+        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+    return db
+
+
+def _create(db: sqlite3.Connection, path: str) -> int:
+    os.chmod(path, 0o600)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in _SCHEMA:
+            db.execute(statement)
+    db.execute("COMMIT")
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,184 @@
+"""The journal of a live run: what is received but not yet committed survives kill -9.
+
+An mmapped file of fixed size, whose blocks are allocated before the first write (so a full disk
+is an error at the start, never SIGBUS). Not here: what a frame means (chainlite.receipt), when it
+is committed (recorder), what becomes of a dead run's frames (recovery).
+
+Layout (big-endian): page 0: magic, container, run. Then two halves, used in turn; each is
+u64 generation, u64 first index, 8 bytes check (BLAKE3 of the 16 before), then records:
+u32 size, u8 kind, payload, check. Kind 1 is an event: a body frame, then 8 bytes of its chain
+hash. Kind 2 is the secret of the events that follow: 32 bytes, then 8 bytes of its BLAKE3.
+A size of 0 ends the half.
+
+Invariants: the size of a record is written after its bytes and after the 0 that follows it, so a
+killed writer leaves whole records and an end; bytes of an earlier generation are never reached.
+A half is reused only when every event in it is committed. The chain hash of an event depends on
+everything before it, so a page that power loss left old does not pass. The file is locked
+(flock) for the writer's life.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from blake3 import blake3
+
+from chainlite.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from docklock.paths import Paths
+
+MAGIC = b"DOCKLOCK-JOURNAL\x00\x01"
+JOURNAL_BYTES = 16 << 20
+PAGE_BYTES = 4096
+EVENT, SECRET = 1, 2
+CHECK_BYTES = 8
+_FILE_HEAD = struct.Struct(f">{len(MAGIC)}s32sI")
+_HALF_HEAD = struct.Struct(">QQ8s")
+_RECORD_HEAD = struct.Struct(">IB")
+_END = bytes(4)
+RECORD_EXTRA_BYTES = _RECORD_HEAD.size + CHECK_BYTES + len(_END)
+HALF_BYTES = (JOURNAL_BYTES - PAGE_BYTES) // 2
+RECORD_LIMIT_BYTES = HALF_BYTES - _HALF_HEAD.size - RECORD_EXTRA_BYTES
+
+
+class Record(NamedTuple):
+    """One record as it lies in a half."""
+
+    kind: int
+    payload: bytes
+    check: bytes
+
+
+class Journal:
+    """The writer's side. `write` is called under the recorder's lock."""
+
+    __slots__ = ("_end", "_generation", "_half", "_map", "_pos", "fd", "path")
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self._map = mmap.mmap(fd, JOURNAL_BYTES)
+        self._generation = 0
+        self._half = 1
+        self._pos = self._end = 0
+
+    def begin(self, container: bytes, run: int) -> None:
+        """Name the run and open the first half."""
+        self._map[: _FILE_HEAD.size] = _FILE_HEAD.pack(MAGIC, container, run)
+        self.switch(0)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a payload of this size fits the current half."""
+        return self._pos + size + RECORD_EXTRA_BYTES <= self._end
+
+    def switch(self, first_index: int) -> None:
+        """Go on in the other half, whose events the caller knows to be committed."""
+        self._half ^= 1
+        self._generation += 1
+        start = PAGE_BYTES + self._half * HALF_BYTES
+        self._pos = start + _HALF_HEAD.size
+        self._end = start + HALF_BYTES
+        self._map[self._pos : self._pos + 4] = _END
+        head = struct.pack(">QQ", self._generation, first_index)
+        self._map[start : self._pos] = head + blake3(head).digest(CHECK_BYTES)
+
+    def write(self, kind: int, payload: bytes, check: bytes) -> None:
+        """Append a record; it is whole in the file when this returns. `has_room` was asked."""
+        pos = self._pos
+        end = pos + _RECORD_HEAD.size + len(payload) + CHECK_BYTES
+        mapped = self._map
+        mapped[pos + 4 : end + 4] = kind.to_bytes(1, "big") + payload + check + _END
+        mapped[pos : pos + 4] = len(payload).to_bytes(4, "big")
+        self._pos = end
+
+    def remove(self) -> None:
+        """Remove the file and its lock: the run is closed."""
+        os.unlink(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Leave the file where it is, for recovery, and free its lock."""
+        self._map.close()
+        os.close(self.fd)
+
+
+def get_journal_path(paths: Paths, container: str) -> str:
+    """Where the journal of a container's live run lies."""
+    return f"{paths.evidence}/{container}.journal"
+
+
+def create_journal(paths: Paths, container: str) -> Journal:
+    """A new, locked, allocated journal; StateError if the last run's is still there."""
+    os.makedirs(paths.evidence, mode=0o700, exist_ok=True)
+    path = get_journal_path(paths, container)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise StateError(
+            f"container {container[:12]}: the last run is not closed ({path} exists): any docklock "
+            "command closes it once its supervisor is gone"
+        ) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.posix_fallocate(fd, 0, JOURNAL_BYTES)
+        return Journal(path, fd)
+    except OSError as error:
+        os.unlink(path)
+        os.close(fd)
+        raise StateError(
+            f"{path}: cannot make a journal of {JOURNAL_BYTES} bytes: {error}"
+        ) from None
+
+
+def lock_journal(path: str) -> int | None:
+    """A locked descriptor of a dead run's journal; None if a supervisor holds it or it is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path).st_ino == os.fstat(fd).st_ino:
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
+
+
+def read_file_head(data: bytes) -> tuple[bytes, int] | None:
+    """Container and run; None if the writer died before it named them."""
+    if len(data) < PAGE_BYTES:
+        return None
+    magic, container, run = _FILE_HEAD.unpack_from(data)
+    return (container, run) if magic == MAGIC else None
+
+
+def iterate_records(data: bytes) -> Iterator[Record]:
+    """The records of both halves, older half first, each up to its end or the first torn one."""
+    halves = []
+    for number in range(2):
+        start = PAGE_BYTES + number * HALF_BYTES
+        generation, _, check = _HALF_HEAD.unpack_from(data, start)
+        head = data[start : start + 16]
+        if generation and check == blake3(head).digest(CHECK_BYTES):
+            halves.append((generation, start))
+    for _, start in sorted(halves):
+        yield from _iterate_half(data, start + _HALF_HEAD.size, start + HALF_BYTES)
+
+
+def _iterate_half(data: bytes, pos: int, end: int) -> Iterator[Record]:
+    while pos + RECORD_EXTRA_BYTES <= end:
+        size, kind = _RECORD_HEAD.unpack_from(data, pos)
+        start = pos + _RECORD_HEAD.size
+        pos = start + size + CHECK_BYTES
+        if size == 0 or pos + len(_END) > end:
+            return
+        yield Record(kind, data[start : start + size], data[pos - CHECK_BYTES : pos])

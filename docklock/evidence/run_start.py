@@ -1,0 +1,70 @@
+"""A run's start: its genesis and its first epoch, certified by the host's key.
+
+Not here: the transaction around it (host_log) and what follows (recorder).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from chainlite import hostlog, segment
+from docklock.evidence import boot, sealing
+
+if TYPE_CHECKING:
+    from chainlite.keys import KeyPair
+    from docklock.evidence.journal import Journal
+
+
+class RunStart:
+    """A run's start in the making: its number is known only inside the log's transaction."""
+
+    def __init__(self, file: Journal, key: KeyPair, genesis: segment.Genesis) -> None:
+        self._journal, self._key = file, key
+        self.genesis = genesis
+        self.epoch: sealing.Epoch
+
+    def make_leaf(self, number: int, previous: bytes) -> bytes:
+        """The start's leaf; the journal names the run before the log does."""
+        g = self.genesis = self.genesis._replace(number=number, previous=previous)
+        certificate = segment.Certificate(
+            host=g.host,
+            container=g.container,
+            run=g.run,
+            epoch=0,
+            first_index=0,
+            issuer=segment.BY_HOST,
+            public=b"",
+            boot=g.boot,
+            boottime=g.boottime,
+            time=g.time,
+            checkpoint=g.checkpoint,
+        )
+        self.epoch = sealing.make_epoch(certificate, os.urandom(32), self._key)
+        self._journal.begin(g.container, g.run)
+        data = segment.encode_certificate(self.epoch.certificate)
+        leaf = hostlog.Start(segment.encode_genesis(g), data, self.epoch.signature)
+        return hostlog.encode_start(leaf)
+
+
+def make_genesis(
+    host: bytes, container: bytes, run: int, policy: bytes, image: str, app: str
+) -> segment.Genesis:
+    """A genesis of now and this boot; number and previous head are not known yet."""
+    return segment.Genesis(
+        host=host,
+        container=container,
+        run=run,
+        number=0,
+        policy=policy,
+        previous=segment.ZERO_HASH,
+        boot=boot.get_boot_id(),
+        boottime=boot.get_boottime_ns(),
+        time=time.time_ns(),
+        checkpoint=segment.ZERO_HASH,
+        sign_each=0,
+        image=image,
+        app=app,
+        closed=(),
+    )
