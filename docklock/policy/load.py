@@ -2,8 +2,8 @@
 
 Not here: reading and compiling (parse.py, compile.py), imported only when the cache has nothing.
 Cache file: <policies>/cache/<key>; key = SHA-256 over what the result depends on (compiler version,
-machine, capabilities, source bytes and their name in messages is not among them). Layout:
-magic 8 bytes, SHA-256 of the rest 32, u32 big-endian length of the JSON table, table, program.
+machine, capabilities, source bytes). Layout: magic 8 bytes, SHA-256 of the rest 32, u32 big-endian
+length of the JSON table, table, program.
 Invariants: a file that is cut or changed is compiled anew; a file appears whole or not at all.
 Whoever can write there is root and could as well change the installed program; what a container ran
 under is the digest in its genesis.
@@ -19,6 +19,8 @@ from chainlite.errors import SpecError
 from docklock.paths import Paths
 from docklock.policy.decision import Arm, Check, Compiled, Rule
 from docklock.policy.shipped import find_policy
+
+__all__ = ["Arm", "Compiled", "Rule", "compile_source", "load_policy", "read_source"]
 
 COMPILER_VERSION = 1  # part of the cache's key; raise it when the same source gives another result
 MAGIC = b"dlpolicy"
