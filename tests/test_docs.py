@@ -22,12 +22,12 @@ TOP = Path(__file__).resolve().parent.parent
 FIRST_SCREEN_LINES = 60
 SESSION_COMMANDS_MAX = 12
 SESSION_SECONDS = 120
-SKIPPED = {".venv", ".git", "node_modules"}
 
 
 def get_documents() -> list[Path]:
-    found = (path for path in TOP.rglob("*.md") if not SKIPPED & set(path.parts))
-    return sorted(path for path in found if "vectors" not in path.parts)
+    """Every document of ours: not what tools keep in hidden directories, not others' vectors."""
+    found = ((path, path.relative_to(TOP).parts) for path in TOP.rglob("*.md"))
+    return sorted(path for path, parts in found if parts[0][0] != "." and "vectors" not in parts)
 
 
 def get_readme() -> str:
