@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from chainlite.errors import SpecError
 
 CHUNK_BYTES = 1 << 20
+XZ_MEMORY_BYTES_MAX = 256 << 20
 
 # Unpacked bytes per packed byte, counted only once the stream is past RATIO_FREE_BYTES.
 RATIO_MAX = 250
@@ -122,24 +123,69 @@ def get_compression(head: bytes) -> str:
     return "zstd" if low <= int.from_bytes(head[:4], "little") <= high else "none"
 
 
+class _Decompressor(Protocol):
+    """What bz2, lzma and zstd have in common."""
+
+    eof: bool
+    needs_input: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Members:
+    """Decompressed members one after the other; the library's files pass over a bad second one."""
+
+    def __init__(self, packed: Readable, make: Callable[[], object]) -> None:
+        self._packed = packed
+        self._make = make
+        self._rest = b""
+        self._member: _Decompressor | None = None
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            member = self._member or self._start()
+            if member is None:
+                return b""
+            data = b""
+            if member.needs_input:
+                data, self._rest = self._rest or self._packed.read(CHUNK_BYTES), b""
+                if not data:
+                    raise EOFError("it is cut off")
+            found = member.decompress(data, size)
+            if member.eof:
+                self._rest, self._member = member.unused_data, None
+            if found:
+                return found
+
+    def _start(self) -> _Decompressor | None:
+        """The next member; xz may pad with zeros between and after them."""
+        while not self._rest:
+            data = self._packed.read(CHUNK_BYTES)
+            if not data:
+                return None
+            self._rest = data.lstrip(b"\0")
+        self._member = cast("_Decompressor", self._make())
+        return self._member
+
+
 def _open_unpacker(packed: Peeked, kind: str) -> Readable:
-    file: IO[bytes] = packed  # type: ignore[assignment]
     if kind == "gzip":
         import gzip
 
-        return gzip.GzipFile(fileobj=file, mode="rb")
+        return gzip.GzipFile(fileobj=cast("IO[bytes]", packed), mode="rb")
     if kind == "zstd":
-        from backports.zstd import ZstdFile
+        from backports.zstd import ZstdDecompressor
 
-        return ZstdFile(file, mode="rb")
+        return _Members(packed, ZstdDecompressor)
     if kind == "xz":
         import lzma
 
-        return lzma.LZMAFile(file, mode="rb")
+        return _Members(packed, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES_MAX))
     if kind == "bzip2":
         import bz2
 
-        return bz2.BZ2File(file, mode="rb")
+        return _Members(packed, bz2.BZ2Decompressor)
     return packed
 
 

@@ -56,7 +56,6 @@ class TarEntry(NamedTuple):
     device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     sparse: SparseMap | None = None
-    offset_bytes: int = 0
 
 
 class TarReader:
@@ -101,13 +100,12 @@ class TarReader:
         self._data_left = self._padding = 0
         records: dict[bytes, list[bytes]] = {}
         for _ in range(META_HEADERS_MAX):
-            offset = self.offset_bytes
             header = self._take_header(is_first=not records)
             if header is None:
                 return None
             kind = header[156:157]
             if kind not in b"xgLKX" or not kind:
-                return self._build(header, records, offset)
+                return self._build(header, records)
             self._read_meta(header, kind, records)
         raise self.error(f"more than {META_HEADERS_MAX} extension headers in a row")
 
@@ -164,7 +162,7 @@ class TarReader:
             at = end
         return found
 
-    def _build(self, header: bytes, records: dict[bytes, list[bytes]], offset: int) -> TarEntry:
+    def _build(self, header: bytes, records: dict[bytes, list[bytes]]) -> TarEntry:
         pax = {key: values[-1] for key, values in records.items() if values}
         self._name = name = pax.get(b"GNU.sparse.name") or pax.get(b"path") or _get_name(header)
         link = pax.get(b"linkpath") or header[157:257].partition(b"\0")[0]
@@ -193,7 +191,6 @@ class TarReader:
                 (key[len(XATTR) :], value) for key, value in pax.items() if key.startswith(XATTR)
             ),
             sparse=sparse,
-            offset_bytes=offset,
         )
 
     def _read_sparse(
