@@ -16,32 +16,32 @@ from typing import NamedTuple
 from chainlite.errors import SpecError
 from docklock.errors import KernelError
 from docklock.inroot import make_directories, open_path, open_target, try_open
-from docklock.kernel import mount as sys
+from docklock.kernel import mount as kernel
 from docklock.spec import Mount
 
 _SET: dict[str, int] = {
-    "bind": sys.MS_BIND,
-    "rbind": sys.MS_BIND | sys.MS_REC,
-    "dirsync": sys.MS_DIRSYNC,
-    "noatime": sys.MS_NOATIME,
-    "nodev": sys.MS_NODEV,
-    "nodiratime": sys.MS_NODIRATIME,
-    "noexec": sys.MS_NOEXEC,
-    "nosuid": sys.MS_NOSUID,
-    "relatime": sys.MS_RELATIME,
-    "ro": sys.MS_RDONLY,
-    "rro": sys.MS_RDONLY,
-    "strictatime": sys.MS_STRICTATIME,
-    "sync": sys.MS_SYNCHRONOUS,
+    "bind": kernel.MS_BIND,
+    "rbind": kernel.MS_BIND | kernel.MS_REC,
+    "dirsync": kernel.MS_DIRSYNC,
+    "noatime": kernel.MS_NOATIME,
+    "nodev": kernel.MS_NODEV,
+    "nodiratime": kernel.MS_NODIRATIME,
+    "noexec": kernel.MS_NOEXEC,
+    "nosuid": kernel.MS_NOSUID,
+    "relatime": kernel.MS_RELATIME,
+    "ro": kernel.MS_RDONLY,
+    "rro": kernel.MS_RDONLY,
+    "strictatime": kernel.MS_STRICTATIME,
+    "sync": kernel.MS_SYNCHRONOUS,
 }
 _CLEAR: dict[str, int] = {
-    "async": sys.MS_SYNCHRONOUS,
-    "atime": sys.MS_NOATIME,
-    "dev": sys.MS_NODEV,
-    "diratime": sys.MS_NODIRATIME,
-    "exec": sys.MS_NOEXEC,
-    "rw": sys.MS_RDONLY,
-    "suid": sys.MS_NOSUID,
+    "async": kernel.MS_SYNCHRONOUS,
+    "atime": kernel.MS_NOATIME,
+    "dev": kernel.MS_NODEV,
+    "diratime": kernel.MS_NODIRATIME,
+    "exec": kernel.MS_NOEXEC,
+    "rw": kernel.MS_RDONLY,
+    "suid": kernel.MS_NOSUID,
 }
 # Every mount of the container is private whatever these say: nothing propagates to the host.
 _PRIVATE = ("defaults", "private", "rprivate", "slave", "rslave")
@@ -82,7 +82,7 @@ def parse_options(mount: Mount) -> tuple[int, str]:
 
 def compute_attributes(flags: int) -> int:
     """The MOUNT_ATTR_ bits, whose values are those of the MS_ flags, that a bind mount takes."""
-    return flags & (sys.MS_RDONLY | sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC)
+    return flags & (kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
 def _describe_flags(flags: int) -> str:
@@ -108,7 +108,7 @@ class FilesystemMount(NamedTuple):
         target = open_target(root.fd, self.destination, directory=True, links=links)
         try:
             path = f"/proc/self/fd/{target}"
-            sys.mount(self.source, path, self.kind, self.flags, self.data)
+            kernel.mount(self.source, path, self.kind, self.flags, self.data)
         finally:
             os.close(target)
 
@@ -135,7 +135,7 @@ class BindMount(NamedTuple):
             target = open_target(root.fd, self.destination, directory=is_directory)
             try:
                 step = self.describe()
-                sys.bind(source, target, self.attributes, recursive=self.recursive, step=step)
+                kernel.bind(source, target, self.attributes, recursive=self.recursive, step=step)
             finally:
                 os.close(target)
         finally:
@@ -162,7 +162,7 @@ class CgroupMount(NamedTuple):
                 self._bind(self.dirs[0][1], target)
                 return
             data, path = "mode=755,size=64k", f"/proc/self/fd/{target}"
-            sys.mount("tmpfs", path, "tmpfs", self.attributes & ~sys.MS_RDONLY, data)
+            kernel.mount("tmpfs", path, "tmpfs", self.attributes & ~kernel.MS_RDONLY, data)
         finally:
             os.close(target)
         self._fill(root)
@@ -177,16 +177,16 @@ class CgroupMount(NamedTuple):
                     self._bind(path, target)
                 finally:
                     os.close(target)
-            if self.attributes & sys.MS_RDONLY:
-                flag, step = sys.MOUNT_ATTR_RDONLY, self.describe()
-                sys.mount_setattr(base, flag, recursive=False, step=step)
+            if self.attributes & kernel.MS_RDONLY:
+                flag, step = kernel.MOUNT_ATTR_RDONLY, self.describe()
+                kernel.mount_setattr(base, flag, recursive=False, step=step)
         finally:
             os.close(base)
 
     def _bind(self, path: str, target: int) -> None:
         source = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sys.bind(source, target, self.attributes, recursive=False, step=self.describe())
+            kernel.bind(source, target, self.attributes, recursive=False, step=self.describe())
         finally:
             os.close(source)
 
@@ -205,12 +205,14 @@ class MaskPath(NamedTuple):
             return
         try:
             if stat.S_ISDIR(os.fstat(target).st_mode):
-                flags = sys.MS_RDONLY | sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC
-                sys.mount("tmpfs", f"/proc/self/fd/{target}", "tmpfs", flags, "size=0k,nr_inodes=2")
+                flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+                kernel.mount(
+                    "tmpfs", f"/proc/self/fd/{target}", "tmpfs", flags, "size=0k,nr_inodes=2"
+                )
                 return
             null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
             try:
-                sys.bind(null, target, 0, recursive=False, step=self.describe())
+                kernel.bind(null, target, 0, recursive=False, step=self.describe())
             finally:
                 os.close(null)
         finally:
@@ -230,8 +232,8 @@ class ReadonlyPath(NamedTuple):
         if target < 0:
             return
         try:
-            flag = sys.MOUNT_ATTR_RDONLY
-            sys.bind(target, target, flag, recursive=True, step=self.describe())
+            flag = kernel.MOUNT_ATTR_RDONLY
+            kernel.bind(target, target, flag, recursive=True, step=self.describe())
         finally:
             os.close(target)
 

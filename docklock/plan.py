@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from chainlite.errors import SpecError
 from docklock.errors import KernelError
-from docklock.kernel import mount as sys
+from docklock.kernel import mount as kernel
 from docklock.mounts import (
     BindMount,
     CgroupMount,
@@ -66,8 +66,8 @@ class MakePrivate(NamedTuple):
 
     def execute(self, root: Root) -> None:
         del root
-        kind = sys.MS_SLAVE if self.propagation == "slave" else sys.MS_PRIVATE
-        sys.mount("", "/", "", sys.MS_REC | kind)
+        kind = kernel.MS_SLAVE if self.propagation == "slave" else kernel.MS_PRIVATE
+        kernel.mount("", "/", "", kernel.MS_REC | kind)
 
 
 class MountOverlay(NamedTuple):
@@ -91,11 +91,11 @@ class MountOverlay(NamedTuple):
         target = os.open(self.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if len(os.fsencode(data)) <= _OPTIONS_MAX_BYTES:
-                sys.mount("overlay", f"/proc/self/fd/{target}", "overlay", 0, data)
+                kernel.mount("overlay", f"/proc/self/fd/{target}", "overlay", 0, data)
                 return
             layers = tuple(("lowerdir+", name) for name in names)
             options = (*layers, ("upperdir", upper), ("workdir", work))
-            sys.mount_filesystem("overlay", options, target, 0)
+            kernel.mount_filesystem("overlay", options, target, 0)
         finally:
             os.close(target)
             os.chdir("/")
@@ -113,7 +113,7 @@ class BindRoot(NamedTuple):
         del root
         fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sys.bind(fd, fd, 0, recursive=True, step=self.describe())
+            kernel.bind(fd, fd, 0, recursive=True, step=self.describe())
         finally:
             os.close(fd)
 
@@ -213,8 +213,8 @@ class ReadonlyRoot(NamedTuple):
         return "make the root read-only"
 
     def execute(self, root: Root) -> None:
-        sys.mount_setattr(
-            root.fd, sys.MOUNT_ATTR_RDONLY, recursive=False, step="make the root read-only"
+        kernel.mount_setattr(
+            root.fd, kernel.MOUNT_ATTR_RDONLY, recursive=False, step="make the root read-only"
         )
 
 
@@ -227,8 +227,8 @@ class EnterRoot(NamedTuple):
     def execute(self, root: Root) -> None:
         os.fchdir(root.fd)
         # pivot_root(2), NOTES: "." twice stacks the old root on the new; unmounting drops it.
-        sys.pivot_root(".", ".")
-        sys.umount2(".", sys.MNT_DETACH)
+        kernel.pivot_root(".", ".")
+        kernel.umount2(".", kernel.MNT_DETACH)
         os.chdir("/")
         os.close(root.fd)
         root.fd = -1

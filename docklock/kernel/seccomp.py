@@ -65,6 +65,11 @@ def try_install(prepared: Filter, flags: int) -> int:
     return try_syscall("seccomp", SET_MODE_FILTER, flags, prepared.header)  # type: ignore[arg-type]
 
 
+def make_install_error(number: int) -> KernelError:
+    """What to raise for the negative result of try_install."""
+    return make_error(number, "seccomp", "install the filter")
+
+
 def get_listener_flags() -> int:
     """NEW_LISTENER, with WAIT_KILLABLE_RECV where the kernel (>= 5.19) has it.
 
