@@ -68,6 +68,13 @@ def seed() -> int:
     return get_seed()
 
 
+@pytest.fixture(scope="session")
+def need_root() -> None:
+    """Skip at home without root; in CI the suite does not start without it."""
+    if os.geteuid() != 0:
+        pytest.skip("containers, mounts and cgroups need root")
+
+
 class Snapshot(NamedTuple):
     """What docklock could leave behind on this host. Each field is a set of readable names."""
 
