@@ -137,7 +137,7 @@ def suggest(word: str, known: tuple[str, ...]) -> str:
     """The tail of a message: the nearest of `known`, else all of them where they are few."""
     import difflib
 
-    near = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.6) if len(word) > 1 else []
     if near:
         return f"; the nearest is {near[0]}"
     return f"; choose one of {', '.join(known)}" if len(known) <= 12 else ""
