@@ -90,6 +90,17 @@ def parse_verifier(text: str, where: str) -> tuple[str, bytes]:
     return name, public
 
 
+def parse_fingerprint(text: str, where: str = "--host-key") -> str:
+    """The fingerprint that a text names: itself (64 hex digits), or that of a public key."""
+    text = text.strip()
+    if len(text) == 64 and "+" not in text:
+        try:
+            return bytes.fromhex(text).hex()
+        except ValueError:
+            raise SpecError(f"{where}: a fingerprint is 64 hex digits") from None
+    return compute_host_id(parse_verifier(text, where)[1]).hex()
+
+
 def parse_signer(text: str, where: str) -> tuple[str, KeyPair]:
     """Name and key pair from `PRIVATE+KEY+NAME+HASH+BASE64`; SpecError if it is not one."""
     prefix = "PRIVATE+KEY+"

@@ -98,6 +98,11 @@ def open_store(paths: Paths, container: str) -> sqlite3.Connection:
     return db
 
 
+def has_tables(db: sqlite3.Connection) -> bool:
+    """Whether the store's writer lived long enough to lay it out."""
+    return bool(db.execute("PRAGMA user_version").fetchone()[0])
+
+
 def insert_segments(
     db: sqlite3.Connection,
     segments: Iterable[SegmentRow],
@@ -131,11 +136,6 @@ def get_last_header(db: sqlite3.Connection, run: int) -> bytes:
         "SELECT header FROM segments WHERE run = ? ORDER BY first_index DESC LIMIT 1", (run,)
     ).fetchone()
     return bytes(row[0]) if row else b""
-
-
-def get_runs(db: sqlite3.Connection) -> tuple[int, ...]:
-    """The runs that have a segment, ascending."""
-    return tuple(r[0] for r in db.execute("SELECT DISTINCT run FROM segments ORDER BY run"))
 
 
 def iterate_segments(

@@ -80,18 +80,29 @@ class HostLog:
     def write(self) -> Iterator[None]:
         """One transaction: all leaves appended within, and the checkpoint over them, or none."""
         assert self._key is not None
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             self._append_first_leaves()
             before = self.get_size()
             yield
             if self.get_size() != before:
                 self._sign(self.get_size())
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StateError(f"the host log cannot be written: {error}") from error
             raise
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[None]:
+        """One moment of the log: what is read within belongs together."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
 
     def append(self, leaf: bytes, *, container: bytes = _NONE, run: int = -1) -> int:
         """Append one leaf within `write`; returns its index."""

@@ -53,15 +53,7 @@ def get_fingerprint(paths: Paths) -> str:
 
 def parse_host_key(text: str) -> str:
     """The fingerprint named by `--host-key`: 64 hex digits, a key text, or a file with one."""
-    if len(text) == 64 and all(c in "0123456789abcdef" for c in text.lower()):
-        return text.lower()
-    where = "--host-key"
-    if "+" not in text or os.path.exists(text):
-        where, text = text, _read(text)
-    text = text.strip()
-    if len(text) == 64 and "+" not in text:
-        return parse_host_key(text)
-    return keys.compute_host_id(keys.parse_verifier(text, where)[1]).hex()
+    return keys.parse_fingerprint(_read(text) if os.path.exists(text) else text)
 
 
 def _read(path: str) -> str:

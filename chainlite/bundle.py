@@ -1,0 +1,210 @@
+"""The evidence file: a magic, checked frames, a seal. Encode, and read without trusting it.
+
+Not here: whether the frames hold (verify) and who collects them (docklock.evidence.export).
+Every frame is u8 kind, u32 size, payload, and the first 8 bytes of a running BLAKE3 over
+everything so far: that names where a file was spoilt, it proves nothing. What proves is signed.
+Order: host key, checkpoint, then for each run its start, certificates and segments, and its exit
+unless it is open; last the seal. Invariant: sizes are checked against limits before memory is
+taken. Layouts: README.md of this room.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from blake3 import blake3
+
+from chainlite import codec, domains, segment
+from chainlite.checkpoint import NOTE_LIMIT_BYTES
+from chainlite.codec import Reader
+from chainlite.errors import SpecError, TamperError
+from chainlite.hostlog import LEAF_LIMIT_BYTES
+from chainlite.keys import SIGNATURE_BYTES
+from chainlite.receipt import SECRET_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAGIC = b"DOCKLOCK-EVIDENCE\x00\x00\x01"
+"""The name, and the version in the last two bytes."""
+VERSION = 1
+HOST_KEY, CHECKPOINT, START, CERTIFICATE, SEGMENT, EXIT, SEAL = 1, 2, 3, 4, 5, 6, 7
+CHECK_BYTES = 8
+PROOF_MAX = 64
+RUNS_MAX = 100_000
+OPEN, CLOSED, CUT = 0, 1, 2
+STATES = ("open", "closed", "cut")
+_HEAD_BYTES = 5
+SIZE_LIMITS = {
+    HOST_KEY: 32,
+    CHECKPOINT: NOTE_LIMIT_BYTES,
+    START: LEAF_LIMIT_BYTES + 4096,
+    CERTIFICATE: segment.CERTIFICATE_BYTES + SIGNATURE_BYTES,
+    SEGMENT: segment.PACKED_LIMIT_BYTES + 8192,
+    EXIT: LEAF_LIMIT_BYTES + 4096,
+    SEAL: RUNS_MAX * 64,
+}
+
+
+class Frame(NamedTuple):
+    """A frame; `digest` is the running hash before it, `is_intact` whether its check holds."""
+
+    kind: int
+    payload: bytes
+    digest: bytes
+    is_intact: bool
+
+
+class LoggedLeaf(NamedTuple):
+    """A leaf of the host's log and its inclusion proof under the file's checkpoint."""
+
+    leaf_index: int
+    leaf: bytes
+    proof: tuple[bytes, ...]
+
+
+class StoredSegment(NamedTuple):
+    """A segment as it lies in a store: `secret` is empty where no receipt has a value."""
+
+    header: bytes
+    signature: bytes
+    secret: bytes
+    leaf_tags: bytes
+    body: bytes
+
+
+class RunState(NamedTuple):
+    """How far a run's receipts go; `state` indexes STATES."""
+
+    run: int
+    state: int
+    event_count: int
+    head: bytes
+
+
+class Seal(NamedTuple):
+    """What the host's key says about the whole file; `digest` covers all bytes before it."""
+
+    host: bytes
+    container: bytes
+    log_size: int
+    log_root: bytes
+    time: int
+    digest: bytes
+    runs: tuple[RunState, ...]
+
+
+def compute_first_digest() -> bytes:
+    """The running hash after the magic."""
+    return blake3(domains.FILE_FRAME + MAGIC).digest()
+
+
+def encode_frame(kind: int, payload: bytes, digest: bytes) -> tuple[bytes, bytes]:
+    """The frame's bytes after a running hash, and the running hash after it."""
+    head = codec.encode_u8(kind) + codec.encode_u32(len(payload))
+    after = blake3(domains.FILE_FRAME + digest + head + payload).digest()
+    return head + payload + after[:CHECK_BYTES], after
+
+
+def iterate_frames(read: Callable[[int], bytes]) -> Iterator[Frame]:
+    """The frames that `read(size)` gives; SpecError if it is no evidence file.
+
+    TamperError where a frame cannot be told apart: an unknown kind, a size above its limit, an
+    end inside a frame, bytes after the seal.
+    """
+    magic = read(len(MAGIC))
+    if magic[:-2] != MAGIC[:-2]:
+        raise SpecError("not an evidence file: it does not start with DOCKLOCK-EVIDENCE")
+    if magic != MAGIC:
+        raise SpecError(f"evidence file version {magic[-2:].hex()}; this program reads {VERSION}")
+    digest, kind = compute_first_digest(), 0
+    while kind != SEAL:
+        head = read(_HEAD_BYTES)
+        if not head:
+            raise TamperError("the file ends without its seal")
+        kind, size = head[0], int.from_bytes(head[1:], "big")
+        if kind not in SIZE_LIMITS or size > SIZE_LIMITS[kind]:
+            raise TamperError(f"a frame of kind {kind} and {size} bytes is not evidence")
+        payload, check = read(size), read(CHECK_BYTES)
+        if len(head) != _HEAD_BYTES or len(payload) != size or len(check) != CHECK_BYTES:
+            raise TamperError("the file ends inside a frame")
+        after = blake3(domains.FILE_FRAME + digest + head + payload).digest()
+        yield Frame(kind, payload, digest, after[:CHECK_BYTES] == check)
+        digest = after
+    if read(1):
+        raise TamperError("bytes follow the seal")
+
+
+def encode_logged_leaf(leaf: LoggedLeaf) -> bytes:
+    """The payload of a start or an exit."""
+    return b"".join(
+        (
+            codec.encode_u64(leaf.leaf_index),
+            codec.encode_bytes(leaf.leaf),
+            codec.encode_u8(len(leaf.proof)),
+            *leaf.proof,
+        )
+    )
+
+
+def decode_logged_leaf(data: bytes) -> LoggedLeaf:
+    """The leaf and proof of a payload; SpecError if it is not canonical."""
+    r = Reader(data, "logged leaf")
+    index, leaf = r.read_u64(), r.read_bytes(LEAF_LIMIT_BYTES)
+    proof = tuple(r.read_fixed(32) for _ in range(r.read_u8(limit=PROOF_MAX)))
+    r.finish()
+    return LoggedLeaf(index, leaf, proof)
+
+
+def encode_segment(stored: StoredSegment) -> bytes:
+    """The payload of a segment."""
+    return b"".join((*stored[:4], codec.encode_bytes(stored.body)))
+
+
+def decode_segment(data: bytes) -> tuple[segment.Header, StoredSegment]:
+    """The decoded header, and the parts of a segment's payload; SpecError if not canonical."""
+    r = Reader(data, "segment")
+    raw, signature = r.read_fixed(segment.HEADER_BYTES), r.read_fixed(SIGNATURE_BYTES)
+    header = segment.decode_header(raw)
+    secret = r.read_fixed(SECRET_BYTES if header.has_secret else 0)
+    leaf_tags = r.read_fixed(header.event_count * segment.LEAF_TAG_BYTES)
+    body = r.read_bytes(segment.PACKED_LIMIT_BYTES)
+    r.finish()
+    return header, StoredSegment(raw, signature, secret, leaf_tags, body)
+
+
+def encode_seal(seal: Seal) -> bytes:
+    """The canonical bytes of a seal, which the host's key signs."""
+    parts = [
+        codec.encode_head(domains.SEAL, VERSION),
+        seal.host,
+        seal.container,
+        codec.encode_u64(seal.log_size),
+        seal.log_root,
+        codec.encode_u64(seal.time),
+        seal.digest,
+        codec.encode_u32(len(seal.runs)),
+    ]
+    for state in seal.runs:
+        parts += (
+            codec.encode_u32(state.run),
+            codec.encode_u8(state.state),
+            codec.encode_u64(state.event_count),
+            state.head,
+        )
+    return b"".join(parts)
+
+
+def decode_seal(data: bytes) -> tuple[Seal, bytes]:
+    """The seal of a payload, and its signature; SpecError if it is not canonical."""
+    r = Reader(data, "seal")
+    r.read_head(domains.SEAL, VERSION)
+    names = (r.read_fixed(32), r.read_fixed(32))
+    state = (r.read_u64(), r.read_fixed(32), r.read_u64(), r.read_fixed(32))
+    runs = tuple(
+        RunState(r.read_u32(), r.read_u8(limit=CUT), r.read_u64(), r.read_fixed(32))
+        for _ in range(r.read_u32(limit=RUNS_MAX))
+    )
+    signature = r.read_fixed(SIGNATURE_BYTES)
+    r.finish()
+    return Seal(*names, *state, runs), signature
