@@ -62,7 +62,7 @@ def _walk(
         genesis.run, genesis.host, genesis.container, genesis.policy, genesis.boot
     )
     read_frame, read_fields = receipt.FRAME.unpack_from, receipt.VARYING.unpack_from
-    constant_size, fixed_size = receipt.CONSTANT.size, receipt.FIXED.size
+    constant_size, decode_rest = receipt.CONSTANT.size, receipt.decode_rest
     app, tags, secret, position = genesis.app, stored.leaf_tags, stored.secret, 0
     leaf_hashes: list[bytes] = []
     chain_hashes: list[bytes] = []
@@ -84,30 +84,28 @@ def _walk(
             if size > receipt.RECEIPT_LIMIT_BYTES or not data.startswith(constant):
                 raise SpecError("it is too long, or of another run")
             fields = read_fields(data, constant_size)
-            receipt.check_varying(fields)
-            tail = receipt.decode_tail(data[fixed_size:])
-            if fields[0] != index or tail.app != app:
+            shape, digests = decode_rest(data, fields)
+            if fields[0] != index or shape.app != app:
                 raise SpecError("it is another receipt")
-            if values_size or tail.commitments:
-                _check_values(secret, index, tail, body[middle:position])
+            if values_size or digests:
+                _check_values(secret, index, digests, body[middle:position])
             if index == header.first_index and fields[2] != header.time_first:
                 raise SpecError("its time is not the header's")
             index += 1
     except (SpecError, struct.error) as error:
         raise BadEvent(index, str(error)) from None
-    if fields[2] != header.time_last or fields[18:] != header.usage:
+    if fields[2] != header.time_last or fields[18:23] != header.usage:
         raise BadEvent(index - 1, "its time or usage is not the header's")
     return leaf_hashes, chain_hashes, position
 
 
-def _check_values(secret: bytes, index: int, tail: receipt.Tail, data: bytes) -> None:
-    commitments = tail.commitments
-    values = receipt.decode_values(data, len(commitments), "values")
-    for field, ((name, commitment), value) in enumerate(zip(commitments, values, strict=True)):
+def _check_values(secret: bytes, index: int, digests: tuple[bytes, ...], data: bytes) -> None:
+    values = receipt.decode_values(data, len(digests), "values")
+    for field, value in enumerate(values):
         if value is None:
             continue
-        if not secret or receipt.compute_commitment(secret, index, field, value) != commitment:
-            raise SpecError(f"its value {name!r} is not the one committed to")
+        if not secret or receipt.compute_commitment(secret, index, field, value) != digests[field]:
+            raise SpecError(f"value {field} is not the one committed to")
 
 
 def _check_signatures(

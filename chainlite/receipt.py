@@ -44,14 +44,15 @@ ABSENT = 0xFFFFFFFF
 
 CONSTANT = struct.Struct(">cHI32s32s32s16s")
 """tag, version, run, host, container, policy, boot."""
-VARYING = struct.Struct(">QQQIIIIiqBBB6Q5Q")
-"""index, mono, time, pid, tid, arch, nr, errno, ret, decision, plane, seen, args, usage."""
+VARYING = struct.Struct(">QQQIIIIiqBBB6Q5QB")
+"""index, mono, time, pid, tid, arch, nr, errno, ret, decision, plane, seen, args, usage,
+number of values."""
 FIXED = struct.Struct(CONSTANT.format + VARYING.format[1:])
 FRAME = struct.Struct(">II")
 """Before each event in a body: size of the receipt, size of its values."""
 _SALT = struct.Struct(">cQH")
 _U32 = struct.Struct(">I")
-_TAILS_MAX = 4096
+_SHAPES_MAX = 4096
 
 
 class Receipt(NamedTuple):
@@ -82,13 +83,13 @@ class Receipt(NamedTuple):
     commitments: tuple[tuple[str, bytes], ...]
 
 
-class Tail(NamedTuple):
-    """The fields of variable size, which follow the fixed ones."""
+class Shape(NamedTuple):
+    """The fields of variable size between the fixed ones and the commitments; they repeat."""
 
     app: str
     op: str
     labels: tuple[tuple[str, str], ...]
-    commitments: tuple[tuple[str, bytes], ...]
+    value_names: tuple[str, ...]
 
 
 def encode_constant(run: int, host: bytes, container: bytes, policy: bytes, boot: bytes) -> bytes:
@@ -96,34 +97,27 @@ def encode_constant(run: int, host: bytes, container: bytes, policy: bytes, boot
     return CONSTANT.pack(domains.RECEIPT, VERSION, run, host, container, policy, boot)
 
 
-def encode_tail(
-    app: str,
-    op: str,
-    labels: tuple[tuple[str, str], ...] = (),
-    commitments: tuple[tuple[str, bytes], ...] = (),
-) -> bytes:
-    """app, op, labels and commitments; SpecError above a limit."""
-    if len(labels) > LABELS_MAX or len(commitments) > VALUES_MAX:
-        raise SpecError(f"receipt {op}: more than {LABELS_MAX} labels or {VALUES_MAX} values")
-    parts = [encode_names(app, op), encode_labels(labels), len(commitments).to_bytes(1, "big")]
-    for name, digest in commitments:
-        parts += (encode_name(name), digest)
-    return b"".join(parts)
+def encode_shape(shape: Shape) -> bytes:
+    """app, op, labels and names of values; SpecError above a limit."""
+    names = [encode_name(name) for name in shape.value_names]
+    return b"".join((encode_names(shape.app, shape.op), encode_labels(shape.labels), *names))
 
 
 def encode_names(app: str, op: str) -> bytes:
-    """The start of a tail."""
+    """The start of a shape; SpecError above a limit."""
     return _text(app, APP_LIMIT) + _text(op, OP_LIMIT)
 
 
 def encode_labels(labels: tuple[tuple[str, str], ...]) -> bytes:
-    """The labels of a tail: a count, then name and text of each."""
+    """The labels of a shape: a count, then name and text of each."""
+    if len(labels) > LABELS_MAX:
+        raise SpecError(f"receipt: more than {LABELS_MAX} labels")
     parts = [_text(name, NAME_LIMIT) + _text(text, LABEL_LIMIT) for name, text in labels]
     return len(labels).to_bytes(1, "big") + b"".join(parts)
 
 
 def encode_name(name: str) -> bytes:
-    """The name of a value, before its commitment."""
+    """The name of a value."""
     return _text(name, NAME_LIMIT)
 
 
@@ -135,11 +129,18 @@ def _text(value: str, limit: int) -> bytes:
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
-    """The canonical bytes of a receipt."""
-    return (
-        encode_constant(*receipt[:5])
-        + VARYING.pack(*receipt[5:17], *receipt.args, *receipt.usage)
-        + encode_tail(*receipt[19:])
+    """The canonical bytes of a receipt; SpecError above a limit."""
+    r = receipt
+    if len(r.commitments) > VALUES_MAX:
+        raise SpecError(f"receipt {r.op}: more than {VALUES_MAX} values")
+    names = tuple(name for name, _ in r.commitments)
+    return b"".join(
+        (
+            encode_constant(*r[:5]),
+            VARYING.pack(*r[5:17], *r.args, *r.usage, len(names)),
+            encode_shape(Shape(r.app, r.op, r.labels, names)),
+            *[digest for _, digest in r.commitments],
+        )
     )
 
 
@@ -147,62 +148,51 @@ def decode_receipt(data: bytes) -> Receipt:
     """The receipt of these bytes; SpecError if they are not its canonical form."""
     if len(data) < FIXED.size or len(data) > RECEIPT_LIMIT_BYTES:
         raise SpecError(f"receipt: {len(data)} bytes, not {FIXED.size} to {RECEIPT_LIMIT_BYTES}")
-    fields = FIXED.unpack_from(data)
-    tag, version = fields[:2]
+    tag, version, *constant = CONSTANT.unpack_from(data)
     if tag != domains.RECEIPT or version != VERSION:
         raise SpecError(f"receipt: tag {tag.hex()} version {version} is not known")
-    check_varying(fields[7:])
-    tail = decode_tail(data[FIXED.size :])
-    return Receipt._make((*fields[2:19], fields[19:25], fields[25:30], *tail))
+    fields = VARYING.unpack_from(data, CONSTANT.size)
+    shape, digests = decode_rest(data, fields)
+    commitments = tuple(zip(shape.value_names, digests, strict=True))
+    args, usage = fields[12:18], fields[18:23]
+    return Receipt._make((*constant, *fields[:12], args, usage, *shape[:3], commitments))
 
 
-def check_varying(fields: tuple[int, ...]) -> None:
-    """Refuse a decision, plane or seen that has no name (fields as VARYING gives them)."""
+def decode_rest(data: bytes, fields: tuple[int, ...]) -> tuple[Shape, tuple[bytes, ...]]:
+    """Shape and commitments of a receipt whose VARYING fields are these, which are checked."""
     if fields[9] > ABORTED or fields[10] > RUNTIME or fields[11] > OBSERVED:
-        raise SpecError(
-            f"receipt {fields[0]}: decision {fields[9]}, plane {fields[10]} or seen {fields[11]} "
-            "has no name"
-        )
+        raise SpecError(f"receipt {fields[0]}: decision, plane or seen has no name")
+    count = fields[23]
+    end = len(data) - 32 * count
+    if end < FIXED.size:
+        raise SpecError(f"receipt {fields[0]}: too short for {count} values")
+    key = data[FIXED.size : end] + count.to_bytes(1, "big")
+    shape = _shapes.get(key)
+    if shape is None:
+        shape = _parse_shape(data[FIXED.size : end], count)
+        if len(_shapes) >= _SHAPES_MAX:
+            _shapes.clear()
+        _shapes[key] = shape
+    if not count:
+        return shape, ()
+    return shape, tuple([data[at : at + 32] for at in range(end, len(data), 32)])
 
 
-_tails: dict[bytes, Tail] = {}
+_shapes: dict[bytes, Shape] = {}
 
 
-def decode_tail(data: bytes) -> Tail:
-    """The fields of variable size; those without commitments are remembered, they repeat."""
-    tail = _tails.get(data)
-    if tail is None:
-        tail = _parse_tail(data)
-        if not tail.commitments:
-            if len(_tails) >= _TAILS_MAX:
-                _tails.clear()
-            _tails[data] = tail
-    return tail
-
-
-def _parse_tail(data: bytes) -> Tail:
+def _parse_shape(data: bytes, value_count: int) -> Shape:
     reader = Reader(data, "receipt")
     app, op = reader.read_text(APP_LIMIT), reader.read_text(OP_LIMIT)
     labels = tuple(
         (reader.read_text(NAME_LIMIT), reader.read_text(LABEL_LIMIT))
         for _ in range(reader.read_u8(limit=LABELS_MAX))
     )
-    commitments = tuple(
-        (reader.read_text(NAME_LIMIT), reader.read_fixed(32))
-        for _ in range(reader.read_u8(limit=VALUES_MAX))
-    )
+    if value_count > VALUES_MAX:
+        reader.refuse(f"{value_count} values are above {VALUES_MAX}")
+    names = tuple(reader.read_text(NAME_LIMIT) for _ in range(value_count))
     reader.finish()
-    return Tail(app, op, labels, commitments)
-
-
-def compute_salt(secret: bytes, index: int, field: int) -> bytes:
-    """The salt of value number `field` of receipt `index`: 32 bytes."""
-    return blake3(_SALT.pack(domains.SALT, index, field), key=secret).digest()
-
-
-def compute_commitment(secret: bytes, index: int, field: int, value: bytes) -> bytes:
-    """SHA-256(salt || value)."""
-    return sha256(compute_salt(secret, index, field) + value).digest()
+    return Shape(app, op, labels, names)
 
 
 def encode_values(values: tuple[bytes | None, ...]) -> bytes:
@@ -215,14 +205,27 @@ def encode_values(values: tuple[bytes | None, ...]) -> bytes:
 def decode_values(data: bytes, count: int, where: str) -> tuple[bytes | None, ...]:
     """`count` values; SpecError if the bytes hold more, fewer or too long ones."""
     values: list[bytes | None] = []
-    reader = Reader(data, where)
+    position = 0
     for _ in range(count):
-        size = reader.read_u32()
-        if size != ABSENT and size > VALUE_LIMIT_BYTES:
-            reader.refuse(f"a value of {size} bytes is above {VALUE_LIMIT_BYTES}")
-        values.append(None if size == ABSENT else reader.read_fixed(size))
-    reader.finish()
+        start = position + 4
+        size = int.from_bytes(data[position:start], "big")
+        position = start if size == ABSENT else start + size
+        if position > len(data) or (size > VALUE_LIMIT_BYTES and size != ABSENT):
+            raise SpecError(f"{where}: a value of {size} bytes does not fit")
+        values.append(None if size == ABSENT else data[start:position])
+    if position != len(data):
+        raise SpecError(f"{where}: {len(data) - position} bytes too many")
     return tuple(values)
+
+
+def compute_salt(secret: bytes, index: int, field: int) -> bytes:
+    """The salt of value number `field` of receipt `index`: 32 bytes."""
+    return blake3(_SALT.pack(domains.SALT, index, field), key=secret).digest()
+
+
+def compute_commitment(secret: bytes, index: int, field: int, value: bytes) -> bytes:
+    """SHA-256(salt || value)."""
+    return sha256(compute_salt(secret, index, field) + value).digest()
 
 
 def compute_chain_hash(previous: bytes, receipt: bytes) -> bytes:

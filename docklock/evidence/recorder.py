@@ -38,7 +38,7 @@ SWITCH_INTERVAL_S = 0.0005
 _ARGS = struct.Struct("=6Q")
 _ROOM = 1024
 """More than a receipt without values and labels takes in the journal, and a secret."""
-_NO_LABELS_NO_VALUES = b"\x00\x00"
+_NO_LABELS = b"\x00"
 _PACK = receipt.VARYING.pack
 _FRAME = receipt.FRAME.pack
 
@@ -136,7 +136,7 @@ class RunRecorder:
         its limit is cut and labelled `truncated`. `usage` not given repeats the last one.
         """
         with self._lock:
-            if self.failure is not None or self._closing:
+            if self.failure is not None or self._closing or len(values) > receipt.VALUES_MAX:
                 raise self._refuse()
             if not self._journal.has_room(_ROOM) or values or labels:
                 self._make_room(values)
@@ -161,6 +161,7 @@ class RunRecorder:
                     seen,
                     *_ARGS.unpack(args),
                     *self._usage,
+                    len(values),
                 )
                 + (self._heads.get(op) or self._add_head(op))
             )
@@ -168,7 +169,7 @@ class RunRecorder:
                 tail, stored = self._encode_rest(index, labels, values)
                 self._write(op, stamp, data + tail, stored)
             else:
-                self._write(op, stamp, data + _NO_LABELS_NO_VALUES, b"")
+                self._write(op, stamp, data + _NO_LABELS, b"")
             return index
 
     def request_commit(self, *, now: bool) -> None:
@@ -225,16 +226,15 @@ class RunRecorder:
         """Labels and commitments, and the values that lie beside the receipt."""
         secret = self._get_secret() if values else b""
         labels, values = _cut(labels, values)
-        parts = [receipt.encode_labels(labels), len(values).to_bytes(1, "big")]
-        stored = []
+        names, digests, stored = [receipt.encode_labels(labels)], [], []
         for field, (name, value) in enumerate(values):
             known = self._names.get(name)
             if known is None:
                 known = self._names[name] = receipt.encode_name(name)
-            parts.append(known)
-            parts.append(receipt.compute_commitment(secret, index, field, value))
+            names.append(known)
+            digests.append(receipt.compute_commitment(secret, index, field, value))
             stored.append(len(value).to_bytes(4, "big") + value)
-        return b"".join(parts), b"".join(stored)
+        return b"".join(names + digests), b"".join(stored)
 
     def _get_secret(self) -> bytes:
         """The open batch's secret, which the journal knows before any event that uses it."""
@@ -290,7 +290,7 @@ class RunRecorder:
         self._condition.notify_all()
 
     def _refuse(self) -> StateError:
-        why = self.failure or "the run is closed"
+        why = self.failure or "the run is closed, or an event has too many values"
         return StateError(f"container {self._container.hex()[:12]}: evidence not written: {why}")
 
     # The writer thread.
