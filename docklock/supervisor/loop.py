@@ -33,6 +33,15 @@ class Loop:
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
+    def watch_also(self, fd: int, mask: int) -> None:
+        """Wait for `mask` besides READ on a watched `fd`."""
+        self._epoll.modify(fd, READ | mask)
+
+    def watch_only(self, fd: int, mask: int) -> None:
+        """Wait for `mask` alone on a watched `fd`."""
+        if fd in self._callbacks:
+            self._epoll.modify(fd, mask)
+
     def is_watched(self, fd: int) -> bool:
         return fd in self._callbacks
 

@@ -1,0 +1,59 @@
+"""Read what pointer arguments of a notified call point to: paths, argument vectors, addresses.
+
+Everything here is claimed: the container can change it while we read.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from docklock.kernel.memory import read_memory, read_string
+
+PATH_BYTES_MAX = 4096
+STRING_BYTES_MAX = 256
+ARGV_COUNT_MAX = 256
+ARGV_BYTES_MAX = 16_384
+SOCKADDR_BYTES_MAX = 128
+POINTER_BYTES = 8
+POINTERS_PER_READ = 16
+UNREADABLE = b"\0unreadable"  # no path, string or address begins with two such bytes
+
+Values = tuple[tuple[str, bytes], ...]
+
+
+def read_values(strings: tuple[tuple[int, str], ...], tid: int, args: list[int]) -> Values:
+    """(name, bytes) for each (argument number, kind) of a rule; UNREADABLE where memory is not."""
+    found: list[tuple[str, bytes]] = []
+    for number, kind in strings:
+        address = args[number]
+        if kind == "argv":
+            value = read_argv(tid, address)
+        elif kind == "sockaddr":
+            size = min(args[number + 1] & 0xFFFFFFFF, SOCKADDR_BYTES_MAX)
+            value = read_memory(tid, address, size) if address and size else b""
+        else:
+            size_max = PATH_BYTES_MAX if kind == "path" else STRING_BYTES_MAX
+            value = read_string(tid, address, size_max) if address else b""
+        found.append((kind, UNREADABLE if value is None else value))
+    return tuple(found)
+
+
+def read_argv(tid: int, address: int) -> bytes | None:
+    """The vector's strings, each ended by NUL; cut at ARGV_BYTES_MAX and ARGV_COUNT_MAX."""
+    strings: list[bytes] = []
+    size = 0
+    while address and len(strings) < ARGV_COUNT_MAX:
+        block = read_memory(tid, address, POINTERS_PER_READ * POINTER_BYTES)
+        count = len(block) // POINTER_BYTES
+        if not count:
+            return None
+        for pointer in struct.unpack_from(f"={count}Q", block):
+            if not pointer or size >= ARGV_BYTES_MAX or len(strings) >= ARGV_COUNT_MAX:
+                return b"".join(strings)
+            string = read_string(tid, pointer, ARGV_BYTES_MAX - size)
+            if string is None:
+                return None
+            strings.append(string + b"\0")
+            size += len(string) + 1
+        address += count * POINTER_BYTES
+    return b"".join(strings)

@@ -1,0 +1,256 @@
+"""The commands start, ps, stop, kill, wait and rm: Docker's shapes and words."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from chainlite.errors import DocklockError, SpecError, StateError
+from docklock import client
+from docklock.cli import options
+from docklock.cli.options import Command, check_count, flag, text
+from docklock.lifecycle import (
+    CREATED,
+    RUNNING,
+    STOPPED,
+    Container,
+    State,
+    find_container,
+    is_live,
+    list_containers,
+    read_container,
+    read_state,
+)
+from docklock.paths import Paths
+from docklock.runtime import delete, get_state, relaunch, wait_released
+
+SHORT_ID = 12
+STOP_TIMEOUT_S = 10
+COMMAND_WIDTH = 20
+
+START = Command(
+    "start", "[OPTIONS] CONTAINER...", "Start created or stopped containers.",
+    (flag("-a", "--attach", help="attach output and pass signals; exit with its exit code"),),
+)
+PS = Command(
+    "ps", "[OPTIONS]", "List containers.",
+    (
+        flag("-a", "--all", help="show all, not only running ones"),
+        flag("-q", "--quiet", help="only ids"),
+        flag("--no-trunc", help="full ids and commands"),
+        text("--format", help="json: one object a line", metavar="json"),
+    ),
+)
+STOP = Command(
+    "stop", "[OPTIONS] CONTAINER...", "Send the stop signal, then SIGKILL.",
+    (text("-t", "--time", help="seconds before SIGKILL (10)", metavar="SECONDS"),),
+)
+KILL = Command(
+    "kill", "[OPTIONS] CONTAINER...", "Send a signal.",
+    (text("-s", "--signal", help="name or number (KILL)", metavar="SIGNAL"),),
+)
+WAIT = Command("wait", "CONTAINER...", "Wait for containers to end; print their exit codes.")
+RM = Command(
+    "rm", "[OPTIONS] CONTAINER...", "Remove containers. Their evidence stays.",
+    (
+        flag("-f", "--force", help="kill a running container first"),
+        flag("-v", "--volumes", help="accepted for Docker's sake: there are no anonymous volumes"),
+    ),
+)
+
+
+def parse_signal(word: str) -> int:
+    """The number for `TERM`, `SIGTERM` or `15`."""
+    if word.isdigit() and 0 < int(word) < signal.NSIG:
+        return int(word)
+    name = word.upper().removeprefix("SIG")
+    found = getattr(signal, f"SIG{name}", None)
+    if not isinstance(found, signal.Signals):
+        raise SpecError(f"unknown signal {word!r}: give a name such as TERM, or a number below 65")
+    return int(found)
+
+
+def for_each(words: list[str], paths: Paths, act: Callable[[str], str | None]) -> int:
+    """Do `act` for each container; print what it returns, or its error; 1 if any failed."""
+    code = 0
+    for word in words:
+        try:
+            line = act(find_container(paths, word))
+            print(word if line is None else line)
+        except DocklockError as error:
+            print(f"docklock: {word}: {error}", file=sys.stderr)
+            code = error.exit_code
+    return code
+
+
+def run_start(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(START, argv)
+    check_count(START, words, 1, 1 if values["attach"] else None)
+    if values["attach"]:
+        from docklock.cli.attach import follow
+
+        container_id = find_container(paths, words[0])
+        return follow(
+            relaunch(paths, container_id), paths, container_id, interactive=False, proxy=True
+        )
+    code = 0
+    for word in words:
+        code = _start_detached(paths, word) or code
+    return code
+
+
+def _start_detached(paths: Paths, word: str) -> int:
+    from docklock.cli.attach import wait_created
+
+    channel = relaunch(paths, find_container(paths, word))
+    event = wait_created(channel)
+    channel.close()
+    if event["event"] != "started" and event.get("message"):
+        print(f"docklock: {event['message']}", file=sys.stderr)
+        return int(event["exit_code"])
+    print(word)
+    return 0
+
+
+def run_stop(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(STOP, argv)
+    check_count(STOP, words, 1)
+    seconds = values["time"] or str(STOP_TIMEOUT_S)
+    if not seconds.isdigit():
+        raise SpecError(f"docklock stop: --time takes whole seconds, not {seconds!r}")
+    return for_each(words, paths, lambda one: stop(paths, one, float(seconds)))
+
+
+def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
+    """Stop signal, wait, SIGKILL, wait. Nothing happens to a container that does not run."""
+    container = read_container(paths, container_id)
+    if not is_live(paths, container_id):
+        return
+    try:
+        with client.connect(paths, container_id) as channel:
+            client.request(channel, {"verb": "wait"})
+            number = parse_signal(container.stop_signal)
+            client.request(channel, {"verb": "signal", "signal": number})
+            if client.wait_exit(channel, timeout_s) is None:
+                client.request(channel, {"verb": "signal", "signal": int(signal.SIGKILL)})
+                client.wait_exit(channel)
+    except StateError:
+        pass  # it ended while we asked
+    wait_released(paths, container_id)
+
+
+def run_kill(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(KILL, argv)
+    check_count(KILL, words, 1)
+    number = parse_signal(values["signal"] or "KILL")
+    return for_each(words, paths, lambda one: client.send_signal(paths, one, number))
+
+
+def run_wait(argv: list[str], paths: Paths) -> int:
+    _, words = options.parse(WAIT, argv)
+    check_count(WAIT, words, 1)
+    return for_each(words, paths, lambda one: str(wait(paths, one)))
+
+
+def wait(paths: Paths, container_id: str) -> int:
+    """The exit code of the newest run, once it has ended."""
+    if is_live(paths, container_id):
+        try:
+            with client.connect(paths, container_id) as channel:
+                client.request(channel, {"verb": "wait"})
+                code = client.wait_exit(channel)
+                assert code is not None
+                return code
+        except StateError:
+            wait_released(paths, container_id)
+    return read_state(paths, container_id).exit_code
+
+
+def run_rm(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(RM, argv)
+    check_count(RM, words, 1)
+    return for_each(words, paths, lambda one: delete(paths, one, force=values["force"]))
+
+
+def run_ps(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(PS, argv)
+    check_count(PS, words, 0, 0)
+    if values["format"] not in (None, "json"):
+        raise SpecError("docklock ps: --format takes json")
+    rows = []
+    for container_id in list_containers(paths):
+        try:
+            container, state = read_container(paths, container_id), get_state(paths, container_id)
+        except StateError:
+            continue  # removed while we listed
+        if values["all"] or state.status == RUNNING:
+            rows.append((container, state))
+    rows.sort(key=lambda row: row[0].created_ns, reverse=True)
+    if values["quiet"]:
+        for container, _ in rows:
+            print(container.id if values["no_trunc"] else container.id[:SHORT_ID])
+    elif values["format"]:
+        import json
+
+        for row in rows:
+            print(json.dumps(describe_row(*row, full=True)))
+    else:
+        print_table([describe_row(*row, full=values["no_trunc"]) for row in rows])
+    return 0
+
+
+def describe_row(container: Container, state: State, *, full: bool) -> dict[str, Any]:
+    """Docker's columns by Docker's names."""
+    command = '"' + " ".join(container.command) + '"'
+    if not full and len(command) > COMMAND_WIDTH:
+        command = command[: COMMAND_WIDTH - 2] + '…"'
+    return {
+        "ID": container.id if full else container.id[:SHORT_ID],
+        "Image": container.image,
+        "Command": command,
+        "CreatedAt": format_ago(container.created_ns),
+        "Status": format_status(state),
+        "State": "exited" if state.status == STOPPED else state.status,
+        "Ports": "",
+        "Names": container.name,
+    }
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    heads = {
+        "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED",
+        "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES",
+    }
+    widths = {
+        key: max([len(head), *(len(row[key]) for row in rows)]) for key, head in heads.items()
+    }
+    for row in [heads, *rows]:
+        print("   ".join(row[key].ljust(widths[key]) for key in heads).rstrip())
+
+
+def format_status(state: State) -> str:
+    if state.status == RUNNING:
+        return f"Up {format_duration(state.started_ns)}"
+    if state.status == STOPPED:
+        return f"Exited ({state.exit_code}) {format_ago(state.finished_ns)}"
+    return state.status.capitalize() if state.status != CREATED else "Created"
+
+
+def format_ago(time_ns: int) -> str:
+    return f"{format_duration(time_ns)} ago"
+
+
+def format_duration(since_ns: int) -> str:
+    """Docker's rough words for the time since `since_ns`."""
+    import time
+
+    seconds = max(0, time.time_ns() - since_ns) // 1_000_000_000
+    if seconds < 1:
+        return "Less than a second"
+    for limit, unit, name in ((60, 1, "second"), (3600, 60, "minute"), (172_800, 3600, "hour")):
+        if seconds < limit:
+            count = seconds // unit
+            return f"{count} {name}{'s' if count != 1 else ''}"
+    return f"{seconds // 86_400} days"

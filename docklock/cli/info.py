@@ -1,0 +1,75 @@
+"""`docklock info` and `docklock version`: what this host offers, and what it lacks."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from docklock import __version__
+from docklock.cli import options
+from docklock.cli.options import Command, check_count, text
+from docklock.lifecycle import is_live, list_containers
+from docklock.paths import Paths
+
+INFO = Command(
+    "info", "[OPTIONS]", "Show what this host's kernel offers and lacks.",
+    (text("--format", help="json: one object", metavar="json"),),
+)
+VERSION = Command("version", "", "Show the version.")
+SYNC_WAKE_UP_KERNEL = (6, 6)
+WAIT_KILLABLE_KERNEL = (5, 19)
+
+
+def run_version(argv: list[str], _paths: Paths) -> int:
+    _, words = options.parse(VERSION, argv)
+    check_count(VERSION, words, 0, 0)
+    print(f"docklock {__version__}")
+    return 0
+
+
+def run_info(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(INFO, argv)
+    check_count(INFO, words, 0, 0)
+    facts = get_facts(paths)
+    if values["format"] == "json":
+        print(json.dumps(facts))
+    else:
+        for name, value in facts.items():
+            shown = ", ".join(value) or "none" if isinstance(value, list) else value
+            print(f"{name.replace('_', ' ')}: {shown}")
+    return 0
+
+
+def get_facts(paths: Paths) -> dict[str, object]:
+    from docklock.cgroup.hierarchy import detect_hierarchies
+    from docklock.evidence.keyring import get_fingerprint
+
+    containers = list_containers(paths)
+    release = os.uname().release
+    return {
+        "version": __version__,
+        "root": paths.state,
+        "containers": len(containers),
+        "running": sum(is_live(paths, one) for one in containers),
+        "host_key": get_fingerprint(paths) or "none yet (docklock keys init, or the first run)",
+        "kernel": release,
+        "architecture": os.uname().machine,
+        "cgroup": [f"v{one.version}: {one.name}" for one in detect_hierarchies()],
+        "lacking": get_lacking(parse_release(release)),
+    }
+
+
+def parse_release(release: str) -> tuple[int, int]:
+    """(major, minor) of a kernel release."""
+    major, minor = release.split("-")[0].split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def get_lacking(kernel: tuple[int, int]) -> list[str]:
+    """What the gate would use and this kernel has not."""
+    lacking = []
+    if kernel < SYNC_WAKE_UP_KERNEL:
+        lacking.append("SYNC_WAKE_UP (Linux 6.6): a gated call costs several times more")
+    if kernel < WAIT_KILLABLE_KERNEL:
+        lacking.append("WAIT_KILLABLE_RECV (Linux 5.19): signals may double receipts")
+    return lacking

@@ -1,0 +1,161 @@
+"""`docklock inspect`: containers and images as JSON, by Docker's names."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from chainlite.errors import SpecError, StateError
+from docklock.cli import options
+from docklock.cli.options import Command, check_count, text
+from docklock.lifecycle import (
+    RUNNING,
+    STOPPED,
+    Container,
+    State,
+    find_container,
+    read_container,
+)
+from docklock.paths import Paths
+from docklock.runtime import CONFIG, get_state
+from docklock.supervisor.logfile import format_time
+
+INSPECT = Command(
+    "inspect", "[OPTIONS] NAME|ID...", "Show all about containers or images as JSON.",
+    (
+        text("-f", "--format", help="{{.A.B}}: one value; or json", metavar="FORMAT"),
+        text("--type", help="container or image", metavar="TYPE"),
+    ),
+)
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def run_inspect(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(INSPECT, argv)
+    check_count(INSPECT, words, 1)
+    found, code = [], 0
+    for word in words:
+        try:
+            found.append(describe(paths, word, values["type"]))
+        except StateError as error:
+            print(f"docklock: {error}", file=sys.stderr)
+            code = 1
+    if values["format"] in (None, "json"):
+        print(json.dumps(found, indent=4 if values["format"] is None else None))
+    else:
+        for value in found:
+            print(select(value, values["format"]))
+    return code
+
+
+def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
+    """The container, or else the image, called `word`."""
+    if kind != "image":
+        try:
+            container_id = find_container(paths, word)
+            container = read_container(paths, container_id)
+            return describe_container(container, get_state(paths, container_id))
+        except StateError:
+            if kind == "container":
+                raise
+    from docklock.image.store import ImageStore
+
+    try:
+        image = ImageStore(paths).resolve(word)
+    except StateError:
+        raise StateError(f"No such object: {word}") from None
+    config = image.config
+    return {
+        "Id": image.id,
+        "RepoTags": list(image.references),
+        "Architecture": image.architecture,
+        "Os": "linux",
+        "Size": image.size_bytes,
+        "Config": {
+            "Entrypoint": list(config.entrypoint), "Cmd": list(config.cmd),
+            "Env": list(config.env), "WorkingDir": config.cwd, "User": config.user,
+            "Labels": dict(config.labels),
+        },
+    }
+
+
+def describe_container(container: Container, state: State) -> dict[str, Any]:
+    spec = read_config(container)
+    process = spec["process"]
+    return {
+        "Id": container.id,
+        "Created": format_time(container.created_ns),
+        "Path": container.command[0] if container.command else "",
+        "Args": list(container.command[1:]),
+        "State": describe_status(state),
+        "Image": container.image_id,
+        "Name": f"/{container.name}",
+        "RestartCount": max(state.run, 0),
+        "LogPath": f"{container.bundle}/container.log",
+        "HostConfig": {
+            "NetworkMode": container.network,
+            "AutoRemove": container.auto_remove,
+            "ReadonlyRootfs": spec["root"].get("readonly", False),
+        },
+        "Config": {
+            "Hostname": spec.get("hostname", ""),
+            "Env": process.get("env", []),
+            "Cmd": list(container.command),
+            "Image": container.image,
+            "WorkingDir": process["cwd"],
+            "User": str(process["user"]["uid"]),
+            "Labels": dict(container.labels),
+            "OpenStdin": container.stdin_open,
+            "StopSignal": container.stop_signal,
+        },
+        "Mounts": [
+            {
+                "Type": "bind", "Source": mount["source"], "Destination": mount["destination"],
+                "RW": "ro" not in mount.get("options", []),
+            }
+            for mount in spec.get("mounts", [])
+            if mount.get("type") == "bind"
+        ],
+        "Docklock": {
+            "Policy": container.policy, "Sign": container.sign, "Run": state.run, "OciSpec": spec,
+        },
+    }
+
+
+def describe_status(state: State) -> dict[str, Any]:
+    return {
+        "Status": "exited" if state.status == STOPPED else state.status,
+        "Running": state.status == RUNNING,
+        "Paused": False,
+        "Restarting": False,
+        "OOMKilled": state.oom_killed,
+        "Dead": False,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": format_time(state.started_ns) if state.started_ns else NEVER,
+        "FinishedAt": format_time(state.finished_ns) if state.finished_ns else NEVER,
+    }
+
+
+def read_config(container: Container) -> dict[str, Any]:
+    with open(f"{container.bundle}/{CONFIG}", encoding="utf-8") as file:
+        value = json.load(file)
+    assert isinstance(value, dict)
+    return value
+
+
+def select(value: Any, template: str) -> str:
+    """The value that `{{.A.B}}` names; SpecError for other templates and unknown names."""
+    body = template.strip()
+    if not (body.startswith("{{") and body.endswith("}}")):
+        raise SpecError(f"docklock inspect: --format takes {{{{.A.B}}}} or json, not {template!r}")
+    for name in body[2:-2].strip().strip(".").split("."):
+        if not isinstance(value, dict) or name not in value:
+            known = ", ".join(value) if isinstance(value, dict) else "nothing below it"
+            raise SpecError(f"docklock inspect: --format: no {name!r} here; there is {known}")
+        value = value[name]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,145 @@
+"""The command `docklock`: find the command's function, run it, turn errors into exit codes.
+
+Exit codes: the container's for run, start and exec; 125 docklock could not, 126 the program cannot
+be run, 127 it was not found; for everything else 0, 1 (StateError, KernelError), 2 (SpecError),
+3 (TamperError), 4 (`verify`: a key that was not named). Only the asked command's module is loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from chainlite.errors import DocklockError, SpecError
+from docklock.paths import Paths, get_paths
+
+# command -> (module below docklock.cli, function, summary)
+COMMANDS = {
+    "run": ("run", "run_run", "Run a program in a new container"),
+    "create": ("run", "run_create", "Make a container without starting it"),
+    "start": ("containers", "run_start", "Start created or stopped containers"),
+    "exec": ("exec", "run_exec", "Run a program in a running container"),
+    "ps": ("containers", "run_ps", "List containers"),
+    "logs": ("logs", "run_logs", "Show a container's output"),
+    "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),
+    "kill": ("containers", "run_kill", "Send a signal to containers"),
+    "wait": ("containers", "run_wait", "Wait for containers to end; print their exit codes"),
+    "rm": ("containers", "run_rm", "Remove containers; their evidence stays"),
+    "inspect": ("inspect", "run_inspect", "Show all about containers or images as JSON"),
+    "images": ("images", "run_images", "List images"),
+    "import": ("images", "run_import", "Make an image of a directory or tar"),
+    "load": ("images", "run_load", "Load images from an archive"),
+    "rmi": ("images", "run_rmi", "Remove images"),
+    "receipts": ("receipts", "run_receipts", "List the receipts of a container"),
+    "verify": ("verify", "run_verify", "Verify evidence"),
+    "evidence": ("evidence", "run_evidence", "Write a container's evidence to one file"),
+    "keys": ("keys", "run_keys", "Make or show this host's key"),
+    "policy": ("policy", "run_policy", "List, show, check and compile policies"),
+    "info": ("info", "run_info", "Show what this host's kernel offers"),
+    "version": ("info", "run_version", "Show the version"),
+}
+RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
+MENDS = frozenset(COMMANDS) - {"keys", "policy", "info", "version", "images", "import", "load"}
+EXIT_DOCKLOCK_FAILED = 125
+EXIT_INTERRUPTED = 130
+
+
+def format_usage() -> str:
+    lines = ["Usage: docklock [--root DIR] COMMAND ...", ""]
+    lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items()]
+    lines += ["", "docklock COMMAND --help says more."]
+    return "\n".join(lines)
+
+
+def split_global(argv: list[str]) -> tuple[str | None, list[str]]:
+    """(--root's directory, the command and its words)."""
+    root = None
+    rest = list(argv)
+    while rest and rest[0].startswith("--root"):
+        word = rest.pop(0)
+        name, has_value, value = word.partition("=")
+        if name != "--root":
+            raise SpecError(f"unknown option {name}; see docklock --help")
+        if not has_value:
+            if not rest:
+                raise SpecError("--root needs a directory")
+            value = rest.pop(0)
+        root = value
+    return root, rest
+
+
+def dispatch(command: str, argv: list[str], paths: Paths) -> int:
+    """Run one command."""
+    from importlib import import_module
+
+    from docklock.cli.options import suggest
+
+    if command not in COMMANDS:
+        raise SpecError(
+            f"unknown command {command!r}{suggest(command, COMMANDS)}; see docklock --help"
+        )
+    module_name, function_name, _ = COMMANDS[command]
+    if command in MENDS:
+        from docklock.repair import repair
+
+        for container_id in repair(paths):
+            print(
+                f"docklock: container {container_id[:12]} had lost its supervisor: killed, and "
+                "the gap in its evidence signed", file=sys.stderr,
+            )
+    module = import_module(f"docklock.cli.{module_name}")
+    return int(getattr(module, function_name)(argv, paths))
+
+
+def run(argv: list[str]) -> int:
+    """The whole command; the process's exit status."""
+    from docklock.cli.options import HelpWanted
+
+    command = ""
+    try:
+        root, rest = split_global(argv)
+        if not rest or rest[0] in ("--help", "-h", "help"):
+            print(format_usage())
+            return 0 if rest else 2
+        if rest[0] == "--version":
+            rest = ["version"]
+        command = rest[0]
+        return dispatch(command, rest[1:], get_paths(root))
+    except HelpWanted as help_text:
+        print(help_text)
+        return 0
+    except DocklockError as error:
+        print(f"docklock: {error}", file=sys.stderr)
+        return get_exit_code(command, error)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except OSError as error:
+        hint = "; docklock needs root" if isinstance(error, PermissionError) else ""
+        print(f"docklock: {error}{hint}", file=sys.stderr)
+        return EXIT_DOCKLOCK_FAILED if command in RUNS_PROGRAMS else 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def get_exit_code(command: str, error: DocklockError) -> int:
+    """Docker's 125 for what runs programs, unless the error says 126 or 127; else the error's."""
+    if command in RUNS_PROGRAMS and error.exit_code < EXIT_DOCKLOCK_FAILED:
+        return EXIT_DOCKLOCK_FAILED
+    return error.exit_code
+
+
+def main() -> None:
+    """Entry point `docklock`."""
+    import gc
+
+    gc.disable()  # a short life; a supervisor forked from here enables it again
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""`docklock-runtime`: the OCI verbs on a bundle, as a runtime's caller types them.
+
+create, start, state, kill and delete. The container inherits the caller's stdio. Its policy is
+`default` unless the annotation dev.docklock.policy names another. Not here yet: the flags and verbs
+that Docker, containerd and podman need beyond these (a later capability).
+
+Source: OCI runtime-spec 1.2, runtime.md; the command line is runc's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from chainlite.errors import SpecError, StateError
+from docklock.cli import options
+from docklock.cli.options import Command, check_count, flag, text
+from docklock.lifecycle import Container, find_container, make_directories
+from docklock.paths import Paths, get_paths
+
+POLICY_ANNOTATION = "dev.docklock.policy"
+SIGN_ANNOTATION = "dev.docklock.sign"
+ID_BYTES = 32
+
+CREATE = Command(
+    "create", "[OPTIONS] ID", "Create a container from a bundle.",
+    (
+        text("-b", "--bundle", help="the bundle's directory (the current one)", metavar="DIR"),
+        text("--pid-file", help="write init's pid here", metavar="FILE"),
+    ),
+)
+START = Command("start", "ID", "Run a created container's program.")
+STATE = Command("state", "ID", "Print a container's state.")
+KILL = Command("kill", "ID [SIGNAL]", "Send a signal to init (TERM).")
+DELETE = Command(
+    "delete", "[OPTIONS] ID", "Delete a stopped container.",
+    (flag("-f", "--force", help="kill it first"),),
+)
+
+
+def create(argv: list[str], paths: Paths) -> None:
+    """`create`: returns once init waits in its finished environment."""
+    from docklock import client
+    from docklock.cli.run import raise_start_error
+    from docklock.runtime import CONFIG, launch, make_container
+    from docklock.spec import parse_spec
+
+    values, words = options.parse(CREATE, argv)
+    check_count(CREATE, words, 1, 1)
+    bundle = os.path.abspath(values["bundle"] or ".")
+    path = f"{bundle}/{CONFIG}"
+    try:
+        with open(path, "rb") as file:
+            spec = parse_spec(file.read(), path)
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}; name the bundle with --bundle") from None
+    annotations = dict(spec.annotations)
+    container = Container(
+        id=os.urandom(ID_BYTES).hex(), name=words[0], bundle=bundle, created_ns=time.time_ns(),
+        command=spec.process.args, policy=annotations.get(POLICY_ANNOTATION, "default"),
+        sign=annotations.get(SIGN_ANNOTATION, "segment"), detached_stdio=False,
+        network="none" if spec.get_namespace("network") else "host", labels=spec.annotations,
+    )
+    make_directories(paths)
+    live_fd = make_container(paths, container, spec)
+    channel = launch(paths, container, spec, live_fd, run=0, start_at_once=False)
+    event = client.wait_event(channel, ("created", "exit", "error"))
+    if event["event"] != "created":
+        from docklock.runtime import delete, wait_released
+
+        wait_released(paths, container.id)
+        delete(paths, container.id)
+        raise_start_error(event)
+    if values["pid_file"]:
+        with open(values["pid_file"], "w", encoding="ascii") as file_:
+            file_.write(str(event["pid"]))
+
+
+def start(argv: list[str], paths: Paths) -> None:
+    """`start`: StateError unless it is created."""
+    from docklock import client
+
+    _, words = options.parse(START, argv)
+    check_count(START, words, 1, 1)
+    with client.connect(paths, find_container(paths, words[0])) as channel:
+        client.request(channel, {"verb": "start"})
+
+
+def state(argv: list[str], paths: Paths) -> None:
+    """`state`: the specification's JSON document."""
+    import json
+
+    from docklock.runtime import describe_state
+
+    _, words = options.parse(STATE, argv)
+    check_count(STATE, words, 1, 1)
+    print(json.dumps(describe_state(paths, find_container(paths, words[0])), indent=2))
+
+
+def kill(argv: list[str], paths: Paths) -> None:
+    """`kill`: StateError unless it is created or running."""
+    from docklock import client
+    from docklock.cli.containers import parse_signal
+
+    _, words = options.parse(KILL, argv)
+    check_count(KILL, words, 1, 2)
+    number = parse_signal(words[1] if len(words) > 1 else "TERM")
+    client.send_signal(paths, find_container(paths, words[0]), number)
+
+
+def delete(argv: list[str], paths: Paths) -> None:
+    """`delete`: StateError unless it is stopped; with --force no error if there is none."""
+    from docklock.runtime import delete as delete_container
+
+    values, words = options.parse(DELETE, argv)
+    check_count(DELETE, words, 1, 1)
+    try:
+        delete_container(paths, find_container(paths, words[0]), force=values["force"])
+    except StateError:
+        if not values["force"]:
+            raise
+
+
+VERBS = {"create": create, "start": start, "state": state, "kill": kill, "delete": delete}
+
+
+def run(argv: list[str]) -> int:
+    """The whole command; 0 or an error's exit code."""
+    from chainlite.errors import DocklockError
+    from docklock.cli.main import split_global
+    from docklock.cli.options import HelpWanted, suggest
+    from docklock.repair import repair
+
+    try:
+        root, rest = split_global(argv)
+        verb: Any = VERBS.get(rest[0]) if rest else None
+        if verb is None:
+            asked = f"unknown verb {rest[0]!r}{suggest(rest[0], VERBS)}" if rest else "no verb"
+            raise SpecError(f"{asked}; there are {', '.join(VERBS)}")
+        paths = get_paths(root)
+        repair(paths)
+        verb(rest[1:], paths)
+        return 0
+    except HelpWanted as help_text:
+        print(help_text)
+        return 0
+    except (DocklockError, OSError) as error:
+        print(f"docklock-runtime: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+
+
+def main() -> None:
+    """Entry point `docklock-runtime`."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""Parse a command's options: Docker's habits, and cheap enough for every start (argparse: 6 ms).
+
+`-v` and `--volume`, `--name=x` and `--name x`, clusters (`-it`), `--` ends the options. For commands
+that run a program the first word that is no option ends them too, as with docker run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from chainlite.errors import SpecError
+
+FLAG, TEXT, LIST = "flag", "text", "list"
+
+
+class Option(NamedTuple):
+    """One option. `names` are written with their dashes; `metavar` is empty for a flag."""
+
+    names: tuple[str, ...]
+    kind: str
+    help: str
+    metavar: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.names[-1].lstrip("-").replace("-", "_")
+
+
+class Command(NamedTuple):
+    """A command's words: `usage` is what follows its name."""
+
+    name: str
+    usage: str
+    summary: str
+    options: tuple[Option, ...] = ()
+    is_program_last: bool = False
+
+
+class HelpWanted(Exception):
+    """The user asked for --help; the text is the message."""
+
+
+def flag(*names: str, help: str) -> Option:
+    return Option(names, FLAG, help)
+
+
+def text(*names: str, help: str, metavar: str = "VALUE") -> Option:
+    return Option(names, TEXT, help, metavar)
+
+
+def listed(*names: str, help: str, metavar: str = "VALUE") -> Option:
+    return Option(names, LIST, help, metavar)
+
+
+def parse(command: Command, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """(values by key, words). A flag is a bool, a text str or None, a list a list of str."""
+    by_name = {name: option for option in command.options for name in option.names}
+    values: dict[str, Any] = {
+        option.key: False if option.kind == FLAG else None if option.kind == TEXT else []
+        for option in command.options
+    }
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return values, words + rest
+        if word == "--help" or (word == "-h" and "-h" not in by_name):
+            raise HelpWanted(format_help(command))
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            if command.is_program_last:
+                return values, words + rest
+        elif word.startswith("--"):
+            name, has_value, value = word.partition("=")
+            option = _find(command, by_name, name)
+            _take(command, option, name, values, value if has_value else None, rest)
+        else:
+            _take_cluster(command, by_name, word, values, rest)
+    return values, words
+
+
+def format_help(command: Command) -> str:
+    lines = [f"Usage: docklock {command.name} {command.usage}".rstrip(), "", command.summary, ""]
+    for option in command.options:
+        lines.append(f"  {', '.join(option.names)} {option.metavar}".rstrip())
+        lines.append(f"        {option.help}")
+    return "\n".join(lines)
+
+
+def check_count(command: Command, words: list[str], least: int, most: int | None = None) -> None:
+    """SpecError unless the number of words is in range; `most` None: no upper limit."""
+    if len(words) < least or (most is not None and len(words) > most):
+        raise SpecError(
+            f"docklock {command.name}: expected {command.usage or 'no arguments'}; "
+            f"see docklock {command.name} --help"
+        )
+
+
+def _take_cluster(
+    command: Command, by_name: dict[str, Option], word: str, values: dict[str, Any],
+    rest: list[str],
+) -> None:
+    for position in range(1, len(word)):
+        name = f"-{word[position]}"
+        option = _find(command, by_name, name)
+        value = word[position + 1 :]
+        if option.kind != FLAG:
+            _take(command, option, name, values, value.removeprefix("=") if value else None, rest)
+            return
+        _take(command, option, name, values, None, rest)
+
+
+def _take(
+    command: Command, option: Option, name: str, values: dict[str, Any], value: str | None,
+    rest: list[str],
+) -> None:
+    if option.kind == FLAG:
+        if value not in (None, "true", "false"):
+            raise SpecError(f"docklock {command.name}: {name} takes true or false, not {value!r}")
+        values[option.key] = value != "false"
+        return
+    if value is None:
+        if not rest:
+            raise SpecError(f"docklock {command.name}: {name} needs {option.metavar}")
+        value = rest.pop(0)
+    if option.kind == LIST:
+        values[option.key].append(value)
+    else:
+        values[option.key] = value
+
+
+def _find(command: Command, by_name: dict[str, Option], name: str) -> Option:
+    option = by_name.get(name)
+    if option is None:
+        raise SpecError(
+            f"docklock {command.name}: unknown option {name}{suggest(name, by_name)}; "
+            f"see docklock {command.name} --help"
+        )
+    return option
+
+
+def suggest(word: str, known: Any) -> str:
+    """`, did you mean X?` or nothing."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, list(known), 1)
+    return f", did you mean {matches[0]}?" if matches else ""

@@ -1,0 +1,337 @@
+"""`docklock run` and `create`: from Docker's options and an image to a container and its spec.
+
+Not here: how options are parsed (options.py), what a spec's defaults are (docklock.defaults), what
+happens then (docklock.runtime).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, NamedTuple
+
+from chainlite.errors import SpecError
+from docklock.cli import options
+from docklock.cli.options import Command, check_count, flag, listed, text
+from docklock.cli.values import (
+    parse_cpus,
+    parse_env,
+    parse_label,
+    parse_size,
+    parse_tmpfs,
+    parse_ulimit,
+    parse_volume,
+)
+from docklock.defaults import default_spec
+from docklock.image.store import Image, ImageConfig, ImageStore
+from docklock.lifecycle import Container, check_name, make_directories
+from docklock.paths import Paths
+from docklock.runtime import launch, make_container
+from docklock.spec import Mount, Resources, Spec, User
+
+PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ID_BYTES = 32
+SIGNS = ("segment", "each")
+CPU_PERIOD_US = 100_000
+FILES = ("hostname", "hosts")  # written into the bundle, bound over /etc
+EMPTY = ImageConfig()
+POLICY_DEFAULT = "default"
+POLICY_PRIVILEGED = "observe"
+
+_CREATE_OPTIONS = (
+    text("--name", help="the container's name", metavar="NAME"),
+    flag("--rm", help="remove the container when it ends; its evidence stays"),
+    flag("-i", "--interactive", help="keep standard input open"),
+    listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
+    listed("-v", "--volume", help="bind a host path", metavar="HOST:CONTAINER[:ro]"),
+    listed("--tmpfs", help="mount a tmpfs", metavar="PATH[:OPTIONS]"),
+    text("-w", "--workdir", help="working directory", metavar="DIR"),
+    text("-u", "--user", help="user and group, names or numbers", metavar="USER[:GROUP]"),
+    text("--entrypoint", help="replace the image's entrypoint", metavar="PROGRAM"),
+    text("-h", "--hostname", help="hostname", metavar="NAME"),
+    text("--network", help="none (the default) or host", metavar="NETWORK"),
+    text("-m", "--memory", help="memory limit, such as 64m", metavar="SIZE"),
+    text("--cpus", help="CPU limit, such as 1.5", metavar="NUMBER"),
+    text("--pids-limit", help="process limit; -1 for none", metavar="COUNT"),
+    listed("--ulimit", help="resource limit", metavar="NAME=SOFT[:HARD]"),
+    listed("--cap-add", help="add a capability, or ALL", metavar="NAME"),
+    listed("--cap-drop", help="drop a capability, or ALL", metavar="NAME"),
+    listed("--security-opt", help="no-new-privileges[=true|false] (on by default)",
+           metavar="OPTION"),
+    flag("--read-only", help="mount the root file system read-only"),
+    flag("--privileged", help="all capabilities, no masks, policy observe"),
+    text("--policy", help="a policy's name or file (default, observe)", metavar="POLICY"),
+    text("--sign", help="sign by segment (the default) or each receipt", metavar="segment|each"),
+    listed("-l", "--label", help="set a label", metavar="NAME=VALUE"),
+    text("--stop-signal", help="what docklock stop sends", metavar="SIGNAL"),
+    text("--rootfs", help="run this directory, in place, instead of an image", metavar="DIR"),
+)
+CREATE = Command(
+    "create", "[OPTIONS] IMAGE [COMMAND [ARG...]]", "Make a container without starting it.",
+    _CREATE_OPTIONS, is_program_last=True,
+)
+RUN = Command(
+    "run", "[OPTIONS] IMAGE [COMMAND [ARG...]]", "Run a program in a new container.",
+    (
+        flag("-d", "--detach", help="run in the background and print the id"),
+        flag("--plan", help="print every step, and do nothing"),
+        *_CREATE_OPTIONS,
+    ),
+    is_program_last=True,
+)
+
+
+class Request(NamedTuple):
+    """A container to be, and its spec."""
+
+    container: Container
+    spec: Spec
+
+
+def run_create(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(CREATE, argv)
+    request = build_request(paths, CREATE, values, words)
+    make_directories(paths)
+    live_fd = _make(paths, request)
+    from docklock.lifecycle import release_live
+
+    release_live(paths, request.container.id)
+    os.close(live_fd)
+    print(request.container.id)
+    return 0
+
+
+def run_run(argv: list[str], paths: Paths) -> int:
+    values, words = options.parse(RUN, argv)
+    if values["detach"] and values["interactive"]:
+        raise SpecError("docklock run: -d and -i exclude each other")
+    request = build_request(paths, RUN, values, words)
+    if values["plan"]:
+        return _print_plan(request)
+    from docklock.cli.attach import follow, wait_created
+
+    container = request.container
+    make_directories(paths)
+    live_fd = _make(paths, request)
+    channel = launch(paths, container, request.spec, live_fd, run=0, start_at_once=True)
+    if not values["detach"]:
+        return follow(
+            channel, paths, container.id, interactive=values["interactive"], proxy=True
+        )
+    event = wait_created(channel)
+    if event["event"] != "started" and event.get("message"):
+        raise_start_error(event)
+    print(container.id)
+    return 0
+
+
+def raise_start_error(event: dict[str, Any]) -> None:
+    """The supervisor's words as our error, with its exit code."""
+    from chainlite.errors import StateError
+
+    error = StateError(str(event["message"]))
+    error.exit_code = int(event["exit_code"])
+    raise error
+
+
+def build_request(
+    paths: Paths, command: Command, values: dict[str, Any], words: list[str]
+) -> Request:
+    """Check every option against the image; nothing is made. SpecError, StateError."""
+    container_id = os.urandom(ID_BYTES).hex()
+    name = values["name"] or generate_name(container_id)
+    check_name(name)
+    _check_choices(values)
+    image, layers, program = _find_root(paths, command, values, words)
+    config = image.config if image is not None else EMPTY
+    args = _choose_program(values["entrypoint"], config, program)
+    is_host = values["network"] == "host"
+    hostname = values["hostname"] or (os.uname().nodename if is_host else container_id[:12])
+    bundle = paths.container(container_id)
+    user, home = find_user(layers or (values["rootfs"],), values["user"] or config.user)
+    spec = default_spec(
+        args=args,
+        env=build_env(config.env, values["env"], hostname, home),
+        cwd=values["workdir"] or config.cwd or "/",
+        user=user,
+        hostname="" if is_host else hostname,
+        rootfs=os.path.abspath(values["rootfs"]) if values["rootfs"] else "rootfs",
+        cap_add=tuple(values["cap_add"]),
+        cap_drop=tuple(values["cap_drop"]),
+        network=values["network"] or "none",
+        readonly=values["read_only"],
+        resources=_build_resources(values),
+        mounts=(
+            *(Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate"))
+              for name in FILES),
+            *(parse_volume(word) for word in values["volume"]),
+        ),
+        tmpfs=tuple(parse_tmpfs(word) for word in values["tmpfs"]),
+        rlimits=tuple(parse_ulimit(word) for word in values["ulimit"]),
+        privileged=values["privileged"],
+        no_new_privs=_parse_security(values["security_opt"]) and not values["privileged"],
+    )
+    if not os.path.isabs(spec.process.cwd):
+        raise SpecError(f"working directory {spec.process.cwd!r}: must be absolute")
+    container = Container(
+        id=container_id, name=name, bundle=bundle,
+        image=words[0] if image is not None else "", image_id=image.id if image is not None else "",
+        created_ns=time.time_ns(), command=args, layers=layers, policy=_choose_policy(values),
+        sign=values["sign"] or "segment", auto_remove=values["rm"],
+        stdin_open=values["interactive"], network=values["network"] or "none",
+        stop_signal=_choose_stop_signal(values, config),
+        labels=tuple(parse_label(word) for word in values["label"]),
+    )
+    return Request(container, spec)
+
+
+def _choose_program(
+    entrypoint: str | None, config: ImageConfig, words: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Docker's rule: --entrypoint also clears the image's command."""
+    if entrypoint is not None:
+        args = (*((entrypoint,) if entrypoint else ()), *words)
+    else:
+        args = (*config.entrypoint, *(words or config.cmd))
+    if not args:
+        raise SpecError("no program to run: the image names none, so give one")
+    return args
+
+
+def _find_root(
+    paths: Paths, command: Command, values: dict[str, Any], words: list[str]
+) -> tuple[Image | None, tuple[str, ...], tuple[str, ...]]:
+    """(image or None, its layers, the program's words)."""
+    if values["rootfs"]:
+        if not os.path.isdir(values["rootfs"]):
+            raise SpecError(f"--rootfs {values['rootfs']}: no such directory")
+        return None, (), tuple(words)
+    check_count(command, words, 1)
+    image = ImageStore(paths).resolve(words[0])
+    return image, image.layers, tuple(words[1:])
+
+
+def _check_choices(values: dict[str, Any]) -> None:
+    if values["sign"] not in (None, *SIGNS):
+        raise SpecError(f"--sign {values['sign']}: give segment or each")
+    if values["network"] not in (None, "none", "host"):
+        raise SpecError(f"--network {values['network']}: docklock has none and host yet")
+
+
+def _choose_policy(values: dict[str, Any]) -> str:
+    name = values["policy"] or (POLICY_PRIVILEGED if values["privileged"] else POLICY_DEFAULT)
+    return os.path.abspath(name) if os.path.exists(name) and "/" in name else str(name)
+
+
+def _choose_stop_signal(values: dict[str, Any], config: ImageConfig) -> str:
+    if values["stop_signal"]:
+        from docklock.cli.containers import parse_signal
+
+        parse_signal(values["stop_signal"])
+        return str(values["stop_signal"])
+    return config.stop_signal or "SIGTERM"
+
+
+def _parse_security(words: list[str]) -> bool:
+    """Whether no_new_privs is set; SpecError for options that docklock has not."""
+    no_new_privs = True
+    for word in words:
+        name, _, value = word.replace(":", "=", 1).partition("=")
+        if name != "no-new-privileges" or value not in ("", "true", "false"):
+            hint = "; choose a filter with --policy" if name == "seccomp" else ""
+            raise SpecError(
+                f"--security-opt {word}: docklock knows no-new-privileges[=true|false]{hint}"
+            )
+        no_new_privs = value != "false"
+    return no_new_privs
+
+
+def _build_resources(values: dict[str, Any]) -> Resources:
+    cpus = values["cpus"]
+    return Resources(
+        memory_max_bytes=parse_size("--memory", values["memory"]) if values["memory"] else None,
+        cpu_quota_us=parse_cpus(cpus, CPU_PERIOD_US) if cpus is not None else None,
+        cpu_period_us=CPU_PERIOD_US if cpus is not None else None,
+        pids_max=_parse_pids(values["pids_limit"]),
+    )
+
+
+def _parse_pids(word: str | None) -> int | None:
+    if word is None:
+        return None
+    try:
+        count = int(word)
+    except ValueError:
+        raise SpecError(f"--pids-limit {word}: give a number, or -1 for no limit") from None
+    return count if count > 0 else None
+
+
+def build_env(
+    image: tuple[str, ...], asked: list[str], hostname: str, home: str
+) -> tuple[str, ...]:
+    """Docker's order: PATH, HOSTNAME, the image's, the asked-for; a later one replaces."""
+    found = {"PATH": PATH_DEFAULT, "HOSTNAME": hostname}
+    for entry in image:
+        name, _, value = entry.partition("=")
+        found[name] = value
+    for word in asked:
+        pair = parse_env(word)
+        if pair is not None:
+            found[pair[0]] = pair[1]
+    found.setdefault("HOME", home)
+    return tuple(f"{name}={value}" for name, value in found.items())
+
+
+def find_user(roots: tuple[str, ...], wanted: str) -> tuple[User, str]:
+    """(user, home) by the topmost /etc/passwd of `roots`, directories of the image or the root."""
+    from docklock.users import get_home, resolve_user
+
+    with_accounts = [root for root in roots if os.path.lexists(f"{root}/etc/passwd")]
+    fd = os.open((*with_accounts, *roots)[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        user = resolve_user(fd, wanted)
+        return user, get_home(fd, user.uid)
+    finally:
+        os.close(fd)
+
+
+def _make(paths: Paths, request: Request) -> int:
+    """make_container, with the files that are bound over /etc."""
+    container, spec = request
+    hostname = spec.hostname or os.uname().nodename
+    return make_container(paths, container, spec, files={
+        "hostname": f"{hostname}\n",
+        "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+                 f"127.0.0.1\t{hostname}\n",
+    })
+
+
+def _print_plan(request: Request) -> int:
+    from docklock.plan import build_plan
+
+    from docklock.supervisor.main import get_overlay, locate_cgroup
+
+    container, spec = request
+    place = locate_cgroup(container.id, spec)
+    plan = build_plan(
+        spec, container.bundle, overlay=get_overlay(container), cgroup_dirs=place.dirs
+    )
+    lines = (*(f"make the cgroup {path}" for _, path in place.dirs), *plan.describe())
+    for number, line in enumerate(lines, 1):
+        print(f"{number:3} {line}")
+    return 0
+
+
+def generate_name(container_id: str) -> str:
+    """Two words chosen by the id's first bytes, and four of its digits: collisions are rare."""
+    number = int(container_id[:8], 16)
+    mood = MOODS[number % len(MOODS)]
+    person = PEOPLE[number // len(MOODS) % len(PEOPLE)]
+    return f"{mood}_{person}_{container_id[8:12]}"
+
+
+MOODS = ("amber", "bold", "brisk", "calm", "clear", "deft", "eager", "fair", "gentle", "keen",
+         "lucid", "mellow", "noble", "patient", "quiet", "sober", "steady", "tidy", "vivid", "wise")
+PEOPLE = ("bernstein", "dijkstra", "hamilton", "hopper", "kernighan", "knuth", "lamport", "liskov",
+          "lovelace", "merkle", "naur", "noether", "perlman", "ritchie", "shannon", "thompson",
+          "torvalds", "turing", "wirth", "zuse")

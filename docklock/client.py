@@ -1,0 +1,70 @@
+"""Talk to supervisors: the only door for whoever watches or steers a running container.
+
+A request that a supervisor refuses is raised as StateError with its words.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from chainlite.errors import StateError
+from docklock.lifecycle import socket_path
+from docklock.paths import Paths
+from docklock.supervisor.wire import MESSAGE, receive, send_message
+
+
+def connect(paths: Paths, container_id: str) -> socket.socket:
+    """A connection to the container's supervisor; StateError when none answers."""
+    directory, name = os.path.split(socket_path(paths, container_id))
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            channel.connect(f"/proc/self/fd/{fd}/{name}")
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, ConnectionRefusedError):
+        channel.close()
+        raise StateError(f"container {container_id[:12]} is not running") from None
+    return channel
+
+
+def request(
+    channel: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()
+) -> None:
+    """Send a request and wait for `ok`."""
+    send_message(channel, message, descriptors)
+    reply = wait_event(channel, ("ok", "error"))
+    if reply["event"] == "error":
+        raise StateError(str(reply["message"]))
+
+
+def wait_event(channel: socket.socket, events: tuple[str, ...]) -> dict[str, Any]:
+    """The next event named in `events`; StateError when the supervisor goes away first."""
+    while True:
+        packet = receive(channel)
+        if packet.kind < 0:
+            raise StateError("the container's supervisor has gone")
+        if packet.kind == MESSAGE:
+            message = packet.get_message()
+            if message.get("event") in events:
+                return message
+
+
+def send_signal(paths: Paths, container_id: str, number: int) -> None:
+    """Signal the container's init, on record."""
+    with connect(paths, container_id) as channel:
+        request(channel, {"verb": "signal", "signal": number})
+
+
+def wait_exit(channel: socket.socket, timeout_s: float | None = None) -> int | None:
+    """The exit code once the container has ended; None when the time ran out."""
+    channel.settimeout(timeout_s)
+    try:
+        return int(wait_event(channel, ("exit",))["exit_code"])
+    except TimeoutError:
+        return None
+    finally:
+        channel.settimeout(None)

@@ -1,0 +1,94 @@
+"""Mend what a killed supervisor, front end or machine left behind. Every command runs it first.
+
+A free lock in live/ means that its run is over, whatever the files say: its processes are killed,
+its cgroups and socket removed, its journal signed with a gap (evidence/recovery.py), its status
+set. Two commands at once are safe: each run is mended under its lock.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from chainlite.errors import DocklockError, StateError
+from docklock.lifecycle import (
+    STOPPED,
+    acquire_live,
+    live_dir,
+    read_container,
+    read_state,
+    release_live,
+    remove_if_there,
+    socket_path,
+    write_state,
+)
+from docklock.paths import Paths
+
+if TYPE_CHECKING:
+    from docklock.cgroup.driver import Cgroup
+
+EXIT_KILLED = 137  # 128 + SIGKILL: a container does not outlive its supervisor
+
+
+def repair(paths: Paths) -> list[str]:
+    """Mend every dead run; their full container ids. Costs one directory listing when none is."""
+    try:
+        marked = os.listdir(live_dir(paths))
+    except FileNotFoundError:
+        return []
+    repaired = []
+    for container_id in marked:
+        try:
+            live_fd = acquire_live(paths, container_id)
+        except StateError:
+            continue  # it runs
+        try:
+            _repair_run(paths, container_id)
+            release_live(paths, container_id)
+            repaired.append(container_id)
+        finally:
+            os.close(live_fd)
+    return repaired
+
+
+def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
+    """The cgroups that a dead run may have left: the usual one, and the one its spec names."""
+    from docklock.cgroup.driver import find_cgroup, locate_path
+    from docklock.spec import parse_spec
+
+    usual = find_cgroup(container_id)
+    found = [usual] if usual is not None else []
+    try:
+        path = f"{read_container(paths, container_id).bundle}/config.json"
+        with open(path, "rb") as file:
+            named = parse_spec(file.read(), path).linux.cgroups_path
+        place = locate_path(named, container_id) if named else None
+    except (DocklockError, OSError):
+        place = None  # no such container or bundle any more: then no cgroup of its own either
+    return found + ([place] if place is not None and place.exists() else [])
+
+
+def _repair_run(paths: Paths, container_id: str) -> None:
+    """Kill, sign, remove, in that order: the gap's end is not before the last process's."""
+    from docklock.evidence.recovery import recover_runs
+    from docklock.runtime import remove_files
+
+    for found in find_cgroups(paths, container_id):
+        found.kill()
+        found.delete()
+    recover_runs(paths, lambda other: other != container_id)
+    remove_if_there(socket_path(paths, container_id))
+    try:
+        container = read_container(paths, container_id)
+        state = read_state(paths, container_id)
+    except StateError:  # killed while the container was being made
+        remove_files(paths, container_id, "")
+        return
+    if container.auto_remove:
+        remove_files(paths, container_id, container.name)
+    elif state.status != STOPPED:
+        write_state(paths, container_id, state._replace(
+            status=STOPPED, pid=0, finished_ns=time.time_ns(), exit_code=EXIT_KILLED,
+            error="its supervisor was killed",
+        ))

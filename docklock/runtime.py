@@ -1,0 +1,197 @@
+"""The OCI verbs create, start, state, kill and delete: the inner interface of every command.
+
+Not here: images, networks and volumes (cli/run.py puts them into the bundle), the supervisor's own
+work (supervisor/), mending after crashes (repair.py).
+
+Source: OCI runtime-spec 1.2, runtime.md (operations and state).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from chainlite.errors import StateError
+from docklock.files import remove_tree
+from docklock.lifecycle import (
+    CREATED,
+    RUNNING,
+    STOPPED,
+    Container,
+    State,
+    acquire_live,
+    check_name,
+    is_live,
+    names_dir,
+    read_container,
+    read_state,
+    release_live,
+    remove_if_there,
+    reserve_name,
+    write_container,
+    write_state,
+)
+from docklock.paths import Paths
+from docklock.supervisor.wire import make_pair
+
+if TYPE_CHECKING:
+    from docklock.spec import Spec
+
+OCI_VERSION = "1.2.0"
+CONFIG = "config.json"
+
+
+def make_container(
+    paths: Paths, container: Container, spec: Spec, files: dict[str, str] | None = None
+) -> int:
+    """Write a new container's files and take its name; its lock, which the caller must close.
+
+    `files` go into the container's directory, for the spec's mounts to bind.
+
+    Nothing is left when it raises.
+    """
+    from docklock.spec import encode_spec
+
+    check_name(container.name)
+    live_fd = acquire_live(paths, container.id)
+    try:
+        reserve_name(paths, container.name, container.id)
+        directory = paths.container(container.id)
+        for name in ("", "/rootfs", "/upper", "/work"):
+            os.mkdir(directory + name, 0o700 if name != "/upper" else 0o755)
+        if container.bundle == directory:
+            with open(f"{directory}/{CONFIG}", "wb") as file:
+                file.write(encode_spec(spec))
+        for name, text in (files or {}).items():
+            with open(f"{directory}/{name}", "w", encoding="utf-8") as file_:
+                file_.write(text)
+        write_container(paths, container)
+        write_state(paths, container.id, State())
+    except BaseException:
+        if _owns_name(paths, container):
+            remove_files(paths, container.id, container.name)
+        release_live(paths, container.id)
+        os.close(live_fd)
+        raise
+    return live_fd
+
+
+def launch(
+    paths: Paths, container: Container, spec: Spec, live_fd: int, *, run: int, start_at_once: bool
+) -> socket.socket:
+    """Fork the container's supervisor; a channel that carries its events and output.
+
+    The lock passes to the supervisor. Must be called by a single-threaded process.
+    """
+    ours, theirs = make_pair()
+    if os.fork() == 0:
+        code = 1
+        try:
+            from docklock.supervisor.main import Task, run_supervisor
+
+            ours.close()
+            run_supervisor(Task(paths, container, spec, run, start_at_once, theirs, live_fd))
+            code = 0
+        finally:
+            os._exit(code)
+    theirs.close()
+    os.close(live_fd)
+    return ours
+
+
+def relaunch(paths: Paths, container_id: str) -> socket.socket:
+    """Start a created or stopped container again: the next run of the same bundle."""
+    from docklock.spec import parse_spec
+
+    container = read_container(paths, container_id)
+    live_fd = acquire_live(paths, container_id)
+    state = read_state(paths, container_id)
+    path = f"{container.bundle}/{CONFIG}"
+    with open(path, "rb") as file:
+        spec = parse_spec(file.read(), path)
+    return launch(paths, container, spec, live_fd, run=state.run + 1, start_at_once=True)
+
+
+def get_state(paths: Paths, container_id: str) -> State:
+    """The status now; a run whose supervisor is gone reads as stopped."""
+    state = read_state(paths, container_id)
+    if state.status == RUNNING and not is_live(paths, container_id):
+        return state._replace(status=STOPPED, pid=0)
+    return state
+
+
+def describe_state(paths: Paths, container_id: str) -> dict[str, Any]:
+    """The OCI state document."""
+    container = read_container(paths, container_id)
+    state = get_state(paths, container_id)
+    return {
+        "ociVersion": OCI_VERSION,
+        "id": container.name,
+        "status": state.status,
+        "pid": state.pid,
+        "bundle": container.bundle,
+        "annotations": dict(container.labels),
+    }
+
+
+def delete(paths: Paths, container_id: str, *, force: bool = False) -> None:
+    """Remove a container that does not run; with `force`, kill it first. Its evidence stays."""
+    from docklock import client
+
+    container = read_container(paths, container_id)
+    if is_live(paths, container_id):
+        state = read_state(paths, container_id)
+        if not force and state.status != STOPPED:
+            raise StateError(
+                f"container {container.name} is {state.status}: stop it first, or use rm -f"
+            )
+        _kill_and_wait(paths, container_id, client)
+    live_fd = acquire_live(paths, container_id)
+    try:
+        remove_files(paths, container_id, container.name)
+        release_live(paths, container_id)
+    finally:
+        os.close(live_fd)
+
+
+def _kill_and_wait(paths: Paths, container_id: str, client: Any) -> None:
+    import signal
+
+    try:
+        with client.connect(paths, container_id) as channel:
+            client.request(channel, {"verb": "wait"})
+            client.request(channel, {"verb": "signal", "signal": int(signal.SIGKILL)})
+            client.wait_exit(channel)
+    except StateError:
+        pass  # it ended by itself meanwhile
+    wait_released(paths, container_id)
+
+
+def wait_released(paths: Paths, container_id: str) -> None:
+    """Return once no supervisor holds the container's lock."""
+    import fcntl
+
+    from docklock.lifecycle import live_dir
+
+    try:
+        fd = os.open(f"{live_dir(paths)}/{container_id}", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    finally:
+        os.close(fd)
+
+
+def remove_files(paths: Paths, container_id: str, name: str) -> None:
+    """Remove a dead container's directory and name. Its evidence and its lock stay."""
+    remove_tree(paths.container(container_id))
+    link = f"{names_dir(paths)}/{name}"
+    if name and os.path.islink(link) and os.readlink(link) == container_id:
+        remove_if_there(link)
+
+
+def _owns_name(paths: Paths, container: Container) -> bool:
+    link = f"{names_dir(paths)}/{container.name}"
+    return os.path.islink(link) and os.readlink(link) == container.id

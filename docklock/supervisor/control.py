@@ -1,0 +1,163 @@
+"""The supervisor's side of its control socket: clients, their requests, their events.
+
+Requests and events: wire.py. A malformed request gets an `error` event and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import Any, Protocol
+
+from chainlite.errors import DocklockError
+from docklock.supervisor.loop import Loop
+from docklock.supervisor.stdio import Output
+from docklock.supervisor.wire import (
+    GONE,
+    MESSAGE,
+    STDIN,
+    Packet,
+    receive,
+    send_message,
+)
+
+CLIENTS_MAX = 256
+BACKLOG = 64
+
+
+class Requests(Protocol):
+    """What a client may ask of a supervisor; each raises DocklockError when it cannot be done."""
+
+    output: Output
+
+    def start(self) -> None: ...
+
+    def signal(self, number: int) -> None: ...
+
+    def add_listener(self, listener: int, argv: list[str]) -> None: ...
+
+    def write_input(self, data: bytes) -> None: ...
+
+
+class Control:
+    """Accepts clients and serves their requests. Owns the sockets."""
+
+    def __init__(self, loop: Loop, requests: Requests, path: str) -> None:
+        self._loop = loop
+        self._requests = requests
+        self._path = path
+        self._clients: dict[int, socket.socket] = {}
+        self._waiting: set[int] = set()
+        self._listening = socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+        )
+        self._bind()
+        loop.watch(self._listening.fileno(), self._accept)
+
+    def _bind(self) -> None:
+        """Bind through the directory's descriptor: a socket's path holds 107 bytes, ours may not."""
+        directory, name = os.path.split(self._path)
+        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if os.path.lexists(self._path):
+                os.unlink(self._path)  # left by a dead supervisor: we hold the container's lock
+            self._listening.bind(f"/proc/self/fd/{fd}/{name}")
+        finally:
+            os.close(fd)
+        self._listening.listen(BACKLOG)
+
+    def add_client(self, client: socket.socket, *, attach: bool) -> None:
+        """Serve `client`; `attach` also sends it the container's output and exit."""
+        client.setblocking(False)
+        fd = client.fileno()
+        self._clients[fd] = client
+        if attach:
+            self._requests.output.attach(client)
+            self._waiting.add(fd)
+        self._loop.watch(fd, lambda mask: self._serve(client, mask))
+
+    def announce(self, event: dict[str, Any]) -> None:
+        """Send an event to every client that waits."""
+        for fd in list(self._waiting):
+            self._send(self._clients[fd], event)
+
+    def stop_listening(self) -> None:
+        """Take no more clients; those that wait still get their last event."""
+        self._loop.unwatch(self._listening.fileno())
+        self._listening.close()
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+
+    def _accept(self, _mask: int) -> None:
+        try:
+            client, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        if len(self._clients) >= CLIENTS_MAX:
+            client.close()
+            return
+        self.add_client(client, attach=False)
+
+    def _serve(self, client: socket.socket, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            self._requests.output.flush(client)
+        if not mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            return
+        try:
+            packet = receive(client)
+        except BlockingIOError:
+            return
+        if packet is GONE or packet.kind < 0:
+            self._drop(client)
+        elif packet.kind == STDIN:
+            self._requests.write_input(packet.payload)
+        elif packet.kind == MESSAGE:
+            self._answer(client, packet)
+
+    def _answer(self, client: socket.socket, packet: Packet) -> None:
+        try:
+            reply = self._handle(client, packet)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            reply = {"event": "error", "message": f"malformed request: {error!r}", "exit_code": 2}
+        except DocklockError as error:
+            reply = {"event": "error", "message": str(error), "exit_code": error.exit_code}
+        if reply:
+            self._send(client, reply)
+
+    def _handle(self, client: socket.socket, packet: Packet) -> dict[str, Any]:
+        message = packet.get_message()
+        verb = message["verb"]
+        if verb == "start":
+            self._requests.start()
+        elif verb == "signal":
+            self._requests.signal(int(message["signal"]))
+        elif verb == "listener":
+            self._requests.add_listener(
+                packet.descriptors[0], [str(word) for word in message["argv"]]
+            )
+        elif verb == "wait":
+            self._waiting.add(client.fileno())
+        elif verb == "attach":
+            self._requests.output.attach(client)
+            self._waiting.add(client.fileno())
+        else:
+            raise ValueError(f"verb {verb!r}")
+        return {"event": "ok"}
+
+    def _send(self, client: socket.socket, event: dict[str, Any]) -> None:
+        try:
+            send_message(client, event)
+        except OSError:  # gone, or not reading its answers: either way no client of ours
+            self._drop(client)
+
+    def _drop(self, client: socket.socket) -> None:
+        fd = client.fileno()
+        if self._clients.pop(fd, None) is None:
+            return
+        self._waiting.discard(fd)
+        self._loop.unwatch(fd)
+        self._requests.output.detach(client)
+        client.close()

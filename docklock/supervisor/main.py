@@ -1,0 +1,365 @@
+"""The supervisor: one process per container that owns its init, listeners, evidence and exit.
+
+It is forked single-threaded from whoever creates the container and survives them. Its death kills
+the container (PR_SET_PDEATHSIG), and the next docklock command signs the gap (repair.py).
+
+Order at the start, and why:
+1. cgroup, then init is cloned: its mounts go on while we do 2;
+2. the recorder begins: the start leaf is durable before the container's first instruction;
+3. `created` is announced; on `start` the filter is installed and the program runs.
+
+Not here: what the verbs mean to a user (runtime.py), pairs of processes (a later capability).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from chainlite.errors import DocklockError, StateError
+from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
+from docklock import enter
+from docklock.capture.gate import Gate, Holds
+from docklock.cgroup import driver
+from docklock.lifecycle import (
+    CREATED,
+    RUNNING,
+    STOPPED,
+    Container,
+    State,
+    release_live,
+    socket_path,
+    write_state,
+)
+from docklock.paths import Paths
+from docklock.plan import Overlay, build_plan
+from docklock.policy.load import Compiled, load_policy
+from docklock.runtime import remove_files
+from docklock.supervisor.control import Control
+from docklock.supervisor.logfile import LogFile
+from docklock.supervisor.loop import READ, Loop
+from docklock.supervisor.stdio import Input, Output
+from docklock.supervisor.wire import STDERR, STDOUT, send_message
+
+if TYPE_CHECKING:
+    from docklock.evidence.recorder import RunRecorder
+    from docklock.spec import Spec
+
+DRAIN_LIMIT_S = 2.0  # how long output of a dead container may take to reach its clients
+SIGNAL_EXIT_BASE = 128
+EXIT_RUNTIME_ERROR = 125
+
+
+class Task(NamedTuple):
+    """All that a supervisor needs to know. `run` is this run's number, from 0."""
+
+    paths: Paths
+    container: Container
+    spec: Spec
+    run: int
+    is_started_at_once: bool
+    channel: socket.socket  # to the creator
+    live_fd: int
+
+
+class Supervisor:
+    """The state of one run. Invariant: whatever it made, `finish` removes."""
+
+    output: Output
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._paths = task.paths
+        self._container = task.container
+        self._loop = Loop()
+        self._gates: list[Gate] = []
+        self._input: Input | None = None
+        self._init: enter.Init | None = None
+        self._cgroup: driver.Cgroup | None = None
+        self._recorder: RunRecorder | None = None
+        self._control: Control | None = None
+        self._policy: Compiled | None = None
+        self._holds: Holds | None = None
+        self._start_error = b""
+        self._exit_code: int | None = None
+        self._state = State(run=task.run)
+
+    # -- verbs that clients may ask for (control.Requests) --
+
+    def start(self) -> None:
+        """Let the created container run its program."""
+        if self._state.status != CREATED or self._init is None or self._recorder is None:
+            raise StateError(f"container is {self._state.status}, not created")
+        self._record("runtime.start")
+        init, self._init = self._init, None  # enter.start has reaped it if it raises
+        listener = enter.start(init)
+        self._init = init
+        if listener is not None:
+            self._add_gate(listener)
+        self._loop.watch(self._init.error_fd, self._upon_exec)
+        self._set_state(self._state._replace(
+            status=RUNNING, pid=self._init.pid, started_ns=time.time_ns()
+        ))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to init; the attempt is on record first."""
+        if self._init is None or self._exit_code is not None:
+            raise StateError("container is not running")
+        self._record("runtime.signal", labels=(("signal", str(number)),))
+        signal.pidfd_send_signal(self._init.pidfd, number)
+
+    def add_listener(self, listener: int, argv: list[str]) -> None:
+        """Serve the listener of an exec'd process."""
+        if self._state.status != RUNNING:
+            os.close(listener)
+            raise StateError(f"container is {self._state.status}, not running")
+        vector = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in argv)
+        self._record("runtime.exec", values=(("argv", vector),))
+        self._add_gate(listener)
+
+    def write_input(self, data: bytes) -> None:
+        if self._input is not None:
+            self._input.write(data)
+
+    # -- the life of a run --
+
+    def create(self) -> None:
+        """Make everything up to the waiting init. Raises; `finish` then undoes."""
+        container, spec = self._container, self._task.spec
+        limits = spec.linux.resources
+        policy = load_policy(
+            container.policy, self._paths, capabilities=spec.process.capabilities.bounding
+        )
+        place = locate_cgroup(container.id, spec)
+        plan = build_plan(
+            spec, container.bundle, overlay=get_overlay(container), cgroup_dirs=place.dirs
+        )
+        driver.create(place, limits)
+        self._cgroup = place
+        stdio, ours = self._make_stdio()
+        self._init = enter.spawn(plan, cgroup=place, stdio=stdio, program=policy.program)
+        for fd in set(stdio):
+            if fd > STDERR:
+                os.close(fd)
+        self._begin_evidence(policy)
+        init, self._init = self._init, None  # await_ready has reaped it if it raises
+        warnings = enter.await_ready(init)
+        self._init = init
+        for warning in warnings:
+            self._record("runtime.warning", labels=(("warning", warning),))
+        self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
+        self._take_stdio(ours)
+        self._control = Control(
+            self._loop, self, socket_path(self._paths, container.id)
+        )
+        self._control.add_client(self._task.channel, attach=True)
+        self._loop.watch(self._init.pidfd, self._upon_exit)
+        self._set_state(self._state._replace(pid=self._init.pid))
+        self._control.announce({"event": "created", "pid": self._init.pid})
+
+    def serve(self) -> None:
+        """Run until init has exited and its output is delivered."""
+        if self._task.is_started_at_once:
+            self.start()
+        while self._exit_code is None:
+            self._loop.run_once()
+        self.output.read_rest()
+        deadline = time.monotonic() + DRAIN_LIMIT_S
+        while not self.output.is_done and time.monotonic() < deadline:
+            self._loop.run_once(0.05)
+
+    def finish(self, error: str = "", error_exit_code: int = EXIT_RUNTIME_ERROR) -> None:
+        """Kill what is left, sign the end, remove everything, tell who waits.
+
+        If a step raises, this process ends and the next docklock command does the rest (repair).
+        """
+        exit_code = error_exit_code if error else self._exit_code or 0
+        is_oom = self._kill_rest()
+        if self._recorder is not None:
+            self._recorder.close(exit_code, oom=is_oom)
+        container_id = self._container.id
+        self._set_state(self._state._replace(
+            status=STOPPED, pid=0, finished_ns=time.time_ns(), exit_code=exit_code,
+            oom_killed=is_oom, error=error,
+        ))
+        if self._container.auto_remove:
+            remove_files(self._paths, container_id, self._container.name)
+        event = {"event": "exit", "exit_code": exit_code, "message": error}
+        if self._control is None:
+            release_live(self._paths, container_id)
+            send_message(self._task.channel, event)
+            return
+        self.output.close()
+        self._control.stop_listening()
+        release_live(self._paths, container_id)
+        self._control.announce(event)
+
+    def _kill_rest(self) -> bool:
+        """No process of the container is left after this; whether the kernel lacked memory."""
+        if self._init is not None and self._exit_code is None:
+            signal.pidfd_send_signal(self._init.pidfd, signal.SIGKILL)
+            os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
+        if self._cgroup is None:
+            return False
+        is_oom = self._cgroup.oom_killed()
+        self._cgroup.kill()
+        self._cgroup.delete()
+        return is_oom
+
+    # -- parts --
+
+    @property
+    def _directory(self) -> str:
+        return self._paths.container(self._container.id)
+
+    def _begin_evidence(self, policy: Compiled) -> None:
+        from docklock.evidence.recorder import RunRecorder
+
+        container = self._container
+        recorder = RunRecorder.begin(
+            self._paths, container_id=container.id, run=self._task.run, app=container.name,
+            image_digest=container.image_id, policy_digest=policy.digest,
+            closed=policy.closed, sign_each=container.sign == "each",
+        )
+        self._recorder = recorder
+        self._policy = policy
+        self._holds = holds = Holds(recorder)
+        self._loop.watch(recorder.wakeup_fd, lambda _mask: upon_commit(recorder, holds))
+
+    def _add_gate(self, listener: int) -> None:
+        assert self._recorder is not None
+        assert self._policy is not None
+        assert self._holds is not None
+        gate = Gate(listener, self._policy, self._recorder, self._holds)
+        self._gates.append(gate)
+        self._loop.watch(listener, lambda mask: self._upon_notification(gate, mask))
+
+    def _upon_notification(self, gate: Gate, mask: int) -> None:
+        """Serve one call; a listener whose filter has no task left is closed."""
+        if mask & READ:
+            gate.serve_one()
+        else:
+            self._loop.unwatch(gate.listener)
+            os.close(gate.listener)
+            self._gates.remove(gate)
+
+    def _upon_exec(self, _mask: int) -> None:
+        """The program runs (the pipe closed), or the child says why it does not."""
+        init = self._init
+        assert init is not None and self._control is not None
+        self._start_error = os.read(init.error_fd, enter.MESSAGE_MAX_BYTES)
+        self._loop.unwatch(init.error_fd)
+        init.close()
+        if not self._start_error:
+            self._control.announce({"event": "started"})
+
+    def _upon_exit(self, _mask: int) -> None:
+        init = self._init
+        assert init is not None
+        if self._loop.is_watched(init.error_fd):
+            self._upon_exec(0)
+        self._loop.unwatch(init.pidfd)
+        result = os.waitid(os.P_PIDFD, init.pidfd, os.WEXITED)
+        assert result is not None
+        is_exit = result.si_code == os.CLD_EXITED
+        self._exit_code = result.si_status if is_exit else SIGNAL_EXIT_BASE + result.si_status
+        error = enter.parse_child_error(self._start_error)
+        if error is not None:
+            raise error
+
+    def _make_stdio(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """The container's three descriptors, and our ends of them (-1 where there is none)."""
+        if not self._container.detached_stdio:
+            return (0, 1, 2), (-1, -1, -1)
+        output_read, output_write = os.pipe2(os.O_CLOEXEC)
+        error_read, error_write = os.pipe2(os.O_CLOEXEC)
+        if self._container.stdin_open:
+            input_read, input_write = os.pipe2(os.O_CLOEXEC)
+        else:
+            input_read, input_write = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
+        return (input_read, output_write, error_write), (input_write, output_read, error_read)
+
+    def _take_stdio(self, ours: tuple[int, int, int]) -> None:
+        input_fd, output_fd, error_fd = ours
+        if input_fd >= 0:
+            self._input = Input(self._loop, input_fd)
+        if output_fd >= 0:
+            self.output.add_pipe(output_fd, STDOUT)
+            self.output.add_pipe(error_fd, STDERR)
+
+    def _record(
+        self, op: str, *, values: tuple[tuple[str, bytes], ...] = (),
+        labels: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        assert self._recorder is not None
+        self._recorder.append(
+            op, decision=ALLOWED, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
+        )
+
+    def _set_state(self, state: State) -> None:
+        self._state = state
+        write_state(self._paths, self._container.id, state)
+
+
+def upon_commit(recorder: RunRecorder, holds: Holds) -> None:
+    """Answer what has become durable; StateError, which ends the run, if nothing can be."""
+    os.eventfd_read(recorder.wakeup_fd)
+    if recorder.failure is not None:
+        raise StateError(f"evidence cannot be written: {recorder.failure}")
+    holds.release_durable()
+
+
+def locate_cgroup(container_id: str, spec: Spec) -> driver.Cgroup:
+    """The cgroup that the spec names, or else the one named by the container's id."""
+    if spec.linux.cgroups_path:
+        return driver.locate_path(spec.linux.cgroups_path, container_id)
+    return driver.locate_for(container_id, spec.linux.resources)
+
+
+def get_overlay(container: Container) -> Overlay | None:
+    """The container's root: its image's layers and its own upper directory, if it has an image."""
+    if not container.layers:
+        return None
+    own = container.bundle
+    return Overlay(container.layers, f"{own}/upper", f"{own}/work")
+
+
+def detach(keep_stdio: bool) -> None:
+    """Leave the creator's session; without `keep_stdio`, its files as well."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    if not keep_stdio:
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(STDERR + 1):
+            os.dup2(null, fd)
+        os.close(null)
+
+
+def get_start_exit_code(error: DocklockError) -> int:
+    """126 or 127 when the program is at fault, else 125."""
+    return max(error.exit_code, EXIT_RUNTIME_ERROR)
+
+
+def run_supervisor(task: Task) -> None:
+    """The whole life of a supervisor process; the caller exits after it."""
+    detach(keep_stdio=not task.container.detached_stdio)
+    supervisor = Supervisor(task)
+    try:
+        supervisor.create()
+        supervisor.serve()
+    except DocklockError as error:
+        supervisor.finish(str(error), get_start_exit_code(error))
+    except Exception as error:
+        import traceback
+
+        with open(f"{task.paths.container(task.container.id)}/supervisor.log", "a") as file:
+            traceback.print_exc(file=file)
+        supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
+    else:
+        supervisor.finish()

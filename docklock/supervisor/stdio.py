@@ -1,0 +1,163 @@
+"""Move the container's output to its log and to whoever is attached; feed its input.
+
+An attached client that does not read slows the container down (as with Docker) and costs bounded
+memory: while a client has unsent packets, the pipes are not read. A client that goes away is
+dropped. Not here: terminals (a later capability).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+
+from docklock.supervisor.logfile import LogFile
+from docklock.supervisor.loop import READ, WRITE, Loop
+from docklock.supervisor.wire import STDERR, STDOUT, send_data
+
+READ_BYTES = 32_768
+INPUT_BYTES_MAX = 1 << 20
+STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
+
+
+class Output:
+    """The read ends of the container's stdout and stderr, its log, its attached clients."""
+
+    def __init__(self, loop: Loop, log: LogFile) -> None:
+        self._loop = loop
+        self._log = log
+        self._pipes: dict[int, int] = {}  # fd -> kind
+        self._unsent: dict[socket.socket, deque[tuple[int, bytes]]] = {}
+
+    @property
+    def is_done(self) -> bool:
+        """True when both pipes have ended and every client has what was read."""
+        return not self._pipes and not any(self._unsent.values())
+
+    def add_pipe(self, fd: int, kind: int) -> None:
+        os.set_blocking(fd, False)
+        self._pipes[fd] = kind
+        self._loop.watch(fd, lambda _mask: self._read(fd))
+
+    def attach(self, client: socket.socket) -> None:
+        """Send all further output to the non-blocking `client` as well."""
+        self._unsent[client] = deque()
+
+    def detach(self, client: socket.socket) -> None:
+        if self._unsent.pop(client, None) is not None:
+            self._resume_if_clear()
+
+    def flush(self, client: socket.socket) -> None:
+        """Send what `client` could not take before; the caller watches it for READ otherwise."""
+        queue = self._unsent.get(client)
+        if queue is None:
+            return
+        while queue:
+            try:
+                send_data(client, *queue[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                self.detach(client)
+                return
+            queue.popleft()
+        self._resume_if_clear()
+
+    def has_unsent(self, client: socket.socket) -> bool:
+        return bool(self._unsent.get(client))
+
+    def read_rest(self) -> None:
+        """Read what is in the pipes now: the container has ended."""
+        for fd in list(self._pipes):
+            while fd in self._pipes and self._read(fd):
+                pass
+
+    def close(self) -> None:
+        for fd in list(self._pipes):
+            self._close_pipe(fd)
+        self._log.close()
+
+    def _read(self, fd: int) -> bool:
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._close_pipe(fd)
+            return False
+        kind = self._pipes[fd]
+        self._log.write(STREAMS[kind], data)
+        for client, queue in list(self._unsent.items()):
+            queue.append((kind, data))
+            self.flush(client)
+        if any(self._unsent.values()):
+            self._pause()
+        return True
+
+    def _pause(self) -> None:
+        for fd in self._pipes:
+            self._loop.unwatch(fd)
+        for client, queue in self._unsent.items():
+            if queue:
+                self._loop.watch_also(client.fileno(), WRITE)
+
+    def _resume_if_clear(self) -> None:
+        if any(self._unsent.values()):
+            return
+        for client in self._unsent:
+            self._loop.watch_only(client.fileno(), READ)
+        for fd in self._pipes:
+            if not self._loop.is_watched(fd):
+                self._loop.watch(fd, lambda _mask, fd=fd: self._read(fd))  # type: ignore[misc]
+
+    def _close_pipe(self, fd: int) -> None:
+        self._loop.unwatch(fd)
+        del self._pipes[fd]
+        os.close(fd)
+
+
+class Input:
+    """The write end of the container's stdin, with what it has not taken yet."""
+
+    def __init__(self, loop: Loop, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._loop = loop
+        self._fd = fd
+        self._unwritten = bytearray()
+        self._is_ended = False
+
+    @property
+    def is_full(self) -> bool:
+        """True when the sender should wait."""
+        return len(self._unwritten) >= INPUT_BYTES_MAX
+
+    def write(self, data: bytes) -> None:
+        """Queue `data`; empty data ends the input."""
+        if self._fd < 0:
+            return
+        if data:
+            self._unwritten += data
+        else:
+            self._is_ended = True
+        self._flush()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.unwatch(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _flush(self, _mask: int = 0) -> None:
+        try:
+            while self._unwritten:
+                count = os.write(self._fd, self._unwritten[:READ_BYTES])
+                del self._unwritten[:count]
+        except BlockingIOError:
+            self._loop.watch(self._fd, self._flush, WRITE)
+            return
+        except BrokenPipeError:
+            self.close()
+            return
+        self._loop.unwatch(self._fd)
+        if self._is_ended:
+            self.close()

@@ -1,0 +1,127 @@
+"""kill -9 at any moment: the next command mends, nothing is left, what was recorded verifies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+from tests.e2e.conftest import Docklock, find_leaks
+
+EXIT_KILLED = 137
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def test_a_killed_supervisor_is_repaired_by_the_next_command(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "sup", "busybox", "sh", "-c", "sleep 600 & sleep 600")
+    init = dock.inspect("sup")["State"]["Pid"]  # type: ignore[index]
+    os.kill(dock.supervisor_pid("sup"), signal.SIGKILL)
+    dock.wait_for(lambda: not is_running(int(init)))
+    result = dock("ps", "-a")
+    assert "lost its supervisor" in result.stderr
+    assert "Exited (137)" in result.stdout
+    ops = [receipt["op"] for receipt in dock.receipts("sup")]
+    assert ops.count("gap") == 1
+    text = dock("verify", "sup").stdout
+    assert "cut" in text
+    assert "lost its supervisor" not in dock("ps", "-a").stderr
+    dock("rm", "sup")
+    assert find_leaks(dock.root) == []
+
+
+def test_a_killed_front_end_leaves_the_container_running(dock: Docklock) -> None:
+    process = dock.start("run", "--name", "orphan", "busybox", "sh", "-c", "echo up; sleep 600")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.kill()
+    process.communicate()
+    assert "orphan" in dock("ps").stdout
+    dock("rm", "-f", "orphan")
+
+
+def test_a_killed_container_is_an_exit(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "shot", "busybox", "sleep", "600")
+    os.kill(int(dock.inspect("shot")["State"]["Pid"]), signal.SIGKILL)  # type: ignore[index]
+    assert dock("wait", "shot").stdout == f"{EXIT_KILLED}\n"
+    dock("verify", "shot")
+    dock("rm", "shot")
+
+
+def test_rm_container_that_lost_its_supervisor_is_removed(dock: Docklock) -> None:
+    dock("run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "600")
+    container_id = dock.inspect("gone")["Id"]
+    os.kill(dock.supervisor_pid("gone"), signal.SIGKILL)
+    time.sleep(0.2)
+    assert "gone" not in dock("ps", "-a").stdout
+    assert not (dock.root / "containers" / str(container_id)).exists()
+    dock("verify", str(container_id))
+
+
+def test_kills_at_random_moments_leave_nothing(dock: Docklock, full: bool, seed: int) -> None:
+    """kill -9 of the front end and its supervisor together, between 0 and 120 ms after the start."""
+    chance = random.Random(seed)
+    for _ in range(500 if full else 25):
+        process = dock.start("run", "--rm", "busybox", "sh", "-c", "id; ls /; sleep 0.05")
+        time.sleep(chance.random() * 0.12)
+        victims = [process.pid] if chance.random() < 0.3 else []
+        victims += children_of(process.pid)
+        chance.shuffle(victims)
+        for pid in victims[: chance.randint(0, 2)]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
+    dock.wait_for(lambda: dock("ps", "-aq").stdout == "", limit_s=20)
+    dock.wait_for(lambda: find_leaks(dock.root) == [], limit_s=10)
+    assert os.listdir(dock.root / "containers") == []
+    assert dock("verify", "--all").returncode == 0
+
+
+def children_of(pid: int) -> list[int]:
+    """The process's children and their children."""
+    found = []
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:
+        return []
+    for child in text.split():
+        found += [int(child), *children_of(int(child))]
+    return found
+
+
+def test_two_commands_at_once_mend_once(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "both", "busybox", "sleep", "600")
+    os.kill(dock.supervisor_pid("both"), signal.SIGKILL)
+    time.sleep(0.1)
+    processes = [dock.start("ps", "-a") for _ in range(4)]
+    said = [process.communicate(timeout=30)[1] for process in processes]
+    assert sum("lost its supervisor" in text for text in said) == 1
+    assert [receipt["op"] for receipt in dock.receipts("both")].count("gap") == 1
+    dock("verify", "both")
+    dock("rm", "both")
+
+
+def test_a_failed_start_leaves_nothing(dock: Docklock, tmp_path: Path) -> None:
+    """A bind source that goes between the check and the mount, at the last moment possible."""
+    source = tmp_path / "there"
+    source.mkdir()
+    dock("create", "--name", "late", "-v", f"{source}:/x", "busybox", "true")
+    source.rmdir()
+    result = dock("start", "-a", "late", code=None)
+    assert result.returncode == 125
+    assert str(source) in result.stderr
+    dock("rm", "late")
+    assert find_leaks(dock.root) == []
