@@ -55,14 +55,12 @@ def test_compile_writes_the_program(arch, tmp_path, capfdbinary) -> None:
 
 def test_check_names_the_mistake_and_writes_nothing(tmp_path, capsys) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(
-        "name: mine\ndefault: {action: allow}\nrules:\n  - {syscalls: [opn], action: deny}\n"
-    )
+    head = "name: mine\ndefault: {action: allow}\n"
+    file.write_text(head + "rules:\n  - {syscalls: [opn], action: deny}\n")
     with pytest.raises(SpecError) as raised:
         run_policy(["check", str(file)], PATHS)
-    assert str(raised.value).startswith(
-        f"{file}:4:17: no system call is called 'opn'; the nearest is"
-    )
+    mistake = f"{file}:4:17: no system call is called 'opn'; the nearest is "
+    assert str(raised.value).startswith(mistake)
     assert raised.value.exit_code == 2
     file.write_text("name: mine\ndefault: {action: allow}\n")
     assert run_policy(["check", str(file)], PATHS) == 0

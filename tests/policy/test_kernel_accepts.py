@@ -77,7 +77,10 @@ def test_gated_calls_without_a_listener_fail() -> None:
 
 def test_the_kernel_compares_registers_as_the_program_says() -> None:
     rules = b"""
-  - {syscalls: [socket], action: closed, errno: EAGAIN, when: {args: [{index: 0, op: "==", value: 1}]}}
+  - syscalls: [socket]
+    action: closed
+    errno: EAGAIN
+    when: {args: [{index: 0, op: "==", value: 1}]}
   - syscalls: [lseek]
     action: closed
     errno: EBUSY
