@@ -19,6 +19,7 @@ import mmap
 import os
 import select
 import time
+from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError, StateError
 from docklock.become import (
@@ -39,6 +40,9 @@ from docklock.kernel import seccomp
 from docklock.kernel.interface import set_interface_up
 from docklock.plan import Plan
 from docklock.spec import Process, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MESSAGE_MAX_BYTES = 65536
 START_MAX_S = 10.0
@@ -227,7 +231,7 @@ def parse_child_error(data: bytes) -> DocklockError | None:
 
 def _clone(
     process: Process,
-    enter: object,
+    enter: Callable[[], None],
     *,
     flags: int,
     pid_fd: int,
@@ -238,7 +242,6 @@ def _clone(
     user: str,
     die_with_parent: bool,
 ) -> Init:
-    assert callable(enter)
     if _thread._count():
         raise StateError("a process with threads cannot make containers: call spawn before them")
     prepared = seccomp.prepare_filter(program) if program else None
@@ -290,9 +293,8 @@ def _clone_into(flags: int, pid_fd: int, cgroup: Cgroup | None) -> kernel.Cloned
                 os.close(fd)
 
 
-def _run_child(enter: object, command: Command) -> None:
+def _run_child(enter: Callable[[], None], command: Command) -> None:
     """The child's whole life before its program; it never returns to the parent's code."""
-    assert callable(enter)
     try:
         kernel.set_dumpable(dumpable=False)
         if command.die_with_parent:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import SpecError
 from docklock.cgroup.devices import assemble_v2_program, compute_v1_settings
@@ -27,6 +27,9 @@ from docklock.cgroup.limits import compute_controllers, compute_settings
 from docklock.errors import KernelError
 from docklock.spec import Resources
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SIGKILL = 9
 WAIT_STEP_MIN_S = 0.0005
 WAIT_STEP_MAX_S = 0.02
@@ -34,6 +37,7 @@ FREEZE_MAX_S = 2.0
 KILL_MAX_S = 5.0
 DELETE_MAX_S = 2.0
 NESTED_MAX = 10_000
+MAKE_RETRIES_MAX = 16
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
@@ -91,7 +95,7 @@ class Cgroup(NamedTuple):
     def delete(self) -> None:
         """Remove the directories, nested ones first. Those that are gone are no error."""
         for _, path in self.dirs:
-            _wait(DELETE_MAX_S, lambda path=path: _try_remove(path), "rmdir", f"remove {path}")
+            _delete(path)
 
     def exists(self) -> bool:
         """True if any of the directories does."""
@@ -147,8 +151,8 @@ class Cgroup(NamedTuple):
         else:
             path, value = f"{self.unified}/cgroup.events", int(frozen)
             _write(f"{self.unified}/cgroup.freeze", str(value), "unified", f"{verb} the container")
-            is_done = f"{verb} {path}"
-            _wait(FREEZE_MAX_S, lambda: _read_key(path, "frozen") == value, verb, is_done)
+            step = f"wait for {path}"
+            _wait(FREEZE_MAX_S, lambda: _read_key(path, "frozen") == value, verb, step)
 
     def _kill_round(self) -> bool:
         pids = self.list_pids()
@@ -206,17 +210,19 @@ def create(cgroup: Cgroup, resources: Resources) -> None:
     chosen = choose_hierarchies(detect_hierarchies(), _get_wanted(resources))
     by_name = {hierarchy.name: (hierarchy, names) for hierarchy, names in chosen}
     _check_controllers(resources, {name for _, names in chosen for name in names})
+    made: list[tuple[str, str]] = []
     try:
         for name, path in cgroup.dirs:
             hierarchy, controllers = by_name[name]
             if hierarchy.version == 2:
                 _enable_controllers(hierarchy, path, controllers)
             _make(path, name)
+            made.append((name, path))
             if "cpuset" in controllers and hierarchy.version == 1:
                 _inherit_cpuset(hierarchy, path)
             _apply(resources, hierarchy.version, controllers, path)
     except KernelError:
-        cgroup.delete()
+        Cgroup(cgroup.name, tuple(made)).delete()
         raise
 
 
@@ -268,16 +274,22 @@ def _check_controllers(resources: Resources, found: set[str]) -> None:
 
 
 def _make(path: str, controllers: str) -> None:
-    try:
-        os.mkdir(path, 0o755)
-    except FileNotFoundError:
-        os.makedirs(path, 0o755, exist_ok=True)
-    except FileExistsError:
-        hint = "a container of this name is still there: docklock rm --force"
-        raise KernelError(errno.EEXIST, "mkdir", f"make {path}", hint) from None
-    except OSError as error:
-        hint = f"the {controllers} hierarchy is read-only or not delegated to us"
-        raise KernelError(error.errno or 0, "mkdir", f"make {path}", hint) from None
+    step = f"make {path}"
+    for _ in range(MAKE_RETRIES_MAX):
+        try:
+            os.mkdir(path, 0o755)
+        except FileNotFoundError:
+            # Missing, or just removed by the last container that was in it.
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        except FileExistsError:
+            hint = "a container of this name is still there: docklock rm --force"
+            raise KernelError(errno.EEXIST, "mkdir", step, hint) from None
+        except OSError as error:
+            hint = f"the {controllers} hierarchy is read-only or not delegated to us"
+            raise KernelError(error.errno or 0, "mkdir", step, hint) from None
+        else:
+            return
+    raise KernelError(errno.EAGAIN, "mkdir", step, f"its parent vanished {MAKE_RETRIES_MAX} times")
 
 
 def _apply(resources: Resources, version: int, controllers: tuple[str, ...], path: str) -> None:
@@ -354,9 +366,8 @@ def _get_hint(number: int, path: str, controller: str) -> str:
     return f"controller {controller}"
 
 
-def _wait(limit_s: float, is_done: object, call: str, step: str) -> None:
+def _wait(limit_s: float, is_done: Callable[[], bool], call: str, step: str) -> None:
     """Ask `is_done()` until it is true, at most `limit_s`, with growing pauses."""
-    assert callable(is_done)
     end, pause = time.monotonic() + limit_s, WAIT_STEP_MIN_S
     while not is_done():
         if time.monotonic() >= end:
@@ -378,6 +389,21 @@ def _try_remove(path: str) -> bool:
                 raise KernelError(error.errno or 0, "rmdir", step) from None
             return False
     return True
+
+
+def _delete(path: str) -> None:
+    _wait(DELETE_MAX_S, lambda: _try_remove(path), "rmdir", f"remove {path}")
+    _remove_parent(os.path.dirname(path))
+
+
+def _remove_parent(path: str) -> None:
+    """The last container takes docklock's own directory with it."""
+    if os.path.basename(path) == PARENT_NAME:
+        try:
+            os.rmdir(path)
+        except OSError:
+            # Others live in it. Whoever makes a cgroup makes this directory again if need be.
+            return
 
 
 def _list_nested(path: str) -> list[str]:
@@ -403,7 +429,7 @@ def _read(path: str) -> str:
             return os.read(fd, 65536).decode()
         finally:
             os.close(fd)
-    except (FileNotFoundError, OSError):
+    except OSError:
         return ""
 
 

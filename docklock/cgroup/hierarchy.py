@@ -8,7 +8,10 @@ controller beside the v1 ones. Source: cgroups(7), cgroup-v2.rst.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PARENT_NAME = "docklock"
 # In this order: the pids controller first, so that a fork bomb is stopped before anything else.
@@ -38,11 +41,16 @@ class Hierarchy(NamedTuple):
 
 def detect_hierarchies() -> tuple[Hierarchy, ...]:
     """Every hierarchy that is mounted here and has a controller, v1 first."""
-    with open("/proc/self/cgroup", "rb") as file:
-        lines = os.fsdecode(file.read()).splitlines()
-    mounts = _read_mounts()
+    return parse_hierarchies(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo"), _read)
+
+
+def parse_hierarchies(
+    cgroup: str, mountinfo: str, read: Callable[[str], str]
+) -> tuple[Hierarchy, ...]:
+    """As detect_hierarchies, from the texts; `read` reads a v2 tree's cgroup.controllers."""
+    mounts = _parse_mounts(mountinfo)
     found = []
-    for line in lines:
+    for line in cgroup.splitlines():
         _, names, path = line.split(":", 2)
         mounted = mounts.get(names)
         if mounted is None or names.startswith("name="):
@@ -52,7 +60,8 @@ def detect_hierarchies() -> tuple[Hierarchy, ...]:
         if names:
             found.append(Hierarchy(1, names, tuple(names.split(",")), mountpoint, own))
         else:
-            found.append(Hierarchy(2, "unified", _read_controllers(mountpoint), mountpoint, own))
+            controllers = tuple(read(f"{mountpoint}/cgroup.controllers").split())
+            found.append(Hierarchy(2, "unified", controllers, mountpoint, own))
     return tuple(found)
 
 
@@ -70,12 +79,10 @@ def choose_hierarchies(
     return tuple((hierarchy, tuple(names)) for hierarchy, names in chosen.items())
 
 
-def _read_mounts() -> dict[str, tuple[str, str]]:
+def _parse_mounts(mountinfo: str) -> dict[str, tuple[str, str]]:
     """By controllers as /proc/self/cgroup writes them ("" is v2): mounted root and mount point."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        lines = os.fsdecode(file.read()).splitlines()
     found: dict[str, tuple[str, str]] = {}
-    for line in lines:
+    for line in mountinfo.splitlines():
         # proc(5): ... root mountpoint options [tags] - fstype source super-options
         head, mark, tail = line.partition(" - cgroup")
         if not mark:
@@ -97,12 +104,12 @@ def _get_controllers(options: str) -> str:
     return ",".join(names)
 
 
-def _read_controllers(directory: str) -> tuple[str, ...]:
+def _read(path: str) -> str:
     try:
-        with open(f"{directory}/cgroup.controllers", "rb") as file:
-            return tuple(file.read().decode().split())
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read())
     except OSError:
-        return ()
+        return ""
 
 
 def _get_below(path: str, root: str) -> str:
