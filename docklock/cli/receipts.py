@@ -1,0 +1,190 @@
+"""`docklock receipts [CONTAINER]`: list what was recorded.
+
+Not here: whether it holds (`docklock verify`). Only committed receipts are shown. What containers
+wrote is escaped: a path cannot steer the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from chainlite.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docklock.evidence.reading import Query, Shown
+    from docklock.paths import Paths
+
+POLL_S = 0.1
+UNITS_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+VALUE_CHARS_MAX = 120
+_ROW = "{:<8} {:<23} {:<7} {:<20} {:<16} {}\n"
+
+
+def run_receipts(argv: list[str], paths: Paths) -> int:
+    """Print the receipts of a container (the newest if none is named) as a table or JSON lines."""
+    import argparse
+
+    from docklock.evidence.reading import Query, find_evidence, find_newest
+
+    parser = argparse.ArgumentParser(
+        prog="docklock receipts", description="List a container's committed receipts."
+    )
+    parser.add_argument("container", metavar="CONTAINER", nargs="?", default="")
+    parser.add_argument("-f", "--follow", action="store_true", help="until the run ends")
+    parser.add_argument("--op", metavar="PATTERN", default="*", help="as 'syscall.*'")
+    parser.add_argument("--since", metavar="TIME", default="", help="10m, RFC 3339 or Unix time")
+    parser.add_argument("--json", action="store_true", help="one object per line")
+    options = parser.parse_args(argv)
+    name = options.container
+    container = find_evidence(paths, name) if name else find_newest(paths)
+    query = Query(options.op, parse_since(options.since, time.time_ns()))
+    show: Callable[[Shown], str] = render_json if options.json else render_row
+    if not options.json:
+        header = ("INDEX", "TIME", "PID", "OP", "DECISION", "VALUES")
+        sys.stdout.write(_ROW.format(*header))
+    _print_receipts(paths, container, query, show, follow=options.follow)
+    return 0
+
+
+def _print_receipts(
+    paths: Paths, container: str, query: Query, show: Callable[[Shown], str], *, follow: bool
+) -> None:
+    from docklock.evidence.host_log import HostLog
+
+    shown: dict[int, int] = {}
+    with HostLog(paths, None) as log:
+        while True:
+            runs = log.get_runs(container)
+            _print_new(paths, container, query, show, [run.run for run in runs], shown)
+            if not follow or not runs or runs[-1].exit_leaf is not None:
+                return
+            sys.stdout.flush()
+            time.sleep(POLL_S)
+
+
+def _print_new(
+    paths: Paths,
+    container: str,
+    query: Query,
+    show: Callable[[Shown], str],
+    runs: list[int],
+    counts: dict[int, int],
+) -> None:
+    """Print what was committed since `counts`, which this advances."""
+    from docklock.evidence import container_store
+    from docklock.evidence.reading import has_store, iterate_receipts
+
+    if not has_store(paths, container):
+        return
+    db = container_store.open_store(paths, container)
+    try:
+        for run in runs if container_store.has_tables(db) else ():
+            count = container_store.get_event_count(db, run)
+            first = counts.get(run, 0)
+            if count > first:
+                for shown in iterate_receipts(db, run, first, query):
+                    if shown.receipt.event_index < count:
+                        sys.stdout.write(show(shown))
+                counts[run] = count
+    finally:
+        db.close()
+
+
+def parse_since(text: str, now_ns: int) -> int:
+    """Unix ns of `90s`, `10m`, `2h`, `1d` ago, of a Unix time, or of an RFC 3339 time."""
+    if not text:
+        return 0
+    number, unit = text[:-1], UNITS_NS.get(text[-1])
+    if unit is not None and number.isdigit():
+        return now_ns - int(number) * unit
+    if text.replace(".", "", 1).isdigit():
+        whole, _, part = text.partition(".")
+        return int(whole or "0") * 10**9 + int(part[:9].ljust(9, "0"))
+    from datetime import datetime
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SpecError(f"--since {text}: want 10m, a Unix time or an RFC 3339 time") from None
+    return int(moment.astimezone().timestamp()) * 10**9
+
+
+def render_row(shown: Shown) -> str:
+    """One line of the table."""
+    from chainlite.receipt import DECISIONS
+
+    event = shown.receipt
+    index = f"{event.run}:{event.event_index}" if event.run else str(event.event_index)
+    seconds, rest = divmod(event.time, 10**9)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) + f".{rest // 10**6:03}"
+    decision = DECISIONS[event.decision]
+    if event.errno:
+        import errno
+
+        decision += " " + errno.errorcode.get(event.errno, str(event.errno))
+    parts = [f"{name}={_escape(value)}" for name, value in shown.values]
+    parts += [f"{name}={_escape(text.encode())}" for name, text in event.labels]
+    return _ROW.format(index, stamp, event.pid, event.op, decision, " ".join(parts)).rstrip() + "\n"
+
+
+def _escape(value: bytes | None) -> str:
+    if value is None:
+        return "(redacted)"
+    text = value.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
+
+
+def render_json(shown: Shown) -> str:
+    """One JSON object and a newline."""
+    import json
+
+    return json.dumps(describe_receipt(shown)) + "\n"
+
+
+def describe_receipt(shown: Shown) -> dict[str, Any]:
+    """A receipt with EVIDENCE.md's names: u64 as decimal strings, bytes as hex.
+
+    `values` are text where they are UTF-8, else under `NAME_base64`; null when redacted.
+    """
+    import base64
+
+    from chainlite.receipt import DECISIONS, PLANES, SEENS
+
+    event = shown.receipt
+    values: dict[str, str | None] = {}
+    for name, value in shown.values:
+        try:
+            values[name] = None if value is None else value.decode()
+        except UnicodeDecodeError:
+            values[f"{name}_base64"] = base64.b64encode(value or b"").decode()
+    return {
+        "index": str(event.event_index),
+        "run": event.run,
+        "host": event.host.hex(),
+        "container": event.container.hex(),
+        "app": event.app,
+        "op": event.op,
+        "pid": event.pid,
+        "tid": event.tid,
+        "nr": event.nr,
+        "arch": event.arch,
+        "args": [str(value) for value in event.args],
+        "decision": DECISIONS[event.decision],
+        "errno": event.errno,
+        "ret": str(event.ret),
+        "plane": PLANES[event.plane],
+        "seen": SEENS[event.seen],
+        "policy": event.policy.hex(),
+        "mono": str(event.mono),
+        "time": str(event.time),
+        "boot": event.boot.hex(),
+        "usage": [str(value) for value in event.usage],
+        "labels": dict(event.labels),
+        "values": values,
+        "commitments": {name: digest.hex() for name, digest in event.commitments},
+    }
