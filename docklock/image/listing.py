@@ -16,7 +16,7 @@ COLUMN_GAP = 3
 def show_size(size_bytes: int) -> str:
     """Decimal units and three digits: 4.42MB."""
     size, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
-    while size >= 1000 and len(units) > 1:
+    while round(size) >= 1000 and len(units) > 1:
         size /= 1000
         units.pop(0)
     return f"{size:.3g}{units[0]}"

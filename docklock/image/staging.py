@@ -187,6 +187,8 @@ def read_diff_ids(store: ImageStore, image_id: str) -> tuple[str, ...]:
 
 
 def _make_store(root: str) -> None:
+    # 0700: a layer's set-user-id programs are not for this host's users.
+    os.makedirs(root, mode=0o700, exist_ok=True)
     for part in ("blobs/sha256", "layers", "staging"):
         os.makedirs(f"{root}/{part}", mode=0o700, exist_ok=True)
     if not os.path.exists(f"{root}/oci-layout"):

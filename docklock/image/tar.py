@@ -58,6 +58,10 @@ class TarEntry(NamedTuple):
     sparse: SparseMap | None = None
 
 
+class EntryError(SpecError):
+    """A SpecError whose text names its archive and entry already."""
+
+
 class TarReader:
     """Walks one archive. Take an entry's data with `copy_to` before asking for the next entry."""
 
@@ -76,11 +80,11 @@ class TarReader:
     def offset_bytes(self) -> int:
         return self._chunk_offset + self._at
 
-    def error(self, reason: str, name: bytes | None = None) -> SpecError:
-        """The SpecError for the entry at hand."""
+    def error(self, reason: str, name: bytes | None = None) -> EntryError:
+        """The error for the entry at hand."""
         shown = show_name(self._name if name is None else name)
         entry = f"entry {shown}" if shown else "the first header"
-        return SpecError(f"{self.where}: {entry} (near byte {self.offset_bytes}): {reason}")
+        return EntryError(f"{self.where}: {entry} (near byte {self.offset_bytes}): {reason}")
 
     def __iter__(self) -> Iterator[TarEntry]:
         while (entry := self._read_entry()) is not None:

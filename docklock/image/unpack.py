@@ -19,7 +19,7 @@ from chainlite.errors import SpecError
 from docklock.errors import KernelError
 from docklock.image import tar
 from docklock.image.rooted import DIRECTORY_FLAGS, Rooted, split_name
-from docklock.image.tar import TarEntry, TarReader, show_name
+from docklock.image.tar import EntryError, TarEntry, TarReader, show_name
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -93,13 +93,11 @@ class _Unpacker:
         self._count(entry)
         try:
             self._add(entry)
-        except KernelError:
+        except (KernelError, EntryError):
             raise
         except OSError as error:
             raise self._explain(error, entry.name) from None
         except SpecError as error:
-            if str(error).startswith(self._reader.where):
-                raise
             raise self._reader.error(str(error), entry.name) from None
 
     def finish(self) -> None:

@@ -6,8 +6,10 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,19 @@ class Archives:
     layout = staticmethod(build_layout)
     files = staticmethod(build_files)
     tree = staticmethod(list_tree)
+
+
+@pytest.fixture
+def podman() -> Iterator[Callable[..., str]]:
+    """Runs podman on a store of its own; its paths have to be short (50 characters)."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as root:
+
+        def run(*argv: str) -> str:
+            command = ["podman", "--root", f"{root}/p", "--runroot", f"{root}/q"]
+            command += ["--storage-driver", "vfs", *argv]
+            return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+        yield run
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def describe(root: str | Path) -> dict[str, tuple[object, ...]]:
         for name in (b".", *folders, *files):
             path = os.path.join(at, name)
             info = os.lstat(path)
-            data = open(path, "rb").read() if os.path.isfile(path) else b""
+            data = Path(os.fsdecode(path)).read_bytes() if os.path.isfile(path) else b""
             if name != b"socket":
                 found[os.fsdecode(os.path.relpath(path, os.fsencode(root)))] = (
                     info.st_mode, info.st_uid, info.st_gid, info.st_mtime_ns, info.st_rdev, data,
@@ -120,15 +120,11 @@ def test_the_store_is_an_oci_layout_whose_digests_hold(
 
 
 @pytest.mark.skipif(shutil.which("podman") is None, reason="podman is missing")
-def test_podman_reads_the_store(paths: Paths, tree: Path, tmp_path: Path) -> None:
+def test_podman_reads_the_store(paths: Paths, tree: Path, podman: Any) -> None:
     import_directory(paths, str(tree), parse_reference("localhost/x"), ["ENV A=b"])
     image = ImageStore(paths).resolve("localhost/x")
-    shown = subprocess.run(
-        ["podman", "--root", str(tmp_path / "p"), "--runroot", str(tmp_path / "q"),
-         "--storage-driver", "vfs", "pull", f"oci:{paths.images}:localhost/x:latest"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert shown.stdout.strip() == image.id.removeprefix("sha256:")
+    shown = podman("pull", f"oci:{paths.images}:localhost/x:latest")
+    assert shown.strip() == image.id.removeprefix("sha256:")
 
 
 def test_a_name_moves_to_the_new_image_and_the_old_one_stays(

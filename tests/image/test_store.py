@@ -36,7 +36,7 @@ def test_an_image_is_found_by_name_id_and_start_of_id(paths: Paths, archives: An
     assert Path(image.layers[0], "f").exists()
 
 
-@pytest.mark.parametrize("text", ["b", "a/b", "a/b:2", "f" * 64, "sha256:" + "f" * 64, "0" * 20])
+@pytest.mark.parametrize("text", ["g", "a/b", "a/b:2", "f" * 64, "sha256:" + "f" * 64, "0" * 20])
 def test_a_missing_image_is_a_state_error(paths: Paths, archives: Any, text: str) -> None:
     with pytest.raises(StateError, match=f"No such image: {text}"):
         ImageStore(paths).resolve(text)
