@@ -140,6 +140,11 @@ def test_deep_nesting_ends_in_an_error_and_not_in_the_process(opening) -> None:
     assert "my.yaml" in get_error("a: " + opening * 60_000)
 
 
+def test_nesting_has_a_limit() -> None:
+    assert "1:19: nested deeper than 16 levels" in get_error("a: " + "[" * 17 + "]" * 17)
+    assert "nested deeper" not in get_error("a: " + "[" * 15 + "]" * 15)
+
+
 def test_documents_over_the_limits_are_refused() -> None:
     assert "bytes" in get_error(b"#" * 262_145)
     assert "UTF-8" in get_error(b"name: \xff")
