@@ -20,7 +20,15 @@ from docklock.paths import Paths
 from docklock.policy.decision import Arm, Check, Compiled, Rule
 from docklock.policy.shipped import find_policy
 
-__all__ = ["Arm", "Compiled", "Rule", "compile_source", "load_policy", "read_source"]
+__all__ = [
+    "DEFAULT_CAPABILITIES",
+    "Arm",
+    "Compiled",
+    "Rule",
+    "compile_source",
+    "load_policy",
+    "read_source",
+]
 
 COMPILER_VERSION = 1  # part of the cache's key; raise it when the same source gives another result
 MAGIC = b"dlpolicy"

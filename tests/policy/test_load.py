@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -133,3 +134,15 @@ def test_the_cache_names_its_version(paths, monkeypatch) -> None:
     load_policy("default", paths)
     assert len(get_cache_files(paths)) == 2
     assert parse_cache(encode_cache(compile_shipped("observe"))) == compile_shipped("observe")
+
+
+@pytest.mark.parametrize("place", ["policies", "docklock/policy/profiles"])
+def test_profiles_are_found_in_a_checkout_and_in_a_wheel(place, tmp_path) -> None:
+    """A wheel has them beside the room: [tool.hatch.build.targets.wheel.sources]."""
+    for room in ("docklock", "chainlite"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("profiles"))
+    shutil.copytree(ROOT / "policies", tmp_path / place)
+    code = "from docklock.policy.shipped import *; print(*list_profiles(), find_policy('default'))"
+    command = [sys.executable, "-S", "-c", code]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert ran.stdout.split() == ["default", "observe", str(tmp_path / place / "default.yaml")]
