@@ -97,7 +97,7 @@ def is_included(
     leaf_hash: bytes, leaf_index: int, tree_size: int, proof: Sequence[bytes], root: bytes
 ) -> bool:
     """Whether the proof shows the leaf at this index under the root (RFC 9162, 2.1.3.2)."""
-    if not 0 <= leaf_index < tree_size:
+    if not 0 <= leaf_index < tree_size or len(leaf_hash) != HASH_BYTES:
         return False
     number, last, value = leaf_index, tree_size - 1, leaf_hash
     for sibling in proof:
@@ -116,8 +116,11 @@ def is_included(
 def is_consistent(
     old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
 ) -> bool:
-    """Whether the proof shows the old tree as a prefix of the new one (RFC 9162, 2.1.4.2)."""
-    if old_size == new_size:
+    """Whether the proof shows the old tree as a prefix of the new one (RFC 9162, 2.1.4.2).
+
+    An empty old tree is a prefix of any and needs no proof; as in the sources, it is refused.
+    """
+    if 0 < old_size == new_size:
         return not proof and old_root == new_root
     if not 0 < old_size < new_size or not proof or any(len(p) != HASH_BYTES for p in proof):
         return False

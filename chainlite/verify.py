@@ -87,13 +87,13 @@ class Verification:
         early = kind > bundle.CHECKPOINT and self.checkpoint is None
         if late or early:
             self.refuse(f"a frame of kind {kind} is out of its order")
-        self.span = (self.runs[-1].event_count if self.runs else 0, None)
         try:
             _UPON[kind](self, frame)
         except SpecError as error:
             self.refuse(str(error))
         if not frame.is_intact:
             self.refuse("the file was changed here, in bytes that no receipt depends on")
+        self.span = (self.runs[-1].event_count if self.runs else 0, None)
 
     def refuse(self, why: str) -> NoReturn:
         """Give up: the evidence contradicts itself."""
@@ -152,10 +152,9 @@ class Verification:
         """A segment: next in index, signed by its epoch, its receipts under root and chain."""
         run = self._get_open_run()
         header, stored = bundle.decode_segment(frame.payload)
-        if header.first_index != run.event_count:
-            self._refuse_hole(run, header.first_index)
         last = header.first_index + header.event_count - 1
-        self.span = (header.first_index, last)
+        if header.first_index == run.event_count:
+            self.span = (header.first_index, last)
         genesis, certificate = run.genesis, run.certificate
         names = (genesis.host, genesis.container, genesis.run, certificate.epoch)
         if header[:4] != names or header.mode != genesis.sign_each:
@@ -163,6 +162,8 @@ class Verification:
         tag = domains.SIGN_SEGMENT
         if not keys.is_signed(certificate.public, tag, stored.header, stored.signature):
             self.refuse("the segment's header is not signed by its epoch's key")
+        if header.first_index != run.event_count:
+            self._refuse_hole(run, header.first_index)
         try:
             check_events(header, stored, genesis, run.chain_hash, certificate.public)
         except BadEvent as error:
