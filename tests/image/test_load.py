@@ -307,3 +307,32 @@ def test_what_podman_saves_loads(
         run_load(["-i", saved], paths)
         check_image(paths, "localhost/made:1", layers, archives)
     assert ImageStore(paths).resolve("localhost/made:1").id == f"sha256:{image_id}"
+
+
+def flip(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("what", ["layer", "config", "manifest", "size"])
+def test_a_change_that_only_a_digest_shows_is_refused(
+    paths: Paths, archives: Any, layers: list[bytes], what: str
+) -> None:
+    """The time in a gzip header, a digit of a date, a space, a size that nothing depends on."""
+    files = archives.layout(layers, gzip.compress)
+    index = json.loads(files["index.json"])
+    name = f"blobs/sha256/{index['manifests'][0]['digest'][7:]}"
+    manifest = json.loads(files[name])
+    if what == "layer":
+        layer = f"blobs/sha256/{manifest['layers'][0]['digest'][7:]}"
+        files[layer] = flip(files[layer], 4)
+    elif what == "config":
+        config = f"blobs/sha256/{manifest['config']['digest'][7:]}"
+        files[config] = files[config].replace(b"2026-01-02", b"2026-01-03")
+    elif what == "manifest":
+        files[name] = files[name].replace(b": ", b":\t", 1)
+    else:
+        index["manifests"][0]["size"] += 1
+        files["index.json"] = json.dumps(index).encode()
+    with pytest.raises(SpecError, match=r"digest is|bytes, not"):
+        load(paths, archives.files(files))
+    check_nothing_left(paths)

@@ -90,6 +90,21 @@ def test_a_symbolic_link_as_parent_is_resolved_inside(
     assert sorted(os.listdir(root / "in")) == ["one", "two"]
 
 
+def test_an_absolute_link_starts_at_the_layer_s_root_however_deep_it_stands(
+    unpack: Any, archives: Any
+) -> None:
+    root = unpack(
+        archives.tar(
+            archives.member("in", DIR),
+            archives.member("d/e/l", SYM, linkname="/in"),
+            archives.member("d/e/in", DIR),
+            (archives.member("d/e/l/f"), b""),
+        )
+    )
+    assert os.listdir(root / "in") == ["f"]
+    assert os.listdir(root / "d/e/in") == []
+
+
 def test_a_symbolic_link_to_outside_cannot_be_written_through(
     unpack: Any, archives: Any, outside: Path
 ) -> None:
@@ -204,6 +219,19 @@ def test_holes_count_as_bytes(unpack: Any, archives: Any) -> None:
     headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 40), "GNU.sparse.name": "s"}
     with pytest.raises(SpecError, match="unpacks to over"):
         unpack(archives.tar((archives.member("x", pax_headers=headers), b"x")))
+
+
+@pytest.mark.parametrize("text", ["0,2,1,1", "4,1,0,2", "0,3,9,0", "0,1", "0,3,", "0", "", "-1,3"])
+def test_a_sparse_map_that_does_not_fit_is_refused(unpack: Any, archives: Any, text: str) -> None:
+    headers = {"GNU.sparse.map": text, "GNU.sparse.size": "8", "GNU.sparse.name": "s"}
+    with pytest.raises(SpecError, match="entry s .*sparse map"):
+        unpack(archives.tar((archives.member("x", pax_headers=headers), b"xyz")))
+
+
+def test_holes_are_holes_and_data_is_in_place(unpack: Any, archives: Any) -> None:
+    headers = {"GNU.sparse.map": "1,2,6,1", "GNU.sparse.size": "8", "GNU.sparse.name": "s"}
+    root = unpack(archives.tar((archives.member("x", pax_headers=headers), b"xyz")))
+    assert (root / "s").read_bytes() == b"\0xy\0\0\0z\0"
 
 
 def test_a_decompression_bomb_is_stopped(unpack: Any, archives: Any, monkeypatch: Any) -> None:
