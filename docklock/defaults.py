@@ -114,7 +114,7 @@ def compute_capabilities(
     added = {parse_capability(name) for name in cap_add}
     dropped = {parse_capability(name) for name in cap_drop}
     if privileged:
-        return CAPABILITIES
+        return tuple(sorted(CAPABILITIES))
     base = set(CAPABILITIES if "ALL" in added else DEFAULT_CAPABILITIES)
     if "ALL" in dropped:
         base = set()

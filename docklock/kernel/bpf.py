@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 
-from docklock.kernel.call import get_address, make_buffer, make_error, syscall, try_syscall
+from docklock.kernel.call import Buffer, get_address, make_buffer, make_error, syscall, try_syscall
 
 PROG_LOAD = 5
 PROG_ATTACH = 8
@@ -18,33 +18,38 @@ ATTACH_CGROUP_DEVICE = 6
 FLAG_ALLOW_MULTI = 2
 # struct bpf_insn: opcode, dst | src << 4, offset, immediate.
 INSTRUCTION = struct.Struct("<BBhi")
-_LOG_BYTES = 4096
+_LOG_BYTES = 65536
 
 
 def load_device_program(program: bytes) -> int:
     """Load a BPF_PROG_TYPE_CGROUP_DEVICE program; returns its descriptor."""
-    body, license_name = make_buffer(program), make_buffer(b"GPL\0")
+    fd = _try_load(program, b"")
+    if fd >= 0:
+        return fd
+    # Once more, for the verifier's words: a log that is too short would fail a good program.
     log = make_buffer(bytes(_LOG_BYTES))
-    count = len(program) // INSTRUCTION.size
+    _try_load(program, log)
+    error = make_error(-fd, "bpf", "load the device program")
+    said = log.raw.split(b"\0", 1)[0].decode(errors="replace").strip()
+    error.hint = f"{error.hint}; the verifier says: {said}" if said else error.hint
+    raise error
+
+
+def _try_load(program: bytes, log: Buffer | bytes) -> int:
+    body, license_name = make_buffer(program), make_buffer(b"GPL\0")
     attributes = struct.pack(
         "=IIQQIIQII",
         PROG_TYPE_CGROUP_DEVICE,
-        count,
+        len(program) // INSTRUCTION.size,
         get_address(body),
         get_address(license_name),
-        1,
-        _LOG_BYTES,
-        get_address(log),
+        1 if log else 0,
+        len(log),
+        0 if isinstance(log, bytes) else get_address(log),
         0,
         0,
     )
-    fd = try_syscall("bpf", PROG_LOAD, make_buffer(attributes), len(attributes))
-    if fd < 0:
-        error = make_error(-fd, "bpf", "load the device program")
-        said = log.raw.split(b"\0", 1)[0].decode(errors="replace").strip()
-        error.hint = f"{error.hint}; the verifier says: {said}" if said else error.hint
-        raise error
-    return fd
+    return try_syscall("bpf", PROG_LOAD, make_buffer(attributes), len(attributes))
 
 
 def attach_device_program(cgroup: str, program_fd: int) -> None:

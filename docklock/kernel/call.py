@@ -13,7 +13,8 @@ import errno
 from docklock.errors import KernelError
 from docklock.kernel.numbers import get_number
 
-Pointer = int | bytes | ctypes.Array[ctypes.c_char] | None
+Buffer = ctypes.Array[ctypes.c_char]
+Pointer = int | bytes | Buffer | None
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -82,17 +83,17 @@ def make_error(number: int, call: str, step: str) -> KernelError:
     return KernelError(number, call, step, hint)
 
 
-def make_buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
+def make_buffer(data: bytes) -> Buffer:
     """A writable C buffer that holds `data`, without a closing NUL."""
     return ctypes.create_string_buffer(data, len(data) or 1)
 
 
-def get_address(buffer: ctypes.Array[ctypes.c_char]) -> int:
+def get_address(buffer: Buffer) -> int:
     """Where `buffer` lies; valid as long as the buffer is referenced."""
     return ctypes.addressof(buffer)
 
 
-def make_string_array(strings: tuple[bytes, ...]) -> ctypes.Array[ctypes.c_char]:
+def make_string_array(strings: tuple[bytes, ...]) -> Buffer:
     """A NULL-terminated char *[] as execve wants it, in one buffer with the strings behind it."""
     table = (len(strings) + 1) * 8
     buffer = make_buffer(b"\0" * table + b"".join(text + b"\0" for text in strings))
