@@ -1,14 +1,14 @@
 """What all tests share: full or sliced counts, the seed, root in CI, and a check for leaks.
 
 At home a test that needs root skips itself with a reason. With CI=true the suite refuses to start
-without root, so such a test cannot skip there.
+without root, and a skipped test of tests/kernel or tests/e2e has failed.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ SEED_DEFAULT = 20261122
 # What a test stopped may still be going away when it ends: wait this long before calling it a leak.
 LEAK_WAIT_SECONDS = 5.0
 SYSTEM_STATE = ("/var/lib/docklock", "/run/docklock", "/run/netns")
+HOST_ROOMS = (("tests", "kernel"), ("tests", "e2e"))
 PROGRAMS = (b"docklock", b"docklock-runtime")
 
 hypothesis.settings.register_profile(
@@ -51,9 +52,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     All other tests stay with their file, as with --dist loadfile.
     """
     for item in items:
-        path = Path(item.path).relative_to(config.rootpath)
-        on_host = path.parts[:2] in {("tests", "kernel"), ("tests", "e2e")}
-        item.add_marker(pytest.mark.xdist_group("host" if on_host else path.as_posix()))
+        name = item.path.relative_to(config.rootpath).as_posix()
+        item.add_marker(pytest.mark.xdist_group("host" if is_on_host(item) else name))
+
+
+def is_on_host(item: pytest.Item) -> bool:
+    """Whether the test makes namespaces, mounts or cgroups of this host."""
+    return item.path.relative_to(item.config.rootpath).parts[:2] in HOST_ROOMS
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a test of the host that skipped is a test that failed."""
+    report = yield
+    if CI and report.skipped and is_on_host(item) and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"may not skip with CI=true: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
