@@ -33,9 +33,10 @@ from docklock.lifecycle import (
     write_state,
 )
 from docklock.paths import Paths
-from docklock.supervisor.wire import make_pair
+from docklock.supervisor.launch import launch
 
 if TYPE_CHECKING:
+    from docklock.policy.load import Compiled
     from docklock.spec import Spec
 
 OCI_VERSION = "1.2.0"
@@ -77,40 +78,20 @@ def make_container(
     return live_fd
 
 
-def launch(
-    paths: Paths, container: Container, spec: Spec, live_fd: int, *, run: int, start_at_once: bool
-) -> socket.socket:
-    """Fork the container's supervisor; a channel that carries its events and output.
-
-    The lock passes to the supervisor. Must be called by a single-threaded process.
-    """
-    ours, theirs = make_pair()
-    if os.fork() == 0:
-        code = 1
-        try:
-            from docklock.supervisor.main import Task, run_supervisor
-
-            ours.close()
-            run_supervisor(Task(paths, container, spec, run, start_at_once, theirs, live_fd))
-            code = 0
-        finally:
-            os._exit(code)
-    theirs.close()
-    os.close(live_fd)
-    return ours
-
-
 def relaunch(paths: Paths, container_id: str) -> socket.socket:
     """Start a created or stopped container again: the next run of the same bundle."""
-    from docklock.spec import parse_spec
-
-    container = read_container(paths, container_id)
     live_fd = acquire_live(paths, container_id)
-    state = read_state(paths, container_id)
-    path = f"{container.bundle}/{CONFIG}"
-    with open(path, "rb") as file:
-        spec = parse_spec(file.read(), path)
-    return launch(paths, container, spec, live_fd, run=state.run + 1, start_at_once=True)
+    run = read_state(paths, container_id).run + 1
+    return launch(paths, container_id, live_fd, run=run, start_at_once=True)
+
+
+def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Compiled:
+    """The container's policy, compiled for its bounding set. SpecError if it is not to be had."""
+    from docklock.policy.load import load_policy
+
+    return load_policy(
+        container.policy, paths, capabilities=spec.process.capabilities.bounding
+    )
 
 
 def get_state(paths: Paths, container_id: str) -> State:

@@ -17,7 +17,7 @@ from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import parse_env
 from docklock.lifecycle import RUNNING, Container, find_container, read_container
 from docklock.paths import Paths
-from docklock.runtime import CONFIG, get_state
+from docklock.runtime import CONFIG, get_state, load_container_policy
 from docklock.spec import Process, Spec, parse_spec
 
 EXEC = Command(
@@ -85,12 +85,9 @@ def join_and_wait(
 ) -> int:
     """Start the program in the container, hand its listener over, wait; its exit code."""
     from docklock import enter
-    from docklock.policy.load import load_policy
     from docklock.supervisor.main import locate_cgroup
 
-    policy = load_policy(
-        container.policy, paths, capabilities=spec.process.capabilities.bounding
-    )
+    policy = load_container_policy(paths, container, spec)
     pidfd = os.pidfd_open(pid)
     channel = client.connect(paths, container.id)  # it lives, so `pid` was its init's
     stdin = 0 if values["interactive"] else os.open("/dev/null", os.O_RDONLY)

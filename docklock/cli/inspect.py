@@ -59,6 +59,7 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
         except StateError:
             if kind == "container":
                 raise
+    from docklock.image.reference import get_familiar_name
     from docklock.image.store import ImageStore
 
     try:
@@ -68,7 +69,7 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
     config = image.config
     return {
         "Id": image.id,
-        "RepoTags": list(image.references),
+        "RepoTags": [get_familiar_name(name) for name in image.references],
         "Architecture": image.architecture,
         "Os": "linux",
         "Size": image.size_bytes,

@@ -44,8 +44,9 @@ def create(argv: list[str], paths: Paths) -> None:
     """`create`: returns once init waits in its finished environment."""
     from docklock import client
     from docklock.cli.run import raise_start_error
-    from docklock.runtime import CONFIG, launch, make_container
+    from docklock.runtime import CONFIG, load_container_policy, make_container
     from docklock.spec import parse_spec
+    from docklock.supervisor.launch import launch
 
     values, words = options.parse(CREATE, argv)
     check_count(CREATE, words, 1, 1)
@@ -64,8 +65,9 @@ def create(argv: list[str], paths: Paths) -> None:
         network="none" if spec.get_namespace("network") else "host", labels=spec.annotations,
     )
     make_directories(paths)
+    load_container_policy(paths, container, spec)
     live_fd = make_container(paths, container, spec)
-    channel = launch(paths, container, spec, live_fd, run=0, start_at_once=False)
+    channel = launch(paths, container.id, live_fd, run=0, start_at_once=False)
     event = client.wait_event(channel, ("created", "exit", "error"))
     if event["event"] != "created":
         from docklock.runtime import delete, wait_released

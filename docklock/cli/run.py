@@ -26,8 +26,9 @@ from docklock.defaults import default_spec
 from docklock.image.store import Image, ImageConfig, ImageStore
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
-from docklock.runtime import launch, make_container
+from docklock.runtime import load_container_policy, make_container
 from docklock.spec import Mount, Resources, Spec, User
+from docklock.supervisor.launch import launch
 
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID_BYTES = 32
@@ -91,9 +92,11 @@ class Request(NamedTuple):
 def run_create(argv: list[str], paths: Paths) -> int:
     values, words = options.parse(CREATE, argv)
     request = build_request(paths, CREATE, values, words)
-    make_directories(paths)
-    live_fd = _make(paths, request)
     from docklock.lifecycle import release_live
+
+    make_directories(paths)
+    load_container_policy(paths, *request)
+    live_fd = _make(paths, request)
 
     release_live(paths, request.container.id)
     os.close(live_fd)
@@ -112,8 +115,9 @@ def run_run(argv: list[str], paths: Paths) -> int:
 
     container = request.container
     make_directories(paths)
+    load_container_policy(paths, *request)  # a policy that does not compile leaves no container
     live_fd = _make(paths, request)
-    channel = launch(paths, container, request.spec, live_fd, run=0, start_at_once=True)
+    channel = launch(paths, container.id, live_fd, run=0, start_at_once=True)
     if not values["detach"]:
         return follow(
             channel, paths, container.id, interactive=values["interactive"], proxy=True
@@ -289,7 +293,7 @@ def find_user(roots: tuple[str, ...], wanted: str) -> tuple[User, str]:
     with_accounts = [root for root in roots if os.path.lexists(f"{root}/etc/passwd")]
     fd = os.open((*with_accounts, *roots)[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        user = resolve_user(fd, wanted)
+        user = resolve_user(fd, wanted or "0")
         return user, get_home(fd, user.uid)
     finally:
         os.close(fd)

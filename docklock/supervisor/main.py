@@ -30,14 +30,15 @@ from docklock.lifecycle import (
     STOPPED,
     Container,
     State,
+    read_container,
     release_live,
     socket_path,
     write_state,
 )
 from docklock.paths import Paths
 from docklock.plan import Overlay, build_plan
-from docklock.policy.load import Compiled, load_policy
-from docklock.runtime import remove_files
+from docklock.runtime import CONFIG, load_container_policy, remove_files
+from docklock.spec import Spec, parse_spec
 from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import READ, Loop
@@ -46,7 +47,7 @@ from docklock.supervisor.wire import STDERR, STDOUT, send_message
 
 if TYPE_CHECKING:
     from docklock.evidence.recorder import RunRecorder
-    from docklock.spec import Spec
+    from docklock.policy.load import Compiled
 
 DRAIN_LIMIT_S = 2.0  # how long output of a dead container may take to reach its clients
 SIGNAL_EXIT_BASE = 128
@@ -59,10 +60,10 @@ class Task(NamedTuple):
     paths: Paths
     container: Container
     spec: Spec
+    policy: Compiled
     run: int
     is_started_at_once: bool
     channel: socket.socket  # to the creator
-    live_fd: int
 
 
 class Supervisor:
@@ -81,7 +82,7 @@ class Supervisor:
         self._cgroup: driver.Cgroup | None = None
         self._recorder: RunRecorder | None = None
         self._control: Control | None = None
-        self._policy: Compiled | None = None
+        self._policy = task.policy
         self._holds: Holds | None = None
         self._start_error = b""
         self._exit_code: int | None = None
@@ -130,9 +131,6 @@ class Supervisor:
         """Make everything up to the waiting init. Raises; `finish` then undoes."""
         container, spec = self._container, self._task.spec
         limits = spec.linux.resources
-        policy = load_policy(
-            container.policy, self._paths, capabilities=spec.process.capabilities.bounding
-        )
         place = locate_cgroup(container.id, spec)
         plan = build_plan(
             spec, container.bundle, overlay=get_overlay(container), cgroup_dirs=place.dirs
@@ -140,11 +138,11 @@ class Supervisor:
         driver.create(place, limits)
         self._cgroup = place
         stdio, ours = self._make_stdio()
-        self._init = enter.spawn(plan, cgroup=place, stdio=stdio, program=policy.program)
+        self._init = enter.spawn(plan, cgroup=place, stdio=stdio, program=self._policy.program)
         for fd in set(stdio):
             if fd > STDERR:
                 os.close(fd)
-        self._begin_evidence(policy)
+        self._begin_evidence()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
         self._init = init
@@ -215,23 +213,21 @@ class Supervisor:
     def _directory(self) -> str:
         return self._paths.container(self._container.id)
 
-    def _begin_evidence(self, policy: Compiled) -> None:
+    def _begin_evidence(self) -> None:
         from docklock.evidence.recorder import RunRecorder
 
-        container = self._container
+        container, policy = self._container, self._policy
         recorder = RunRecorder.begin(
             self._paths, container_id=container.id, run=self._task.run, app=container.name,
             image_digest=container.image_id, policy_digest=policy.digest,
             closed=policy.closed, sign_each=container.sign == "each",
         )
         self._recorder = recorder
-        self._policy = policy
         self._holds = holds = Holds(recorder)
         self._loop.watch(recorder.wakeup_fd, lambda _mask: upon_commit(recorder, holds))
 
     def _add_gate(self, listener: int) -> None:
         assert self._recorder is not None
-        assert self._policy is not None
         assert self._holds is not None
         gate = Gate(listener, self._policy, self._recorder, self._holds)
         self._gates.append(gate)
@@ -327,7 +323,7 @@ def get_overlay(container: Container) -> Overlay | None:
     return Overlay(container.layers, f"{own}/upper", f"{own}/work")
 
 
-def detach(keep_stdio: bool) -> None:
+def detach(*, keep_stdio: bool) -> None:
     """Leave the creator's session; without `keep_stdio`, its files as well."""
     os.setsid()
     os.chdir("/")
@@ -346,8 +342,31 @@ def get_start_exit_code(error: DocklockError) -> int:
     return max(error.exit_code, EXIT_RUNTIME_ERROR)
 
 
-def run_supervisor(task: Task) -> None:
+def read_task(
+    paths: Paths, container_id: str, run: int, *, is_started_at_once: bool, channel: socket.socket
+) -> Task:
+    """What the container's directory says about it."""
+    container = read_container(paths, container_id)
+    path = f"{container.bundle}/{CONFIG}"
+    with open(path, "rb") as file:
+        spec = parse_spec(file.read(), path)
+    policy = load_container_policy(paths, container, spec)
+    return Task(paths, container, spec, policy, run, is_started_at_once, channel)
+
+
+def run_supervisor(
+    paths: Paths, container_id: str, *, run: int, is_started_at_once: bool, channel: socket.socket
+) -> None:
     """The whole life of a supervisor process; the caller exits after it."""
+    try:
+        task = read_task(
+            paths, container_id, run, is_started_at_once=is_started_at_once, channel=channel
+        )
+    except (DocklockError, OSError) as error:
+        release_live(paths, container_id)
+        event = {"event": "error", "message": str(error), "exit_code": EXIT_RUNTIME_ERROR}
+        send_message(channel, event)
+        return
     detach(keep_stdio=not task.container.detached_stdio)
     supervisor = Supervisor(task)
     try:
@@ -358,7 +377,7 @@ def run_supervisor(task: Task) -> None:
     except Exception as error:
         import traceback
 
-        with open(f"{task.paths.container(task.container.id)}/supervisor.log", "a") as file:
+        with open(f"{paths.container(container_id)}/supervisor.log", "a") as file:
             traceback.print_exc(file=file)
         supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
     else:
