@@ -75,7 +75,7 @@ def test_a_spoilt_index_is_a_spec_error_with_its_place(
         ImageStore(paths).resolve("x")
 
 
-def test_resolving_takes_under_a_millisecond_with_a_hundred_images(
+def test_resolving_takes_under_two_milliseconds_with_a_hundred_images(
     paths: Paths, archives: Any
 ) -> None:
     import json
@@ -94,7 +94,7 @@ def test_resolving_takes_under_a_millisecond_with_a_hundred_images(
         start = time.perf_counter()
         store.resolve("busybox")
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.003
+    assert min(times) < 0.002
 
 
 def test_the_run_path_imports_nothing_heavy() -> None:
