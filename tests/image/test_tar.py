@@ -25,8 +25,7 @@ def read_all(data: bytes) -> list[tuple[TarEntry, bytes]]:
     found = []
     reader = TarReader(io.BytesIO(data), "a.tar")
     for entry in reader:
-        with open("/dev/shm/docklock-test-tar", "w+b") as file:
-            os.unlink(file.name)
+        with os.fdopen(os.memfd_create("data"), "w+b") as file:
             reader.copy_to(file.fileno(), entry.size_bytes)
             file.seek(0)
             found.append((entry, file.read()))
