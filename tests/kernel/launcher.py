@@ -100,6 +100,8 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def run(job: dict[str, Any]) -> None:
     with open(f"{job['bundle']}/config.json", "rb") as file:
         spec = parse_spec(file.read(), "config.json")
+    # A descriptor that would survive execve: the container must not get it.
+    os.set_inheritable(os.open("/", os.O_RDONLY), True)
     cgroup = driver.locate_for(job["name"], spec.linux.resources)
     driver.create(cgroup, spec.linux.resources)
     overlay = Overlay(tuple(job["lowers"]), job["upper"], job["work"]) if job["lowers"] else None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chainlite.errors import SpecError
+from docklock.kernel import mount as kernel
 from docklock.plan import Overlay, build_plan
 from docklock.spec import Mount, Spec
 
@@ -28,6 +29,16 @@ def test_no_kernel_file_system_is_mounted_over_a_link(
     if name in ("proc", "sys"):
         assert "symbolic link" in outcome.result["error"]
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["proc", "sys"])
+def test_not_even_over_a_link_to_another_directory_of_the_image(
+    launch: Any, bundle: Any, name: str
+) -> None:
+    (bundle.rootfs / "other").mkdir()
+    (bundle.rootfs / name).symlink_to("other")
+    result = launch("true", "").result
+    assert "a symbolic link stands where" in result["error"]
 
 
 @pytest.mark.parametrize("target", ["/outside", "../../outside", "/proc/self/root/outside"])
@@ -76,18 +87,21 @@ def test_masked_and_read_only_kernel_files(launch: Any) -> None:
 def test_a_bind_is_read_only_with_what_lies_below(
     launch: Any, bundle: Any, spec_of: SpecOf, tmp_path: Path, option: str
 ) -> None:
-    # The submount is made by the spec itself, on the host's directory, before the bind copies it.
-    (tmp_path / "v" / "sub").mkdir(parents=True)
-    file = tmp_path / "file"
+    volume, file = tmp_path / "v", tmp_path / "file"
+    (volume / "sub").mkdir(parents=True)
     file.write_text("")
-    mounts = (
-        Mount("/v", "bind", str(tmp_path / "v"), ("rbind", option)),
-        Mount("/f", "bind", str(file), ("bind", option)),
-    )
-    line = "touch /v/sub/a && echo wrote; echo b > /f && echo wrote"
-    outcome = launch(spec=spec_of("sh", "-c", line, mounts=mounts))
-    assert outcome.output.split() == ([] if option == "ro" else ["wrote", "wrote"])
-    assert (tmp_path / "v" / "sub" / "a").exists() == (option == "rw")
+    kernel.mount("tmpfs", str(volume / "sub"), "tmpfs", 0, "size=64k")
+    try:
+        mounts = (
+            Mount("/v", "bind", str(volume), ("rbind", option)),
+            Mount("/f", "bind", str(file), ("bind", option)),
+        )
+        line = "touch /v/sub/a && echo wrote; echo b > /f && echo wrote"
+        outcome = launch(spec=spec_of("sh", "-c", line, mounts=mounts))
+        assert outcome.output.split() == ([] if option == "ro" else ["wrote", "wrote"])
+        assert (volume / "sub" / "a").exists() == (option == "rw")
+    finally:
+        kernel.umount2(str(volume / "sub"))
 
 
 def test_a_read_only_root_with_a_writable_tmpfs(launch: Any, spec_of: SpecOf) -> None:
