@@ -20,7 +20,7 @@ from docklock.evidence.keyring import ensure_host_key, get_public_key
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from docklock.paths import Paths
 
@@ -35,12 +35,15 @@ class Written(NamedTuple):
 def verify_container(paths: Paths, container: str) -> verify.Report:
     """Check what this host holds of a container against its own log and key."""
     public = get_public_key(paths)
-    with HostLog(paths, None) as log, _open_store(paths, container) as db:
-        frames = (
-            bundle.Frame(kind, payload, b"", is_intact=True)
-            for kind, payload in collect_frames(log, db, container, public)
+    with (
+        HostLog(paths, None) as log,
+        _open_store(paths, container) as db,
+        # Closed before the log is, also where verification gives up early.
+        contextlib.closing(collect_frames(log, db, container, public)) as collected,
+    ):
+        return verify.verify_frames(
+            bundle.Frame(kind, payload, b"", is_intact=True) for kind, payload in collected
         )
-        return verify.verify_frames(frames)
 
 
 def write_evidence(paths: Paths, container: str, path: str) -> Written:
@@ -64,7 +67,7 @@ def write_evidence(paths: Paths, container: str, path: str) -> Written:
 
 def collect_frames(
     log: HostLog, db: sqlite3.Connection | None, container: str, public: bytes
-) -> Iterator[tuple[int, bytes]]:
+) -> Generator[tuple[int, bytes], None, None]:
     """Kind and payload of each frame but the seal."""
     with log.read():
         runs, note = log.get_runs(container), log.get_note()
@@ -117,10 +120,11 @@ def _write_file(
     state = verify.Verification()
     digest = bundle.compute_first_digest()
     file.write(bundle.MAGIC)
-    for kind, payload in collect_frames(log, db, container, key.public):
-        state.upon_frame(bundle.Frame(kind, payload, digest, is_intact=True))
-        data, digest = bundle.encode_frame(kind, payload, digest)
-        file.write(data)
+    with contextlib.closing(collect_frames(log, db, container, key.public)) as collected:
+        for kind, payload in collected:
+            state.upon_frame(bundle.Frame(kind, payload, digest, is_intact=True))
+            data, digest = bundle.encode_frame(kind, payload, digest)
+            file.write(data)
     log_state: checkpoint.Checkpoint | None = state.checkpoint
     assert log_state is not None
     runs = tuple(run.get_state() for run in state.runs)

@@ -153,7 +153,7 @@ class HostLog:
         row = self._db.execute("SELECT note FROM state").fetchone()
         if row is None:
             raise StateError("the host log is empty: no container has run here")
-        return bytes(row[0])
+        return _check_blob(row[0])
 
     def get_leaf(self, leaf_index: int) -> bytes:
         """The bytes of one leaf; TamperError if it is gone."""
@@ -162,7 +162,7 @@ class HostLog:
         ).fetchone()
         if row is None:
             raise TamperError(f"host log: leaf {leaf_index} is missing")
-        return bytes(row[0])
+        return _check_blob(row[0])
 
     def iterate_leaves(self) -> Iterator[tuple[int, bytes]]:
         """All leaves in order."""
@@ -246,12 +246,18 @@ class HostLog:
         ).fetchone()
         if row is None:
             raise TamperError(f"host log: the hash at level {level}, number {number} is missing")
-        return bytes(row[0])
+        return _check_blob(row[0])
 
 
 def has_host_log(paths: Paths) -> bool:
     """Whether anything was ever logged here."""
     return os.path.exists(paths.host_db)
+
+
+def _check_blob(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TamperError("host log: a row has another type than was written")
+    return value
 
 
 def _open(path: str, *, writable: bool) -> sqlite3.Connection:

@@ -57,11 +57,12 @@ def recover_runs(paths: Paths, is_alive: Callable[[str], bool]) -> list[Recovere
     recovered = []
     for container in find_journals(paths):
         path = journal.get_journal_path(paths, container)
-        fd = journal.lock_journal(path)
+        # Asked before the lock: a journal in the making must not meet a lock of ours.
+        fd = None if is_alive(container) else journal.lock_journal(path)
         if fd is None:
             continue
         try:
-            run = None if is_alive(container) else _recover(paths, path)
+            run = _recover(paths, path)
         finally:
             os.close(fd)
         if run is not None:
