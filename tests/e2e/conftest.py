@@ -18,6 +18,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
+CGROUPS = "/sys/fs/cgroup"
 COMMAND_LIMIT_S = 60
 LINKS = ("sh", "ls", "cat", "echo", "true", "false", "sleep", "id", "mount", "touch", "ping", "nc",
          "env", "pwd", "hostname", "dd", "kill", "ps", "chroot", "unshare", "wc", "head", "mkdir",
@@ -111,7 +112,10 @@ def find_leaks(root: Path) -> list[str]:
     leaks += [f"live {name}" for name in containers]
     for name in os.listdir(root / "evidence") if (root / "evidence").exists() else []:
         container_id = name.partition(".")[0]
-        leaks += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").rglob(f"*{container_id}*")]
+        leaks += [
+            f"cgroup {directory}/{container_id}" for directory, children, _ in os.walk(CGROUPS)
+            if container_id in children
+        ]
     return leaks
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import os
 import platform
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -122,7 +122,8 @@ def test_record_writes_the_receipt_before_the_call_proceeds(
     assert process.stdout.readline() == "getppid 0\n"
     os.kill(dock.supervisor_pid("bef"), signal.SIGKILL)
     process.communicate(timeout=20)
-    assert len(of(dock, "bef", "syscall.getppid")) == 777
+    by_process = Counter(receipt["pid"] for receipt in of(dock, "bef", "syscall.getppid"))
+    assert max(by_process.values()) == 777  # the shell asks once, too
     assert len(of(dock, "bef", "gap")) == 1
     dock("verify", "bef")
 
@@ -131,11 +132,10 @@ def test_paths_argv_and_addresses_are_on_record(dock: Docklock, victim: list[str
     run(dock, victim, "val", "connect", "1")
     (connect,) = of(dock, "val", "syscall.connect")
     assert connect["seen"] == "claimed"
-    assert "127.0.0.1:9" in str(connect)
     assert "connect" in str(of(dock, "val", "syscall.execve")[0])
     table = dock("receipts", "val").stdout
     assert "/v/victim connect 1" in table
-    assert base64  # paths that are not UTF-8 are base64 in JSON: tests/evidence
+    assert "127.0.0.1:9" in table
 
 
 def test_the_default_profile_closes_what_bypasses_a_filter(
