@@ -101,7 +101,7 @@ def run(job: dict[str, Any]) -> None:
     with open(f"{job['bundle']}/config.json", "rb") as file:
         spec = parse_spec(file.read(), "config.json")
     # A descriptor that would survive execve: the container must not get it.
-    os.set_inheritable(os.open("/", os.O_RDONLY), True)
+    fcntl.fcntl(os.open("/", os.O_RDONLY), fcntl.F_DUPFD, 50)
     cgroup = driver.locate_for(job["name"], spec.linux.resources)
     driver.create(cgroup, spec.linux.resources)
     overlay = Overlay(tuple(job["lowers"]), job["upper"], job["work"]) if job["lowers"] else None

@@ -236,3 +236,9 @@ def test_the_network_is_the_hosts_only_when_asked(launch: Any, spec_of: SpecOf) 
     shared = launch(spec=spec).output.split("->")[1].strip()
     assert shared == os.readlink("/proc/self/ns/net")
     assert own != shared
+
+
+def test_the_oom_killer_is_told_its_preference(launch: Any, spec_of: SpecOf) -> None:
+    spec = spec_of("cat", "/proc/self/oom_score_adj")
+    spec = spec._replace(process=spec.process._replace(oom_score_adj=500))
+    assert launch(spec=spec).output == "500"
