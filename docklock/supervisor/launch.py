@@ -9,12 +9,15 @@ it would for any later run. A front end that ends without handing anything over 
 from __future__ import annotations
 
 import os
-import socket
 
-from docklock.paths import Paths
-from docklock.supervisor.wire import make_pair, receive, send_message
+# Nothing more up here: fork_early is called before anything else is imported (8 ms each).
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
 
-_forked: list[socket.socket] = []
+    from docklock.paths import Paths
+
+_forked: list[int] = []
 
 
 def fork_early() -> None:
@@ -29,7 +32,11 @@ def launch(
 
     The lock passes to the supervisor; this process's descriptor of it is closed.
     """
-    channel = _forked.pop() if _forked else _fork()
+    import socket
+
+    from docklock.supervisor.wire import send_message
+
+    channel = socket.socket(fileno=_forked.pop() if _forked else _fork())
     message = {
         "state": paths.state, "run_dir": paths.run, "id": container_id, "run": run,
         "start": start_at_once,
@@ -39,24 +46,34 @@ def launch(
     return channel
 
 
-def _fork() -> socket.socket:
-    ours, theirs = make_pair()
+def _fork() -> int:
+    """Our end of a channel to the new process."""
+    from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
+
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     if os.fork() == 0:
         code = 1
         try:
             ours.close()
-            _wait_for_task(theirs)
+            _wait_for_task(theirs.detach())
             code = 0
         finally:
             os._exit(code)
     theirs.close()
-    return ours
+    return ours.detach()
 
 
-def _wait_for_task(channel: socket.socket) -> None:
-    from docklock.evidence import recorder  # noqa: F401 - loaded now, used by run_supervisor
+def _wait_for_task(channel_fd: int) -> None:
+    import socket
+
+    from docklock.supervisor.wire import receive
+
+    # Loaded now, while the front end makes the container; run_supervisor and `begin` use them.
+    from docklock.evidence import keyring, recorder  # noqa: F401
+    from docklock.paths import Paths
     from docklock.supervisor.main import run_supervisor
 
+    channel = socket.socket(fileno=channel_fd)
     packet = receive(channel)
     if packet.kind < 0:
         return
