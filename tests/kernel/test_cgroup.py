@@ -301,3 +301,43 @@ def test_the_kernel_takes_the_device_program(need_root: None, name: str) -> None
         cgroup.delete()
     finally:
         os.close(program)
+
+
+V2_LIFE = """
+import os, sys, time
+from docklock.cgroup.driver import Cgroup
+from docklock.kernel.process import clone3
+cgroup = Cgroup(sys.argv[1], (("unified", sys.argv[2]),))
+fd = cgroup.open_for_clone()
+child = clone3(0, cgroup_fd=fd)
+if child.pid == 0:
+    time.sleep(100)
+    os._exit(0)
+assert cgroup.list_pids() == (child.pid,), cgroup.list_pids()
+assert cgroup.stat().cpu_ns >= 0
+cgroup.freeze()
+cgroup.thaw()
+cgroup.freeze()
+cgroup.kill()
+assert os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED).si_status == 9
+assert cgroup.list_pids() == ()
+cgroup.delete()
+assert not cgroup.exists()
+"""
+
+
+def test_a_v2_directory_is_cloned_into_frozen_killed_and_removed(
+    need_root: None, name: str
+) -> None:
+    trees = [h for h in detect_hierarchies() if h.version == 2]
+    if not trees:
+        pytest.skip("this host has no v2 tree")
+    directory = f"{trees[0].mountpoint}/docklock/{name}"
+    os.makedirs(directory)
+    root = str(Path(__file__).parents[2])
+    subprocess.run(
+        [sys.executable, "-c", V2_LIFE, name, directory],
+        check=True,
+        timeout=30,
+        env=os.environ | {"PYTHONPATH": root},
+    )
