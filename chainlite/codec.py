@@ -29,11 +29,6 @@ def encode_u8(value: int) -> bytes:
     return value.to_bytes(1, "big")
 
 
-def encode_u16(value: int) -> bytes:
-    """Two bytes."""
-    return _U16.pack(value)
-
-
 def encode_u32(value: int) -> bytes:
     """Four bytes."""
     return _U32.pack(value)

@@ -64,6 +64,7 @@ def _walk(
     read_frame, read_fields = receipt.FRAME.unpack_from, receipt.VARYING.unpack_from
     constant_size, decode_rest = receipt.CONSTANT.size, receipt.decode_rest
     app, tags, secret, position = genesis.app, stored.leaf_tags, stored.secret, 0
+    leaf_tag, chain_tag = domains.LEAF, domains.RECEIPT
     leaf_hashes: list[bytes] = []
     chain_hashes: list[bytes] = []
     index = header.first_index
@@ -75,10 +76,10 @@ def _walk(
             middle = start + size
             position = middle + values_size
             data = body[start:middle]
-            leaf_hash = sha256(b"\x00" + data).digest()
+            leaf_hash = sha256(leaf_tag + data).digest()
             if leaf_hash[:4] != tags[at : at + 4]:
                 raise SpecError("its bytes are not those that were signed")
-            chain_hash = blake3(b"\x13" + chain_hash + data).digest()
+            chain_hash = blake3(chain_tag + chain_hash + data).digest()
             leaf_hashes.append(leaf_hash)
             chain_hashes.append(chain_hash)
             if size > receipt.RECEIPT_LIMIT_BYTES or not data.startswith(constant):

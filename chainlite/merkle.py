@@ -11,6 +11,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from chainlite.domains import LEAF, NODE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -20,12 +22,12 @@ EMPTY_ROOT = sha256(b"").digest()
 
 def compute_leaf_hash(data: bytes) -> bytes:
     """SHA-256 of 0x00 and the leaf's bytes."""
-    return sha256(b"\x00" + data).digest()
+    return sha256(LEAF + data).digest()
 
 
 def compute_node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256 of 0x01 and the two children."""
-    return sha256(b"\x01" + left + right).digest()
+    return sha256(NODE + left + right).digest()
 
 
 def compute_root(leaf_hashes: Sequence[bytes]) -> bytes:
@@ -33,11 +35,11 @@ def compute_root(leaf_hashes: Sequence[bytes]) -> bytes:
     if not leaf_hashes:
         return EMPTY_ROOT
     level = list(leaf_hashes)
-    digest = sha256
+    digest, node = sha256, NODE
     while len(level) > 1:
         paired = iter(level)
         above = [
-            digest(b"\x01" + left + right).digest()
+            digest(node + left + right).digest()
             for left, right in zip(paired, paired, strict=False)
         ]
         if len(level) & 1:

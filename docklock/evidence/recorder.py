@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from chainlite import hostlog, receipt, segment
+from chainlite import domains, hostlog, receipt, segment
 from chainlite.errors import DocklockError, StateError
 from docklock.evidence import boot, container_store, journal, sealing
 from docklock.evidence.host_log import HostLog
@@ -38,6 +38,7 @@ SWITCH_INTERVAL_S = 0.0005
 _ARGS = struct.Struct("=6Q")
 _ROOM = 1024
 """More than a receipt without values and labels takes in the journal, and a secret."""
+_LEAF_TAG, _CHAIN_TAG = domains.LEAF, domains.RECEIPT
 _NO_LABELS = b"\x00"
 _PACK = receipt.VARYING.pack
 _FRAME = receipt.FRAME.pack
@@ -250,7 +251,7 @@ class RunRecorder:
 
     def _write(self, op: str, stamp: int, data: bytes, stored: bytes) -> None:
         """Chain the receipt, journal it, and add it to the open batch."""
-        self._chain = chain = blake3(b"\x13" + self._chain + data).digest()
+        self._chain = chain = blake3(_CHAIN_TAG + self._chain + data).digest()
         frame = _FRAME(len(data), len(stored)) + data + stored
         self._journal.write(journal.EVENT, frame, chain[:8])
         self._count += 1
@@ -259,7 +260,7 @@ class RunRecorder:
             batch.time_first = stamp
             self._wake_writer()
         batch.frames.append(frame)
-        batch.leaf_hashes.append(sha256(b"\x00" + data).digest())
+        batch.leaf_hashes.append(sha256(_LEAF_TAG + data).digest())
         batch.chain_hashes.append(chain)
         batch.ops.add(op)
         batch.size_bytes += len(frame)

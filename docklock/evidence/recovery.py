@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import os
 import time
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
-from chainlite import hostlog, receipt, segment
+from chainlite import hostlog, merkle, receipt, segment
 from chainlite.errors import SpecError, TamperError
 from docklock.evidence import boot, container_store, journal, sealing
 from docklock.evidence.host_log import HostLog, RunRecord
@@ -172,7 +171,7 @@ def _add(batch: sealing.Batch, chain: Chain, event: receipt.Receipt, frame: byte
     if not batch.frames:
         batch.time_first = event.time
     batch.frames.append(frame)
-    batch.leaf_hashes.append(sha256(b"\x00" + data).digest())
+    batch.leaf_hashes.append(merkle.compute_leaf_hash(data))
     batch.chain_hashes.append(chain_hash)
     batch.ops.add(event.op)
     batch.size_bytes += len(frame)
