@@ -14,6 +14,7 @@ from chainlite.verify import verify_file
 
 
 def main() -> None:
+    """Find the byte, write the copy, say where."""
     data = bytearray(Path(sys.argv[1]).read_bytes())
     for place in range(len(data) // 2, len(data)):
         data[place] ^= 1

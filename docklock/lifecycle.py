@@ -82,14 +82,17 @@ def make_directories(paths: Paths) -> None:
 
 
 def names_dir(paths: Paths) -> str:
+    """Where names link to ids."""
     return f"{paths.state}/names"
 
 
 def live_dir(paths: Paths) -> str:
+    """Where the locks of live runs are."""
     return f"{paths.state}/live"
 
 
 def socket_path(paths: Paths, container_id: str) -> str:
+    """The control socket of a container's supervisor."""
     return f"{paths.run}/{container_id[:32]}.sock"
 
 
@@ -132,6 +135,7 @@ def release_live(paths: Paths, container_id: str) -> None:
 
 
 def remove_if_there(path: str) -> None:
+    """Unlink, and no error if it is gone."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -164,10 +168,12 @@ def write_json(path: str, value: dict[str, Any]) -> None:
 
 
 def write_container(paths: Paths, container: Container) -> None:
+    """Write what was asked for."""
     write_json(f"{paths.container(container.id)}/container.json", container._asdict())
 
 
 def write_state(paths: Paths, container_id: str, state: State) -> None:
+    """Write the status; for its one writer."""
     write_json(f"{paths.container(container_id)}/state.json", state._asdict())
 
 
@@ -181,6 +187,7 @@ def read_container(paths: Paths, container_id: str) -> Container:
 
 
 def read_state(paths: Paths, container_id: str) -> State:
+    """The status as last written; StateError when there is none or it is damaged."""
     return State(**_read_record(f"{paths.container(container_id)}/state.json", container_id))
 
 
@@ -205,7 +212,8 @@ def find_container(paths: Paths, reference: str) -> str:
         except OSError:
             pass
     matches = [
-        name for name in list_containers(paths)
+        name
+        for name in list_containers(paths)
         if len(reference) >= PREFIX_LENGTH_MIN and name.startswith(reference)
     ]
     if len(matches) == 1 or reference in matches:

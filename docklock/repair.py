@@ -88,7 +88,14 @@ def _repair_run(paths: Paths, container_id: str) -> None:
     if container.auto_remove:
         remove_files(paths, container_id, container.name)
     elif state.status != STOPPED:
-        write_state(paths, container_id, state._replace(
-            status=STOPPED, pid=0, finished_ns=time.time_ns(), exit_code=EXIT_KILLED,
-            error="its supervisor was killed",
-        ))
+        write_state(
+            paths,
+            container_id,
+            state._replace(
+                status=STOPPED,
+                pid=0,
+                finished_ns=time.time_ns(),
+                exit_code=EXIT_KILLED,
+                error="its supervisor was killed",
+            ),
+        )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from chainlite.errors import StateError
 from docklock.files import remove_tree
 from docklock.lifecycle import (
-    CREATED,
     RUNNING,
     STOPPED,
     Container,
@@ -89,9 +88,7 @@ def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Com
     """The container's policy, compiled for its bounding set. SpecError if it is not to be had."""
     from docklock.policy.load import load_policy
 
-    return load_policy(
-        container.policy, paths, capabilities=spec.process.capabilities.bounding
-    )
+    return load_policy(container.policy, paths, capabilities=spec.process.capabilities.bounding)
 
 
 def get_state(paths: Paths, container_id: str) -> State:

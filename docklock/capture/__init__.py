@@ -1,0 +1,1 @@
+"""Capture: the gate answers the calls that a policy names, each after its receipt."""

@@ -55,9 +55,9 @@ def set_sync_wake_up(listener: int) -> bool:
 
 
 class Held(NamedTuple):
-    """A call that waits until `index` is durable; `kill_pid` is 0 when it may then proceed."""
+    """A call that waits until its receipt is durable; `kill_pid` is 0 when it may then proceed."""
 
-    index: int
+    receipt_index: int
     listener: int
     notification: int
     kill_pid: int
@@ -79,7 +79,7 @@ class Holds:
     def release_durable(self) -> None:
         """Answer every call whose receipt has become durable and signed."""
         durable_count = self._recorder.durable_count
-        while self._waiting and self._waiting[0].index < durable_count:
+        while self._waiting and self._waiting[0].receipt_index < durable_count:
             held = self._waiting.popleft()
             if held.kill_pid:
                 kill_process(held.kill_pid)
@@ -161,21 +161,44 @@ class Gate:
             self._holds.add(Held(index, self.listener, notification, victim, tid))
 
     def _record(
-        self, rule: Rule, decision: int, pid: int, tid: int, nr: int, arch: int,
-        values: tuple[tuple[str, bytes], ...], errno: int = 0,
+        self,
+        rule: Rule,
+        decision: int,
+        pid: int,
+        tid: int,
+        nr: int,
+        arch: int,
+        values: tuple[tuple[str, bytes], ...],
+        errno: int = 0,
     ) -> int:
         args = bytes(self._notification[NOTIF_ARGS_OFFSET:])
         return self._append(
-            rule.op, decision=decision, plane=GATE, seen=CLAIMED, pid=pid, tid=tid, arch=arch,
-            nr=nr, args=args, values=values, errno=errno,
+            rule.op,
+            decision=decision,
+            plane=GATE,
+            seen=CLAIMED,
+            pid=pid,
+            tid=tid,
+            arch=arch,
+            nr=nr,
+            args=args,
+            values=values,
+            errno=errno,
         )
 
     def _record_aborted(
         self, rule: Rule, pid: int, tid: int, nr: int, arch: int, index: int
     ) -> None:
         self._append(
-            rule.op, decision=ABORTED, plane=GATE, seen=CLAIMED, pid=pid, tid=tid, arch=arch,
-            nr=nr, labels=(("attempt", str(index)),),
+            rule.op,
+            decision=ABORTED,
+            plane=GATE,
+            seen=CLAIMED,
+            pid=pid,
+            tid=tid,
+            arch=arch,
+            nr=nr,
+            labels=(("attempt", str(index)),),
         )
 
     def _is_valid(self, notification: int) -> bool:

@@ -23,8 +23,14 @@ from docklock.supervisor.wire import (
 )
 
 READ_BYTES = 32_768
-PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
-           signal.SIGUSR2)
+PROXIED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 def follow(
@@ -72,7 +78,7 @@ def _take(packet: Packet) -> dict[str, Any]:
     target = {STDOUT: 1, STDERR: 2}.get(packet.kind)
     data = packet.payload
     while target is not None and data:
-        data = data[os.write(target, data):]
+        data = data[os.write(target, data) :]
     return {}
 
 
@@ -89,7 +95,8 @@ def _upon_lost(paths: Paths, container_id: str) -> int:
     repair(paths)
     print(
         f"docklock: the supervisor of {container_id[:12]} was killed; the container was killed "
-        "and the gap in its evidence signed", file=sys.stderr,
+        "and the gap in its evidence signed",
+        file=sys.stderr,
     )
     return EXIT_KILLED
 

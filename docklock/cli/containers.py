@@ -31,11 +31,15 @@ STOP_TIMEOUT_S = 10
 COMMAND_WIDTH = 20
 
 START = Command(
-    "start", "[OPTIONS] CONTAINER...", "Start created or stopped containers.",
+    "start",
+    "[OPTIONS] CONTAINER...",
+    "Start created or stopped containers.",
     (flag("-a", "--attach", help="attach output and pass signals; exit with its exit code"),),
 )
 PS = Command(
-    "ps", "[OPTIONS]", "List containers.",
+    "ps",
+    "[OPTIONS]",
+    "List containers.",
     (
         flag("-a", "--all", help="show all, not only running ones"),
         flag("-q", "--quiet", help="only ids"),
@@ -44,16 +48,22 @@ PS = Command(
     ),
 )
 STOP = Command(
-    "stop", "[OPTIONS] CONTAINER...", "Send the stop signal, then SIGKILL.",
+    "stop",
+    "[OPTIONS] CONTAINER...",
+    "Send the stop signal, then SIGKILL.",
     (text("-t", "--time", help="seconds before SIGKILL (10)", metavar="SECONDS"),),
 )
 KILL = Command(
-    "kill", "[OPTIONS] CONTAINER...", "Send a signal.",
+    "kill",
+    "[OPTIONS] CONTAINER...",
+    "Send a signal.",
     (text("-s", "--signal", help="name or number (KILL)", metavar="SIGNAL"),),
 )
 WAIT = Command("wait", "CONTAINER...", "Wait for containers to end; print their exit codes.")
 RM = Command(
-    "rm", "[OPTIONS] CONTAINER...", "Remove containers. Their evidence stays.",
+    "rm",
+    "[OPTIONS] CONTAINER...",
+    "Remove containers. Their evidence stays.",
     (
         flag("-f", "--force", help="kill a running container first"),
         flag("-v", "--volumes", help="accepted for Docker's sake: there are no anonymous volumes"),
@@ -86,6 +96,7 @@ def for_each(words: list[str], paths: Paths, act: Callable[[str], str | None]) -
 
 
 def run_start(argv: list[str], paths: Paths) -> int:
+    """`docklock start`: the next run of the same containers."""
     values, words = options.parse(START, argv)
     check_count(START, words, 1, 1 if values["attach"] else None)
     if values["attach"]:
@@ -115,6 +126,7 @@ def _start_detached(paths: Paths, word: str) -> int:
 
 
 def run_stop(argv: list[str], paths: Paths) -> int:
+    """`docklock stop`: the stop signal, then SIGKILL after --time seconds."""
     values, words = options.parse(STOP, argv)
     check_count(STOP, words, 1)
     seconds = values["time"] or str(STOP_TIMEOUT_S)
@@ -142,6 +154,7 @@ def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
 
 
 def run_kill(argv: list[str], paths: Paths) -> int:
+    """`docklock kill`: one signal to each."""
     values, words = options.parse(KILL, argv)
     check_count(KILL, words, 1)
     number = parse_signal(values["signal"] or "KILL")
@@ -149,6 +162,7 @@ def run_kill(argv: list[str], paths: Paths) -> int:
 
 
 def run_wait(argv: list[str], paths: Paths) -> int:
+    """`docklock wait`: print the exit codes, in the order asked."""
     _, words = options.parse(WAIT, argv)
     check_count(WAIT, words, 1)
     return for_each(words, paths, lambda one: str(wait(paths, one)))
@@ -169,12 +183,14 @@ def wait(paths: Paths, container_id: str) -> int:
 
 
 def run_rm(argv: list[str], paths: Paths) -> int:
+    """`docklock rm`: StateError for a running one without --force."""
     values, words = options.parse(RM, argv)
     check_count(RM, words, 1)
     return for_each(words, paths, lambda one: delete(paths, one, force=values["force"]))
 
 
 def run_ps(argv: list[str], paths: Paths) -> int:
+    """`docklock ps`: the newest first."""
     values, words = options.parse(PS, argv)
     check_count(PS, words, 0, 0)
     if values["format"] not in (None, "json"):
@@ -219,9 +235,15 @@ def describe_row(container: Container, state: State, *, full: bool) -> dict[str,
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
+    """Docker's table, three spaces between columns."""
     heads = {
-        "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED",
-        "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES",
+        "ID": "CONTAINER ID",
+        "Image": "IMAGE",
+        "Command": "COMMAND",
+        "CreatedAt": "CREATED",
+        "Status": "STATUS",
+        "Ports": "PORTS",
+        "Names": "NAMES",
     }
     widths = {
         key: max([len(head), *(len(row[key]) for row in rows)]) for key, head in heads.items()
@@ -231,6 +253,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def format_status(state: State) -> str:
+    """Docker's STATUS column."""
     if state.status == RUNNING:
         return f"Up {format_duration(state.started_ns)}"
     if state.status == STOPPED:
@@ -239,6 +262,7 @@ def format_status(state: State) -> str:
 
 
 def format_ago(time_ns: int) -> str:
+    """`5 minutes ago`."""
     return f"{format_duration(time_ns)} ago"
 
 

@@ -21,7 +21,9 @@ from docklock.runtime import CONFIG, get_state, load_container_policy
 from docklock.spec import Process, Spec, parse_spec
 
 EXEC = Command(
-    "exec", "[OPTIONS] CONTAINER COMMAND [ARG...]", "Run a program in a running container.",
+    "exec",
+    "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    "Run a program in a running container.",
     (
         flag("-d", "--detach", help="do not wait for it"),
         flag("-i", "--interactive", help="keep standard input open"),
@@ -35,6 +37,7 @@ SIGNAL_EXIT_BASE = 128
 
 
 def run_exec(argv: list[str], paths: Paths) -> int:
+    """`docklock exec`: the program's exit code."""
     values, words = options.parse(EXEC, argv)
     check_count(EXEC, words, 2)
     container_id = find_container(paths, words[0])
@@ -49,9 +52,7 @@ def run_exec(argv: list[str], paths: Paths) -> int:
     return join_and_wait(paths, container, spec, state.pid, values)
 
 
-def build_process(
-    spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid: int
-) -> Process:
+def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid: int) -> Process:
     """The container's process with this program, user, directory and more environment."""
     from docklock.users import get_home, resolve_user
 
@@ -75,7 +76,10 @@ def build_process(
     if not cwd.startswith("/"):
         raise SpecError(f"docklock exec: --workdir {cwd}: must be absolute")
     return process._replace(
-        args=args, cwd=cwd, user=user, capabilities=capabilities,
+        args=args,
+        cwd=cwd,
+        user=user,
+        capabilities=capabilities,
         env=tuple(f"{name}={value}" for name, value in found.items()),
     )
 
@@ -92,8 +96,12 @@ def join_and_wait(
     channel = client.connect(paths, container.id)  # it lives, so `pid` was its init's
     stdin = 0 if values["interactive"] else os.open("/dev/null", os.O_RDONLY)
     init = enter.join(
-        pidfd, spec.process, cgroup=locate_cgroup(container.id, spec), stdio=(stdin, 1, 2),
-        program=policy.program, die_with_parent=not values["detach"],
+        pidfd,
+        spec.process,
+        cgroup=locate_cgroup(container.id, spec),
+        stdio=(stdin, 1, 2),
+        program=policy.program,
+        die_with_parent=not values["detach"],
     )
     enter.await_ready(init)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -101,9 +109,7 @@ def join_and_wait(
     listener = enter.start(init)
     assert listener is not None
     try:
-        client.request(
-            channel, {"verb": "listener", "argv": list(spec.process.args)}, (listener,)
-        )
+        client.request(channel, {"verb": "listener", "argv": list(spec.process.args)}, (listener,))
     except StateError:
         enter.abort(init)
         raise

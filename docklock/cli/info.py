@@ -12,7 +12,9 @@ from docklock.lifecycle import is_live, list_containers
 from docklock.paths import Paths
 
 INFO = Command(
-    "info", "[OPTIONS]", "Show what this host's kernel offers and lacks.",
+    "info",
+    "[OPTIONS]",
+    "Show what this host's kernel offers and lacks.",
     (text("--format", help="json: one object", metavar="json"),),
 )
 VERSION = Command("version", "", "Show the version.")
@@ -21,6 +23,7 @@ WAIT_KILLABLE_KERNEL = (5, 19)
 
 
 def run_version(argv: list[str], _paths: Paths) -> int:
+    """`docklock version`."""
     _, words = options.parse(VERSION, argv)
     check_count(VERSION, words, 0, 0)
     print(f"docklock {__version__}")
@@ -28,6 +31,7 @@ def run_version(argv: list[str], _paths: Paths) -> int:
 
 
 def run_info(argv: list[str], paths: Paths) -> int:
+    """`docklock info`, for the eye or as JSON."""
     values, words = options.parse(INFO, argv)
     check_count(INFO, words, 0, 0)
     facts = get_facts(paths)
@@ -41,6 +45,7 @@ def run_info(argv: list[str], paths: Paths) -> int:
 
 
 def get_facts(paths: Paths) -> dict[str, object]:
+    """What info prints, by name."""
     from docklock.cgroup.hierarchy import detect_hierarchies
     from docklock.evidence.keyring import get_fingerprint
 

@@ -22,7 +22,9 @@ from docklock.runtime import CONFIG, get_state
 from docklock.supervisor.logfile import format_time
 
 INSPECT = Command(
-    "inspect", "[OPTIONS] NAME|ID...", "Show all about containers or images as JSON.",
+    "inspect",
+    "[OPTIONS] NAME|ID...",
+    "Show all about containers or images as JSON.",
     (
         text("-f", "--format", help="{{.A.B}}: one value; or json", metavar="FORMAT"),
         text("--type", help="container or image", metavar="TYPE"),
@@ -32,6 +34,7 @@ NEVER = "0001-01-01T00:00:00Z"
 
 
 def run_inspect(argv: list[str], paths: Paths) -> int:
+    """`docklock inspect`: 1 if any name is unknown; the others are still printed."""
     values, words = options.parse(INSPECT, argv)
     check_count(INSPECT, words, 1)
     found, code = [], 0
@@ -74,14 +77,18 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
         "Os": "linux",
         "Size": image.size_bytes,
         "Config": {
-            "Entrypoint": list(config.entrypoint), "Cmd": list(config.cmd),
-            "Env": list(config.env), "WorkingDir": config.cwd, "User": config.user,
+            "Entrypoint": list(config.entrypoint),
+            "Cmd": list(config.cmd),
+            "Env": list(config.env),
+            "WorkingDir": config.cwd,
+            "User": config.user,
             "Labels": dict(config.labels),
         },
     }
 
 
 def describe_container(container: Container, state: State) -> dict[str, Any]:
+    """Docker's document for a container, with docklock's own under `Docklock`."""
     spec = read_config(container)
     process = spec["process"]
     return {
@@ -112,19 +119,25 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
         },
         "Mounts": [
             {
-                "Type": "bind", "Source": mount["source"], "Destination": mount["destination"],
+                "Type": "bind",
+                "Source": mount["source"],
+                "Destination": mount["destination"],
                 "RW": "ro" not in mount.get("options", []),
             }
             for mount in spec.get("mounts", [])
             if mount.get("type") == "bind"
         ],
         "Docklock": {
-            "Policy": container.policy, "Sign": container.sign, "Run": state.run, "OciSpec": spec,
+            "Policy": container.policy,
+            "Sign": container.sign,
+            "Run": state.run,
+            "OciSpec": spec,
         },
     }
 
 
 def describe_status(state: State) -> dict[str, Any]:
+    """Docker's `State`."""
     return {
         "Status": "exited" if state.status == STOPPED else state.status,
         "Running": state.status == RUNNING,
@@ -141,6 +154,7 @@ def describe_status(state: State) -> dict[str, Any]:
 
 
 def read_config(container: Container) -> dict[str, Any]:
+    """The bundle's config.json as it stands."""
     with open(f"{container.bundle}/{CONFIG}", encoding="utf-8") as file:
         value = json.load(file)
     assert isinstance(value, dict)

@@ -18,7 +18,9 @@ from docklock.paths import Paths
 POLL_S = 0.1
 
 LOGS = Command(
-    "logs", "[OPTIONS] CONTAINER", "Show a container's output.",
+    "logs",
+    "[OPTIONS] CONTAINER",
+    "Show a container's output.",
     (
         flag("-f", "--follow", help="go on until the container ends"),
         flag("-t", "--timestamps", help="show times"),
@@ -28,6 +30,7 @@ LOGS = Command(
 
 
 def run_logs(argv: list[str], paths: Paths) -> int:
+    """`docklock logs`: stdout to stdout, stderr to stderr."""
     values, words = options.parse(LOGS, argv)
     check_count(LOGS, words, 1, 1)
     container_id = find_container(paths, words[0])
@@ -38,7 +41,7 @@ def run_logs(argv: list[str], paths: Paths) -> int:
     file = open_log(path)
     lines = list(read_rotated(path)) + (list(read_whole_lines(file)) if file else [])
     if tail not in (None, "all"):
-        lines = lines[-int(tail):] if int(tail) else []
+        lines = lines[-int(tail) :] if int(tail) else []
     for line in lines:
         print_line(line, timestamps=values["timestamps"])
     if values["follow"]:
@@ -48,6 +51,7 @@ def run_logs(argv: list[str], paths: Paths) -> int:
 
 
 def open_log(path: str) -> IO[bytes] | None:
+    """The open file, or None before the first output."""
     try:
         return open(path, "rb")
     except FileNotFoundError:
@@ -55,15 +59,14 @@ def open_log(path: str) -> IO[bytes] | None:
 
 
 def read_rotated(path: str) -> Iterator[bytes]:
+    """The whole lines of the file before the current one, if there is one."""
     file = open_log(f"{path}.1")
     if file is not None:
         with file:
             yield from read_whole_lines(file)
 
 
-def read_new(
-    paths: Paths, container_id: str, path: str, file: IO[bytes] | None
-) -> Iterator[bytes]:
+def read_new(paths: Paths, container_id: str, path: str, file: IO[bytes] | None) -> Iterator[bytes]:
     """Lines after those already read from `file`, until the container ends."""
     while True:
         was_live = is_live(paths, container_id)
@@ -81,6 +84,7 @@ def read_new(
 
 
 def read_whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines that have ended; the position stays before one that has not."""
     while line := file.readline():
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
@@ -89,6 +93,7 @@ def read_whole_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def print_line(line: bytes, *, timestamps: bool) -> None:
+    """One json-file line to the stream that it came from."""
     entry = json.loads(line)
     target = sys.stderr if entry["stream"] == "stderr" else sys.stdout
     target.write(f"{entry['time']} {entry['log']}" if timestamps else entry["log"])

@@ -50,6 +50,7 @@ EXIT_INTERRUPTED = 130
 
 
 def format_usage() -> str:
+    """All commands, a line each."""
     lines = ["Usage: docklock [--root DIR] COMMAND ...", ""]
     lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items()]
     lines += ["", "docklock COMMAND --help says more."]
@@ -90,7 +91,8 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
         for container_id in repair(paths):
             print(
                 f"docklock: container {container_id[:12]} had lost its supervisor: killed, and "
-                "the gap in its evidence signed", file=sys.stderr,
+                "the gap in its evidence signed",
+                file=sys.stderr,
             )
     module = import_module(f"docklock.cli.{module_name}")
     try:

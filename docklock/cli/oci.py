@@ -25,7 +25,9 @@ SIGN_ANNOTATION = "dev.docklock.sign"
 ID_BYTES = 32
 
 CREATE = Command(
-    "create", "[OPTIONS] ID", "Create a container from a bundle.",
+    "create",
+    "[OPTIONS] ID",
+    "Create a container from a bundle.",
     (
         text("-b", "--bundle", help="the bundle's directory (the current one)", metavar="DIR"),
         text("--pid-file", help="write init's pid here", metavar="FILE"),
@@ -35,7 +37,9 @@ START = Command("start", "ID", "Run a created container's program.")
 STATE = Command("state", "ID", "Print a container's state.")
 KILL = Command("kill", "ID [SIGNAL]", "Send a signal to init (TERM).")
 DELETE = Command(
-    "delete", "[OPTIONS] ID", "Delete a stopped container.",
+    "delete",
+    "[OPTIONS] ID",
+    "Delete a stopped container.",
     (flag("-f", "--force", help="kill it first"),),
 )
 
@@ -59,10 +63,16 @@ def create(argv: list[str], paths: Paths) -> None:
         raise SpecError(f"{path}: {error.strerror}; name the bundle with --bundle") from None
     annotations = dict(spec.annotations)
     container = Container(
-        id=os.urandom(ID_BYTES).hex(), name=words[0], bundle=bundle, created_ns=time.time_ns(),
-        command=spec.process.args, policy=annotations.get(POLICY_ANNOTATION, "default"),
-        sign=annotations.get(SIGN_ANNOTATION, "segment"), detached_stdio=False,
-        network="none" if spec.get_namespace("network") else "host", labels=spec.annotations,
+        id=os.urandom(ID_BYTES).hex(),
+        name=words[0],
+        bundle=bundle,
+        created_ns=time.time_ns(),
+        command=spec.process.args,
+        policy=annotations.get(POLICY_ANNOTATION, "default"),
+        sign=annotations.get(SIGN_ANNOTATION, "segment"),
+        detached_stdio=False,
+        network="none" if spec.get_namespace("network") else "host",
+        labels=spec.annotations,
     )
     make_directories(paths)
     load_container_policy(paths, container, spec)

@@ -1,7 +1,7 @@
 """Parse a command's options: Docker's habits, and cheap enough for every start (argparse: 6 ms).
 
-`-v` and `--volume`, `--name=x` and `--name x`, clusters (`-it`), `--` ends the options. For commands
-that run a program the first word that is no option ends them too, as with docker run.
+`-v` and `--volume`, `--name=x` and `--name x`, clusters (`-it`), `--` ends the options. For
+commands that run a program the first word that is no option ends them too, as with docker run.
 """
 
 from __future__ import annotations
@@ -41,14 +41,17 @@ class HelpWanted(Exception):
 
 
 def flag(*names: str, help: str) -> Option:
+    """An option without a value."""
     return Option(names, FLAG, help)
 
 
 def text(*names: str, help: str, metavar: str = "VALUE") -> Option:
+    """An option with one value."""
     return Option(names, TEXT, help, metavar)
 
 
 def listed(*names: str, help: str, metavar: str = "VALUE") -> Option:
+    """An option that may be given several times."""
     return Option(names, LIST, help, metavar)
 
 
@@ -81,6 +84,7 @@ def parse(command: Command, argv: list[str]) -> tuple[dict[str, Any], list[str]]
 
 
 def format_help(command: Command) -> str:
+    """The text of --help."""
     lines = [f"Usage: docklock {command.name} {command.usage}".rstrip(), "", command.summary, ""]
     for option in command.options:
         lines.append(f"  {', '.join(option.names)} {option.metavar}".rstrip())
@@ -98,7 +102,10 @@ def check_count(command: Command, words: list[str], least: int, most: int | None
 
 
 def _take_cluster(
-    command: Command, by_name: dict[str, Option], word: str, values: dict[str, Any],
+    command: Command,
+    by_name: dict[str, Option],
+    word: str,
+    values: dict[str, Any],
     rest: list[str],
 ) -> None:
     for position in range(1, len(word)):
@@ -112,7 +119,11 @@ def _take_cluster(
 
 
 def _take(
-    command: Command, option: Option, name: str, values: dict[str, Any], value: str | None,
+    command: Command,
+    option: Option,
+    name: str,
+    values: dict[str, Any],
+    value: str | None,
     rest: list[str],
 ) -> None:
     if option.kind == FLAG:

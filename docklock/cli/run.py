@@ -57,8 +57,9 @@ _CREATE_OPTIONS = (
     listed("--ulimit", help="resource limit", metavar="NAME=SOFT[:HARD]"),
     listed("--cap-add", help="add a capability, or ALL", metavar="NAME"),
     listed("--cap-drop", help="drop a capability, or ALL", metavar="NAME"),
-    listed("--security-opt", help="no-new-privileges[=true|false] (on by default)",
-           metavar="OPTION"),
+    listed(
+        "--security-opt", help="no-new-privileges[=true|false] (on by default)", metavar="OPTION"
+    ),
     flag("--read-only", help="mount the root file system read-only"),
     flag("--privileged", help="all capabilities, no masks, policy observe"),
     text("--policy", help="a policy's name or file (default, observe)", metavar="POLICY"),
@@ -68,11 +69,16 @@ _CREATE_OPTIONS = (
     text("--rootfs", help="run this directory, in place, instead of an image", metavar="DIR"),
 )
 CREATE = Command(
-    "create", "[OPTIONS] IMAGE [COMMAND [ARG...]]", "Make a container without starting it.",
-    _CREATE_OPTIONS, is_program_last=True,
+    "create",
+    "[OPTIONS] IMAGE [COMMAND [ARG...]]",
+    "Make a container without starting it.",
+    _CREATE_OPTIONS,
+    is_program_last=True,
 )
 RUN = Command(
-    "run", "[OPTIONS] IMAGE [COMMAND [ARG...]]", "Run a program in a new container.",
+    "run",
+    "[OPTIONS] IMAGE [COMMAND [ARG...]]",
+    "Run a program in a new container.",
     (
         flag("-d", "--detach", help="run in the background and print the id"),
         flag("--plan", help="print every step, and do nothing"),
@@ -90,6 +96,7 @@ class Request(NamedTuple):
 
 
 def run_create(argv: list[str], paths: Paths) -> int:
+    """`docklock create`: print the id."""
     values, words = options.parse(CREATE, argv)
     request = build_request(paths, CREATE, values, words)
     from docklock.lifecycle import release_live
@@ -105,6 +112,7 @@ def run_create(argv: list[str], paths: Paths) -> int:
 
 
 def run_run(argv: list[str], paths: Paths) -> int:
+    """`docklock run`: the program's exit code, or the id with --detach."""
     values, words = options.parse(RUN, argv)
     if values["detach"] and values["interactive"]:
         raise SpecError("docklock run: -d and -i exclude each other")
@@ -119,9 +127,7 @@ def run_run(argv: list[str], paths: Paths) -> int:
     live_fd = _make(paths, request)
     channel = launch(paths, container.id, live_fd, run=0, start_at_once=True)
     if not values["detach"]:
-        return follow(
-            channel, paths, container.id, interactive=values["interactive"], proxy=True
-        )
+        return follow(channel, paths, container.id, interactive=values["interactive"], proxy=True)
     event = wait_created(channel)
     if event["event"] != "started" and event.get("message"):
         raise_start_error(event)
@@ -166,8 +172,10 @@ def build_request(
         readonly=values["read_only"],
         resources=_build_resources(values),
         mounts=(
-            *(Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate"))
-              for name in FILES),
+            *(
+                Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate"))
+                for name in FILES
+            ),
             *(parse_volume(word) for word in values["volume"]),
         ),
         tmpfs=tuple(parse_tmpfs(word) for word in values["tmpfs"]),
@@ -178,11 +186,19 @@ def build_request(
     if not os.path.isabs(spec.process.cwd):
         raise SpecError(f"working directory {spec.process.cwd!r}: must be absolute")
     container = Container(
-        id=container_id, name=name, bundle=bundle,
-        image=words[0] if image is not None else "", image_id=image.id if image is not None else "",
-        created_ns=time.time_ns(), command=args, layers=layers, policy=_choose_policy(values),
-        sign=values["sign"] or "segment", auto_remove=values["rm"],
-        stdin_open=values["interactive"], network=values["network"] or "none",
+        id=container_id,
+        name=name,
+        bundle=bundle,
+        image=words[0] if image is not None else "",
+        image_id=image.id if image is not None else "",
+        created_ns=time.time_ns(),
+        command=args,
+        layers=layers,
+        policy=_choose_policy(values),
+        sign=values["sign"] or "segment",
+        auto_remove=values["rm"],
+        stdin_open=values["interactive"],
+        network=values["network"] or "none",
         stop_signal=_choose_stop_signal(values, config),
         labels=tuple(parse_label(word) for word in values["label"]),
     )
@@ -303,16 +319,20 @@ def _make(paths: Paths, request: Request) -> int:
     """make_container, with the files that are bound over /etc."""
     container, spec = request
     hostname = spec.hostname or os.uname().nodename
-    return make_container(paths, container, spec, files={
-        "hostname": f"{hostname}\n",
-        "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-                 f"127.0.0.1\t{hostname}\n",
-    })
+    return make_container(
+        paths,
+        container,
+        spec,
+        files={
+            "hostname": f"{hostname}\n",
+            "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+            f"127.0.0.1\t{hostname}\n",
+        },
+    )
 
 
 def _print_plan(request: Request) -> int:
     from docklock.plan import build_plan
-
     from docklock.supervisor.main import get_overlay, locate_cgroup
 
     container, spec = request
@@ -334,8 +354,47 @@ def generate_name(container_id: str) -> str:
     return f"{mood}_{person}_{container_id[8:12]}"
 
 
-MOODS = ("amber", "bold", "brisk", "calm", "clear", "deft", "eager", "fair", "gentle", "keen",
-         "lucid", "mellow", "noble", "patient", "quiet", "sober", "steady", "tidy", "vivid", "wise")
-PEOPLE = ("bernstein", "dijkstra", "hamilton", "hopper", "kernighan", "knuth", "lamport", "liskov",
-          "lovelace", "merkle", "naur", "noether", "perlman", "ritchie", "shannon", "thompson",
-          "torvalds", "turing", "wirth", "zuse")
+MOODS = (
+    "amber",
+    "bold",
+    "brisk",
+    "calm",
+    "clear",
+    "deft",
+    "eager",
+    "fair",
+    "gentle",
+    "keen",
+    "lucid",
+    "mellow",
+    "noble",
+    "patient",
+    "quiet",
+    "sober",
+    "steady",
+    "tidy",
+    "vivid",
+    "wise",
+)
+PEOPLE = (
+    "bernstein",
+    "dijkstra",
+    "hamilton",
+    "hopper",
+    "kernighan",
+    "knuth",
+    "lamport",
+    "liskov",
+    "lovelace",
+    "merkle",
+    "naur",
+    "noether",
+    "perlman",
+    "ritchie",
+    "shannon",
+    "thompson",
+    "torvalds",
+    "turing",
+    "wirth",
+    "zuse",
+)

@@ -10,13 +10,40 @@ from docklock.spec import Mount, Rlimit
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SIZE_MIN_BYTES = 6 * 1024 * 1024  # Docker's: less than this cannot hold a process
 NANO_DIGITS = 9
-VOLUME_OPTIONS = frozenset((
-    "ro", "rw", "z", "Z", "private", "rprivate", "slave", "rslave", "rbind", "bind", "nosuid",
-    "nodev", "noexec", "exec", "suid", "dev", "U",
-))
-TMPFS_OPTIONS = frozenset((
-    "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime",
-))
+VOLUME_OPTIONS = frozenset(
+    (
+        "ro",
+        "rw",
+        "z",
+        "Z",
+        "private",
+        "rprivate",
+        "slave",
+        "rslave",
+        "rbind",
+        "bind",
+        "nosuid",
+        "nodev",
+        "noexec",
+        "exec",
+        "suid",
+        "dev",
+        "U",
+    )
+)
+TMPFS_OPTIONS = frozenset(
+    (
+        "ro",
+        "rw",
+        "nosuid",
+        "suid",
+        "nodev",
+        "dev",
+        "noexec",
+        "exec",
+        "noatime",
+    )
+)
 TMPFS_KEYS = frozenset(("size", "mode", "uid", "gid", "nr_inodes"))
 
 
@@ -28,7 +55,7 @@ def parse_size(option: str, word: str) -> int:
     whole, _, fraction = number.partition(".")
     if not whole.isdigit() or (fraction and not fraction.isdigit()) or len(number) > 20:
         raise SpecError(f"{option} {word}: give a size such as 64m or 1g")
-    size = int(whole + fraction) * UNITS[unit] // 10 ** len(fraction)
+    size: int = int(whole + fraction) * UNITS[unit] // 10 ** len(fraction)
     if size < SIZE_MIN_BYTES:
         raise SpecError(f"{option} {word}: at least 6m is needed")
     return size
@@ -40,7 +67,7 @@ def parse_cpus(word: str, period_us: int) -> int:
     digits = whole + fraction
     if not digits.isdigit() or len(fraction) > NANO_DIGITS or len(whole) > 4:
         raise SpecError(f"--cpus {word}: give a number such as 0.5 or 2")
-    quota_us = int(digits) * period_us // 10 ** len(fraction)
+    quota_us: int = int(digits) * period_us // 10 ** len(fraction)
     if quota_us < 1000:
         raise SpecError(f"--cpus {word}: at least 0.01 is needed")
     return quota_us
@@ -58,6 +85,7 @@ def parse_env(word: str) -> tuple[str, str] | None:
 
 
 def parse_label(word: str) -> tuple[str, str]:
+    """(name, value) for NAME[=VALUE]."""
     name, _, value = word.partition("=")
     if not name:
         raise SpecError(f"--label {word}: give NAME=VALUE")

@@ -56,7 +56,7 @@ class Control:
         loop.watch(self._listening.fileno(), self._accept)
 
     def _bind(self) -> None:
-        """Bind through the directory's descriptor: a socket's path holds 107 bytes, ours may not."""
+        """Bind through the directory's descriptor: socket paths hold 107 bytes."""
         directory, name = os.path.split(self._path)
         fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -38,7 +38,10 @@ def launch(
 
     channel = socket.socket(fileno=_forked.pop() if _forked else _fork())
     message = {
-        "state": paths.state, "run_dir": paths.run, "id": container_id, "run": run,
+        "state": paths.state,
+        "run_dir": paths.run,
+        "id": container_id,
+        "run": run,
         "start": start_at_once,
     }
     send_message(channel, message, (live_fd,))
@@ -66,12 +69,11 @@ def _fork() -> int:
 def _wait_for_task(channel_fd: int) -> None:
     import socket
 
-    from docklock.supervisor.wire import receive
-
     # Loaded now, while the front end makes the container; run_supervisor and `begin` use them.
     from docklock.evidence import keyring, recorder  # noqa: F401
     from docklock.paths import Paths
     from docklock.supervisor.main import run_supervisor
+    from docklock.supervisor.wire import receive
 
     channel = socket.socket(fileno=channel_fd)
     packet = receive(channel)
@@ -80,6 +82,9 @@ def _wait_for_task(channel_fd: int) -> None:
     message = packet.get_message()
     paths = Paths(message["state"], message["run_dir"])
     run_supervisor(
-        paths, message["id"], run=message["run"], is_started_at_once=message["start"],
+        paths,
+        message["id"],
+        run=message["run"],
+        is_started_at_once=message["start"],
         channel=channel,
     )

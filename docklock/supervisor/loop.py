@@ -21,7 +21,7 @@ class Loop:
         self._callbacks: dict[int, Callable[[int], None]] = {}
 
     def watch(self, fd: int, callback: Callable[[int], None], mask: int = READ) -> None:
-        """Call `callback` whenever `fd` is ready, until unwatch. Watching again changes the mask."""
+        """Call `callback` whenever `fd` is ready; watching again changes the mask."""
         if fd in self._callbacks:
             self._epoll.modify(fd, mask)
         else:

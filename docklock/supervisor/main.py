@@ -101,9 +101,9 @@ class Supervisor:
         if listener is not None:
             self._add_gate(listener)
         self._loop.watch(self._init.error_fd, self._upon_exec)
-        self._set_state(self._state._replace(
-            status=RUNNING, pid=self._init.pid, started_ns=time.time_ns()
-        ))
+        self._set_state(
+            self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
+        )
 
     def signal(self, number: int) -> None:
         """Send a signal to init; the attempt is on record first."""
@@ -150,9 +150,7 @@ class Supervisor:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
         self._take_stdio(ours)
-        self._control = Control(
-            self._loop, self, socket_path(self._paths, container.id)
-        )
+        self._control = Control(self._loop, self, socket_path(self._paths, container.id))
         self._control.add_client(self._task.channel, attach=True)
         self._loop.watch(self._init.pidfd, self._upon_exit)
         self._set_state(self._state._replace(pid=self._init.pid))
@@ -179,10 +177,16 @@ class Supervisor:
         if self._recorder is not None:
             self._recorder.close(exit_code, oom=is_oom)
         container_id = self._container.id
-        self._set_state(self._state._replace(
-            status=STOPPED, pid=0, finished_ns=time.time_ns(), exit_code=exit_code,
-            oom_killed=is_oom, error=error,
-        ))
+        self._set_state(
+            self._state._replace(
+                status=STOPPED,
+                pid=0,
+                finished_ns=time.time_ns(),
+                exit_code=exit_code,
+                oom_killed=is_oom,
+                error=error,
+            )
+        )
         if self._container.auto_remove:
             remove_files(self._paths, container_id, self._container.name)
         event = {"event": "exit", "exit_code": exit_code, "message": error}
@@ -218,9 +222,14 @@ class Supervisor:
 
         container, policy = self._container, self._policy
         recorder = RunRecorder.begin(
-            self._paths, container_id=container.id, run=self._task.run, app=container.name,
-            image_digest=container.image_id, policy_digest=policy.digest,
-            closed=policy.closed, sign_each=container.sign == "each",
+            self._paths,
+            container_id=container.id,
+            run=self._task.run,
+            app=container.name,
+            image_digest=container.image_id,
+            policy_digest=policy.digest,
+            closed=policy.closed,
+            sign_each=container.sign == "each",
         )
         self._recorder = recorder
         self._holds = holds = Holds(recorder)
@@ -287,7 +296,10 @@ class Supervisor:
             self.output.add_pipe(error_fd, STDERR)
 
     def _record(
-        self, op: str, *, values: tuple[tuple[str, bytes], ...] = (),
+        self,
+        op: str,
+        *,
+        values: tuple[tuple[str, bytes], ...] = (),
         labels: tuple[tuple[str, str], ...] = (),
     ) -> None:
         assert self._recorder is not None
@@ -374,7 +386,7 @@ def run_supervisor(
         supervisor.serve()
     except DocklockError as error:
         supervisor.finish(str(error), get_start_exit_code(error))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
         import traceback
 
         with open(f"{paths.container(container_id)}/supervisor.log", "a") as file:

@@ -37,7 +37,7 @@ class Output:
     def add_pipe(self, fd: int, kind: int) -> None:
         os.set_blocking(fd, False)
         self._pipes[fd] = kind
-        self._loop.watch(fd, lambda _mask: self._read(fd))
+        self._watch(fd)
 
     def attach(self, client: socket.socket) -> None:
         """Send all further output to the non-blocking `client` as well."""
@@ -78,6 +78,7 @@ class Output:
         self._log.close()
 
     def _read(self, fd: int) -> bool:
+        """Pass on what is there; False when there is nothing now, or no more at all."""
         try:
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
@@ -94,6 +95,12 @@ class Output:
             self._pause()
         return True
 
+    def _watch(self, fd: int) -> None:
+        def upon_ready(_mask: int) -> None:
+            self._read(fd)
+
+        self._loop.watch(fd, upon_ready)
+
     def _pause(self) -> None:
         for fd in self._pipes:
             self._loop.unwatch(fd)
@@ -108,7 +115,7 @@ class Output:
             self._loop.watch_only(client.fileno(), READ)
         for fd in self._pipes:
             if not self._loop.is_watched(fd):
-                self._loop.watch(fd, lambda _mask, fd=fd: self._read(fd))  # type: ignore[misc]
+                self._watch(fd)
 
     def _close_pipe(self, fd: int) -> None:
         self._loop.unwatch(fd)

@@ -20,10 +20,51 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
 CGROUPS = "/sys/fs/cgroup"
 COMMAND_LIMIT_S = 60
-LINKS = ("sh", "ls", "cat", "echo", "true", "false", "sleep", "id", "mount", "touch", "ping", "nc",
-         "env", "pwd", "hostname", "dd", "kill", "ps", "chroot", "unshare", "wc", "head", "mkdir",
-         "rm", "ip", "df", "ulimit", "seq", "yes", "grep", "stat", "sed", "mknod", "nproc", "chown",
-         "cp", "trap", "test", "adduser", "date", "sync", "find", "ln")
+LINKS = (
+    "sh",
+    "ls",
+    "cat",
+    "echo",
+    "true",
+    "false",
+    "sleep",
+    "id",
+    "mount",
+    "touch",
+    "ping",
+    "nc",
+    "env",
+    "pwd",
+    "hostname",
+    "dd",
+    "kill",
+    "ps",
+    "chroot",
+    "unshare",
+    "wc",
+    "head",
+    "mkdir",
+    "rm",
+    "ip",
+    "df",
+    "ulimit",
+    "seq",
+    "yes",
+    "grep",
+    "stat",
+    "sed",
+    "mknod",
+    "nproc",
+    "chown",
+    "cp",
+    "trap",
+    "test",
+    "adduser",
+    "date",
+    "sync",
+    "find",
+    "ln",
+)
 
 Result = subprocess.CompletedProcess[str]
 
@@ -34,8 +75,11 @@ class Docklock:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.environment = {
-            "PATH": os.environ["PATH"], "DOCKLOCK_ROOT": str(root), "PYTHONPATH": str(CHECKOUT),
-            "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",
+            "PATH": os.environ["PATH"],
+            "DOCKLOCK_ROOT": str(root),
+            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LC_ALL": "C.UTF-8",
         }
 
     def argv(self, *words: str) -> list[str]:
@@ -44,8 +88,13 @@ class Docklock:
     def __call__(self, *words: str, code: int | None = 0, stdin: str = "") -> Result:
         """Run `docklock WORDS`; fails unless it exits with `code` (None: any)."""
         result = subprocess.run(
-            self.argv(*words), env=self.environment, input=stdin, text=True, capture_output=True,
-            timeout=COMMAND_LIMIT_S, errors="replace",
+            self.argv(*words),
+            env=self.environment,
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=COMMAND_LIMIT_S,
+            errors="replace",
         )
         if code is not None:
             assert result.returncode == code, (
@@ -56,8 +105,12 @@ class Docklock:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.argv(*words), env=self.environment, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            self.argv(*words),
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     def inspect(self, name: str) -> dict[str, object]:
@@ -97,7 +150,8 @@ def make_busybox_tree(directory: Path) -> None:
 def find_leaks(root: Path) -> list[str]:
     """Processes, mounts and cgroups that belong to `root`'s containers."""
     leaks = [
-        f"mount {line}" for line in Path("/proc/mounts").read_text().splitlines()
+        f"mount {line}"
+        for line in Path("/proc/mounts").read_text().splitlines()
         if str(root) in line
     ]
     for process in Path("/proc").glob("[0-9]*"):
@@ -113,7 +167,8 @@ def find_leaks(root: Path) -> list[str]:
     for name in os.listdir(root / "evidence") if (root / "evidence").exists() else []:
         container_id = name.partition(".")[0]
         leaks += [
-            f"cgroup {directory}/{container_id}" for directory, children, _ in os.walk(CGROUPS)
+            f"cgroup {directory}/{container_id}"
+            for directory, children, _ in os.walk(CGROUPS)
             if container_id in children
         ]
     return leaks

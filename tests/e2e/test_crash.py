@@ -67,7 +67,7 @@ def test_rm_container_that_lost_its_supervisor_is_removed(dock: Docklock) -> Non
 
 
 def test_kills_at_random_moments_leave_nothing(dock: Docklock, full: bool, seed: int) -> None:
-    """kill -9 of the front end and its supervisor together, between 0 and 120 ms after the start."""
+    """kill -9 of front end and supervisor, together or one, up to 120 ms after the start."""
     chance = random.Random(seed)
     for _ in range(500 if full else 25):
         process = dock.start("run", "--rm", "busybox", "sh", "-c", "id; ls /; sleep 0.05")

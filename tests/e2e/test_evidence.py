@@ -1,4 +1,4 @@
-"""The main job: run, list, verify, hand over one file; a flipped byte and a strange key are seen."""
+"""The main job: run, list, verify, hand over one file; a flipped byte and another key are seen.
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ def test_the_standalone_verifier_needs_no_docklock(dock: Docklock, file: Path) -
 
     def verify(*words: str) -> int:
         return subprocess.run(
-            [sys.executable, "-P", "-m", "chainlite.verify", str(file), *words], cwd=alone,
-            env={"PYTHONPATH": str(alone), "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True,
+            [sys.executable, "-P", "-m", "chainlite.verify", str(file), *words],
+            cwd=alone,
+            env={"PYTHONPATH": str(alone), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
             check=False,
         ).returncode
 
@@ -95,9 +97,30 @@ def test_receipts_are_filtered_and_json(dock: Docklock, file: Path) -> None:
     lines = dock("receipts", "--op", "syscall.execve", "job").stdout.splitlines()
     assert len(lines) >= 3
     receipt = dock.receipts("job")[0]
-    assert {"index", "run", "host", "container", "app", "op", "pid", "tid", "nr", "arch", "args",
-            "decision", "errno", "ret", "plane", "seen", "policy", "mono", "time", "boot",
-            "usage", "labels"} <= set(receipt)
+    assert {
+        "index",
+        "run",
+        "host",
+        "container",
+        "app",
+        "op",
+        "pid",
+        "tid",
+        "nr",
+        "arch",
+        "args",
+        "decision",
+        "errno",
+        "ret",
+        "plane",
+        "seen",
+        "policy",
+        "mono",
+        "time",
+        "boot",
+        "usage",
+        "labels",
+    } <= set(receipt)
     assert isinstance(receipt["index"], str)
 
 
@@ -119,8 +142,11 @@ def test_verify_all_notices_a_deleted_evidence_file(dock: Docklock) -> None:
     dock("run", "--name", "lost", "busybox", "true")
     container_id = str(dock.inspect("lost")["Id"])
     dock("verify", "--all")
-    (path,) = [p for p in (dock.root / "evidence").iterdir()
-               if p.name.startswith(container_id) and p.suffix == ".db"]
+    (path,) = [
+        p
+        for p in (dock.root / "evidence").iterdir()
+        if p.name.startswith(container_id) and p.suffix == ".db"
+    ]
     aside = path.with_suffix(".aside")
     path.rename(aside)
     assert container_id[:12] in dock("verify", "--all", code=3).stdout

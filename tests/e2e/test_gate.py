@@ -45,9 +45,7 @@ def victim(dock: Docklock, tmp_path_factory: pytest.TempPathFactory) -> list[str
 def run(dock: Docklock, victim: list[str], name: str, *words: str, code: int = 0) -> dict[str, int]:
     """What each call answered."""
     result = dock("run", "--name", name, *victim, "busybox", "/v/victim", *words, code=code)
-    return {
-        line.split()[0]: int(line.split()[1]) for line in result.stdout.splitlines()
-    }
+    return {line.split()[0]: int(line.split()[1]) for line in result.stdout.splitlines()}
 
 
 def of(dock: Docklock, name: str, op: str) -> list[dict[str, object]]:
@@ -99,8 +97,9 @@ def test_closed_answers_without_a_receipt(dock: Docklock, victim: list[str]) -> 
 
 def test_hold_waits_for_a_durable_receipt(dock: Docklock, victim: list[str]) -> None:
     """When the call has returned, the receipt is in the database, signed: kill -9 at once."""
-    process = dock.start("run", "--name", "hol", *victim, "busybox", "sh", "-c",
-                         "/v/victim fsync 1; exec sleep 60")
+    process = dock.start(
+        "run", "--name", "hol", *victim, "busybox", "sh", "-c", "/v/victim fsync 1; exec sleep 60"
+    )
     assert process.stdout is not None
     # fsync of a pipe is EINVAL; what counts is that it was asked of the kernel.
     assert process.stdout.readline() == f"fsync {-errno.EINVAL}\n"
@@ -116,8 +115,16 @@ def test_record_writes_the_receipt_before_the_call_proceeds(
     dock: Docklock, victim: list[str]
 ) -> None:
     """Kill the supervisor at once after the answer: every answered call has its receipt."""
-    process = dock.start("run", "--name", "bef", *victim, "busybox", "sh", "-c",
-                         "/v/victim getppid 777; exec sleep 60")
+    process = dock.start(
+        "run",
+        "--name",
+        "bef",
+        *victim,
+        "busybox",
+        "sh",
+        "-c",
+        "/v/victim getppid 777; exec sleep 60",
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "getppid 0\n"
     os.kill(dock.supervisor_pid("bef"), signal.SIGKILL)
@@ -173,15 +180,25 @@ def test_exec_is_gated_like_the_container(dock: Docklock, victim: list[str]) -> 
 
 
 def test_sign_each_verifies_and_says_so(dock: Docklock, victim: list[str]) -> None:
-    dock("run", "--name", "each", "--sign", "each", *victim, "busybox", "/v/victim", "getppid",
-         "20")
+    dock(
+        "run", "--name", "each", "--sign", "each", *victim, "busybox", "/v/victim", "getppid", "20"
+    )
     assert len(of(dock, "each", "syscall.getppid")) == 20
     dock("verify", "each")
 
 
 def test_receipts_can_be_followed(dock: Docklock, victim: list[str]) -> None:
-    dock("run", "-d", "--name", "fol", *victim, "busybox", "sh", "-c",
-         "sleep 1; /v/victim getppid 3; sleep 60")
+    dock(
+        "run",
+        "-d",
+        "--name",
+        "fol",
+        *victim,
+        "busybox",
+        "sh",
+        "-c",
+        "sleep 1; /v/victim getppid 3; sleep 60",
+    )
     follower = dock.start("receipts", "--follow", "--op", "syscall.getppid", "fol")
     assert follower.stdout is not None
     began = time.monotonic()

@@ -13,8 +13,13 @@ from tests.e2e.conftest import Docklock, Result, make_busybox_tree
 
 SPEC = {
     "ociVersion": "1.0.2",
-    "process": {"user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", "echo hi; exit 3"], "cwd": "/",
-                "env": ["PATH=/bin"], "noNewPrivileges": True},
+    "process": {
+        "user": {"uid": 0, "gid": 0},
+        "args": ["sh", "-c", "echo hi; exit 3"],
+        "cwd": "/",
+        "env": ["PATH=/bin"],
+        "noNewPrivileges": True,
+    },
     "root": {"path": "rootfs"},
     "hostname": "bundle",
     "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
@@ -33,9 +38,19 @@ def runtime(dock: Docklock, *words: str, code: int = 0, capture: bool = True) ->
     """docklock-runtime with its stdio in files: the container keeps them."""
     result = subprocess.run(
         [sys.executable, "-c", "from docklock.cli.oci import main; main()", *words],
-        env=dock.environment, text=True, capture_output=capture, timeout=30,
-        **({} if capture else {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL,
-                               "stderr": subprocess.DEVNULL}),
+        env=dock.environment,
+        text=True,
+        capture_output=capture,
+        timeout=30,
+        **(
+            {}
+            if capture
+            else {
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.DEVNULL,
+                "stderr": subprocess.DEVNULL,
+            }
+        ),
     )
     assert result.returncode == code, result.stderr
     return result
@@ -48,8 +63,16 @@ def status(dock: Docklock, name: str) -> str:
 def test_create_start_state_kill_delete(dock: Docklock, bundle: Path) -> None:
     spec = dict(SPEC, process=dict(SPEC["process"], args=["sleep", "60"]))  # type: ignore[call-overload]
     (bundle / "config.json").write_text(json.dumps(spec))
-    runtime(dock, "create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), "one",
-            capture=False)
+    runtime(
+        dock,
+        "create",
+        "--bundle",
+        str(bundle),
+        "--pid-file",
+        str(bundle / "pid"),
+        "one",
+        capture=False,
+    )
     state = json.loads(runtime(dock, "state", "one").stdout)
     assert state["status"] == "created"
     assert state["bundle"] == str(bundle)
@@ -83,13 +106,16 @@ def test_kill_of_a_created_container_stops_it(dock: Docklock, bundle: Path) -> N
     runtime(dock, "delete", "three")
 
 
-@pytest.mark.parametrize(("change", "word"), [
-    ({"process": {"args": [3], "cwd": "/"}}, "process.args[0]"),
-    ({"root": {}}, "root.path"),
-    ({"mounts": [{"destination": "rel", "type": "tmpfs"}]}, "mounts[0].destination"),
-    ({"hooks": {"prestart": [{"path": "/x"}]}}, "hooks"),
-    ({"linux": {}}, "namespaces"),
-])
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"process": {"args": [3], "cwd": "/"}}, "process.args[0]"),
+        ({"root": {}}, "root.path"),
+        ({"mounts": [{"destination": "rel", "type": "tmpfs"}]}, "mounts[0].destination"),
+        ({"hooks": {"prestart": [{"path": "/x"}]}}, "hooks"),
+        ({"linux": {}}, "namespaces"),
+    ],
+)
 def test_a_malformed_bundle_is_refused_by_place(
     dock: Docklock, bundle: Path, change: dict[str, object], word: str
 ) -> None:

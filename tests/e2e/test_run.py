@@ -49,8 +49,19 @@ def test_death_by_signal_is_128_plus_n(dock: Docklock) -> None:
 
 def test_environment_workdir_user_hostname(dock: Docklock) -> None:
     text = out(
-        dock, "-e", "A=1", "-w", "/work/here", "-u", "1000:1001", "--hostname", "box", "busybox",
-        "sh", "-c", "echo $A $HOME; pwd; id -u; id -g; hostname",
+        dock,
+        "-e",
+        "A=1",
+        "-w",
+        "/work/here",
+        "-u",
+        "1000:1001",
+        "--hostname",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "echo $A $HOME; pwd; id -u; id -g; hostname",
     )
     assert text.splitlines() == ["1 /home/worker", "/work/here", "1000", "1001", "box"]
 
@@ -89,11 +100,13 @@ def test_default_capabilities_are_dockers_and_no_new_privs_is_set(dock: Docklock
 
 
 def test_capabilities_can_be_added_and_dropped(dock: Docklock) -> None:
-    text = out(dock, "--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "busybox", "cat",
-               "/proc/self/status")
+    text = out(
+        dock, "--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "busybox", "cat", "/proc/self/status"
+    )
     assert "CapEff:\t0000000000001000" in text
-    text = out(dock, "--security-opt", "no-new-privileges=false", "busybox", "cat",
-               "/proc/self/status")
+    text = out(
+        dock, "--security-opt", "no-new-privileges=false", "busybox", "cat", "/proc/self/status"
+    )
     assert "NoNewPrivs:\t0" in text
     assert "CapEff:\t00000000a80425fb" in text
 
@@ -106,8 +119,14 @@ def test_another_user_has_no_capabilities(dock: Docklock) -> None:
 
 
 def test_privileged_has_all_and_sees_unmasked_proc(dock: Docklock) -> None:
-    text = out(dock, "--privileged", "busybox", "sh", "-c",
-               "grep CapEff /proc/self/status; mount -t tmpfs x /tmp && echo mounted")
+    text = out(
+        dock,
+        "--privileged",
+        "busybox",
+        "sh",
+        "-c",
+        "grep CapEff /proc/self/status; mount -t tmpfs x /tmp && echo mounted",
+    )
     host = Path("/proc/self/status").read_text()
     held = re.search(r"CapEff:\s*(\S+)", host)
     assert held and held.group(1) in text
@@ -115,8 +134,16 @@ def test_privileged_has_all_and_sees_unmasked_proc(dock: Docklock) -> None:
 
 
 def test_read_only_root_with_tmpfs(dock: Docklock) -> None:
-    text = out(dock, "--read-only", "--tmpfs", "/scratch:size=1m", "busybox", "sh", "-c",
-               "touch /x 2>&1; touch /scratch/y && echo yes; df -k /scratch | sed -n 2p")
+    text = out(
+        dock,
+        "--read-only",
+        "--tmpfs",
+        "/scratch:size=1m",
+        "busybox",
+        "sh",
+        "-c",
+        "touch /x 2>&1; touch /scratch/y && echo yes; df -k /scratch | sed -n 2p",
+    )
     assert "Read-only file system" in text
     assert "yes" in text
     assert " 1024 " in text
@@ -125,8 +152,15 @@ def test_read_only_root_with_tmpfs(dock: Docklock) -> None:
 def test_bind_mounts_of_directories_and_files(dock: Docklock, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("hello\n")
     text = out(
-        dock, "-v", f"{tmp_path}:/data", "-v", f"{tmp_path}/file:/etc/one:ro", "busybox", "sh",
-        "-c", "cat /data/file /etc/one; echo new > /data/made; echo no > /etc/one || echo refused",
+        dock,
+        "-v",
+        f"{tmp_path}:/data",
+        "-v",
+        f"{tmp_path}/file:/etc/one:ro",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /data/file /etc/one; echo new > /data/made; echo no > /etc/one || echo refused",
     )
     assert text == "hello\nhello\nrefused\n"
     assert (tmp_path / "made").read_text() == "new\n"
@@ -143,50 +177,106 @@ def test_a_missing_bind_source_is_named(dock: Docklock) -> None:
 def test_kernel_paths_are_masked_and_read_only(dock: Docklock) -> None:
     text = out(dock, "busybox", "sh", "-c", "wc -c < /proc/keys; ls /sys/firmware | wc -l")
     assert text.split() == ["0", "0"]
-    for path in ("/proc/sys/vm/swappiness", "/proc/irq/default_smp_affinity", "/sys/kernel/profiling"):
+    for path in (
+        "/proc/sys/vm/swappiness",
+        "/proc/irq/default_smp_affinity",
+        "/sys/kernel/profiling",
+    ):
         result = dock("run", "--rm", "busybox", "sh", "-c", f"echo 1 > {path}", code=1)
         assert "ead-only" in result.stderr or "nonexistent" in result.stderr, path
 
 
 def test_devices_are_the_few(dock: Docklock) -> None:
     names = out(dock, "busybox", "ls", "/dev").split()
-    assert {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "mqueue",
-            "fd", "stdin", "stdout", "stderr"} <= set(names)
+    assert {
+        "null",
+        "zero",
+        "full",
+        "random",
+        "urandom",
+        "tty",
+        "ptmx",
+        "pts",
+        "shm",
+        "mqueue",
+        "fd",
+        "stdin",
+        "stdout",
+        "stderr",
+    } <= set(names)
     assert not {"sda", "vda", "mem", "kmsg", "loop0"} & set(names)
-    text = dock("run", "--rm", "busybox", "sh", "-c",
-                "mknod /tmp/disk b 254 0 && cat /tmp/disk", code=1).stderr
+    text = dock(
+        "run", "--rm", "busybox", "sh", "-c", "mknod /tmp/disk b 254 0 && cat /tmp/disk", code=1
+    ).stderr
     assert "not permitted" in text
 
 
 def test_memory_limit_kills_and_inspect_says_oom(dock: Docklock) -> None:
-    dock("run", "--name", "oom", "--memory", "16m", "busybox", "sh", "-c",
-         "x=a; while true; do x=$x$x; done", code=137)
+    dock(
+        "run",
+        "--name",
+        "oom",
+        "--memory",
+        "16m",
+        "busybox",
+        "sh",
+        "-c",
+        "x=a; while true; do x=$x$x; done",
+        code=137,
+    )
     state = dock.inspect("oom")["State"]
     assert state["OOMKilled"] is True  # type: ignore[index]
     dock("rm", "oom")
 
 
 def test_pids_limit_holds(dock: Docklock) -> None:
-    result = dock("run", "--rm", "--pids-limit", "8", "busybox", "sh", "-c",
-                  "for i in $(seq 20); do sleep 1 & done; wait", code=None)
+    result = dock(
+        "run",
+        "--rm",
+        "--pids-limit",
+        "8",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in $(seq 20); do sleep 1 & done; wait",
+        code=None,
+    )
     assert "fork" in result.stderr
 
 
 def test_cpus_limit_is_written(dock: Docklock) -> None:
     dock("run", "-d", "--name", "cpu", "--cpus", "0.5", "busybox", "sleep", "60")
     container_id = dock.inspect("cpu")["Id"]
-    quota = [path.read_text().split() for path in Path("/sys/fs/cgroup").rglob("cpu.cfs_quota_us")
-             if str(container_id) in str(path)]
-    quota += [path.read_text().split() for path in Path("/sys/fs/cgroup").rglob("cpu.max")
-              if str(container_id) in str(path)]
+    quota = [
+        path.read_text().split()
+        for path in Path("/sys/fs/cgroup").rglob("cpu.cfs_quota_us")
+        if str(container_id) in str(path)
+    ]
+    quota += [
+        path.read_text().split()
+        for path in Path("/sys/fs/cgroup").rglob("cpu.max")
+        if str(container_id) in str(path)
+    ]
     assert quota and quota[0][0] == "50000"
     dock("rm", "-f", "cpu")
 
 
-@pytest.mark.parametrize("option", [("--memory", "lots"), ("--cpus", "-1"), ("-v", "x"),
-                                    ("--network", "moon"), ("--cap-add", "FLY"), ("-e", "=1"),
-                                    ("--pids-limit", "x"), ("--name", "a b"), ("--sign", "some"),
-                                    ("--tmpfs", "rel"), ("--policy", "nosuch")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--memory", "lots"),
+        ("--cpus", "-1"),
+        ("-v", "x"),
+        ("--network", "moon"),
+        ("--cap-add", "FLY"),
+        ("-e", "=1"),
+        ("--pids-limit", "x"),
+        ("--name", "a b"),
+        ("--sign", "some"),
+        ("--tmpfs", "rel"),
+        ("--policy", "nosuch"),
+    ],
+)
 def test_bad_values_are_refused_by_name_with_nothing_left(
     dock: Docklock, option: tuple[str, str]
 ) -> None:
@@ -214,8 +304,9 @@ def test_changes_stay_in_the_container(dock: Docklock) -> None:
 
 
 def test_detached_ps_logs_stop_rm(dock: Docklock) -> None:
-    container_id = dock("run", "-d", "--name", "web", "busybox", "sh", "-c",
-                        "echo one; echo two >&2; exec sleep 60").stdout.strip()
+    container_id = dock(
+        "run", "-d", "--name", "web", "busybox", "sh", "-c", "echo one; echo two >&2; exec sleep 60"
+    ).stdout.strip()
     assert re.fullmatch(r"[0-9a-f]{64}", container_id)
     table = dock("ps").stdout.splitlines()
     assert table[0].split("   ")[0] == "CONTAINER ID"
@@ -235,8 +326,16 @@ def test_detached_ps_logs_stop_rm(dock: Docklock) -> None:
 
 
 def test_stop_sends_the_stop_signal_first(dock: Docklock) -> None:
-    dock("run", "-d", "--name", "polite", "busybox", "sh", "-c",
-         "trap 'exit 5' TERM; while :; do sleep 0.1; done")
+    dock(
+        "run",
+        "-d",
+        "--name",
+        "polite",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 5' TERM; while :; do sleep 0.1; done",
+    )
     dock("stop", "polite")
     assert dock("wait", "polite").stdout == "5\n"
     dock("rm", "polite")
@@ -260,8 +359,14 @@ def test_create_start_and_start_again(dock: Docklock) -> None:
 
 
 def test_signals_of_the_front_end_reach_the_container(dock: Docklock) -> None:
-    process = dock.start("run", "--rm", "busybox", "sh", "-c",
-                         "trap 'echo got; exit 9' TERM; echo up; while :; do sleep 0.1; done")
+    process = dock.start(
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'echo got; exit 9' TERM; echo up; while :; do sleep 0.1; done",
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGTERM)
@@ -281,10 +386,33 @@ def test_large_output_arrives_whole(dock: Docklock) -> None:
 
 
 def test_exec_runs_in_the_same_container(dock: Docklock) -> None:
-    dock("run", "-d", "--name", "host1", "--hostname", "inside", "-e", "A=1", "busybox", "sleep",
-         "60")
-    result = dock("exec", "-e", "B=2", "-w", "/tmp", "-u", "1000", "host1", "sh", "-c",
-                  "hostname; echo $A$B; pwd; id -u; exit 6", code=6)
+    dock(
+        "run",
+        "-d",
+        "--name",
+        "host1",
+        "--hostname",
+        "inside",
+        "-e",
+        "A=1",
+        "busybox",
+        "sleep",
+        "60",
+    )
+    result = dock(
+        "exec",
+        "-e",
+        "B=2",
+        "-w",
+        "/tmp",
+        "-u",
+        "1000",
+        "host1",
+        "sh",
+        "-c",
+        "hostname; echo $A$B; pwd; id -u; exit 6",
+        code=6,
+    )
     assert result.stdout.splitlines() == ["inside", "12", "/tmp", "1000"]
     dock("exec", "host1", "nothere", code=127)
     status = dock("exec", "host1", "cat", "/proc/self/status").stdout
@@ -311,7 +439,10 @@ def test_inspect_names_its_shape(dock: Docklock) -> None:
 def test_closed_output_does_not_hang_the_container(dock: Docklock) -> None:
     process = subprocess.Popen(
         ["sh", "-c", f"{' '.join(dock.argv('run', '--rm', 'busybox', 'yes'))} | head -n 1"],
-        env=dock.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=dock.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.communicate(timeout=30)[0] == "y\n"
     for name in dock("ps", "-q").stdout.split():
