@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import SpecError, StateError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 BUSY_S = 30.0
+BUSY_STEP_S = 0.002
 _SCHEMA = (
     "CREATE TABLE segments (run INTEGER, first_index INTEGER, event_count INTEGER NOT NULL,"
     " time_last INTEGER NOT NULL, ops TEXT NOT NULL,"
@@ -72,12 +74,25 @@ def create_store(paths: Paths, container: str) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")
     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
         os.chmod(path, 0o600)
-        db.execute("PRAGMA journal_mode = WAL")
+        _turn_to_wal(db)
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA:
             db.execute(statement)
         db.execute("COMMIT")
     return db
+
+
+def _turn_to_wal(db: sqlite3.Connection) -> None:
+    """SQLite does not wait here for a reader that looks at the new file: so we do."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_STEP_S)
 
 
 def open_store(paths: Paths, container: str) -> sqlite3.Connection:

@@ -11,6 +11,7 @@ Source: RFC 6962; C2SP tlog-checkpoint.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import time
@@ -281,11 +282,17 @@ def _open(path: str, *, writable: bool) -> sqlite3.Connection:
 
 
 def _create(db: sqlite3.Connection, path: str) -> int:
-    os.chmod(path, 0o600)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("BEGIN IMMEDIATE")
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in _SCHEMA:
-            db.execute(statement)
-    db.execute("COMMIT")
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+    # Turning to WAL does not wait for another process that does the same: one at a time.
+    lock = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            os.chmod(path, 0o600)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                db.execute(statement)
+            db.execute("COMMIT")
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        os.close(lock)

@@ -207,8 +207,24 @@ def _iterate_events(
         first = event.event_index == index and raw.startswith(constant)
         if not (whole and first and check == chain_hash[: journal.CHECK_BYTES]):
             return
+        if not _has_its_values(event, payload[receipt.FRAME.size + size :], secret):
+            return
         yield event, payload, secret
         index += 1
+
+
+def _has_its_values(event: receipt.Receipt, data: bytes, secret: bytes) -> bool:
+    """Whether the values beside an event are those it commits to."""
+    try:
+        values = receipt.decode_values(data, len(event.commitments), "values")
+    except SpecError:
+        return False
+    return all(
+        value is not None
+        and len(secret) == receipt.SECRET_BYTES
+        and receipt.compute_commitment(secret, event.event_index, field, value) == digest
+        for field, (value, (_, digest)) in enumerate(zip(values, event.commitments, strict=True))
+    )
 
 
 def _make_gap(genesis: segment.Genesis, chain: Chain) -> receipt.Receipt:

@@ -130,8 +130,11 @@ def encode_segment(
     return stored_segment, chain
 
 
-def encode_sample(sample: Sample, seed: bytes) -> bytes:
-    """The evidence file of a sample, as the host with this seed would seal it."""
+def encode_sample(sample: Sample, seed: bytes, **exit_changes: object) -> bytes:
+    """The evidence file of a sample, as the host with this seed would seal it.
+
+    `exit_changes` make an exit leaf that does not agree with the receipts.
+    """
     host_key, epoch_key = keys.make_key_pair(seed), keys.make_key_pair(sha256(seed).digest())
     host = keys.compute_host_id(host_key.public)
     genesis = sample.genesis._replace(host=host)
@@ -152,6 +155,7 @@ def encode_sample(sample: Sample, seed: bytes) -> bytes:
         segments.append((bundle.SEGMENT, bundle.encode_segment(stored)))
         first += size
     leaf = hostlog.Exit(host, genesis.container, genesis.run, first, chain, 0, 0, 0, genesis.time)
+    leaf = leaf._replace(**exit_changes)  # type: ignore[arg-type]
     leaves = [hostlog.encode_start(start), hostlog.encode_exit(leaf)][: 1 + sample.is_closed]
     hashes = [merkle.compute_leaf_hash(data) for data in leaves]
     log = checkpoint.Checkpoint(

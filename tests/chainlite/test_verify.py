@@ -8,11 +8,12 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from chainlite import bundle, domains, hostlog, keys, receipt, segment, verify
+from chainlite import bundle, domains, hostlog, keys, merkle, receipt, segment, verify
 from chainlite.errors import SpecError
 from tests.chainlite.samples import (
     decode_frames,
@@ -260,6 +261,67 @@ def test_the_program_alone_loads_formats_only() -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+def _spoil_body(data: bytes, which: int, change: Callable[[bytearray], None]) -> bytes:
+    """The file with one segment's body changed, its leaf tags and all frame checks made right."""
+    frames = decode_frames(data)
+    place = [n for n, (kind, _) in enumerate(frames) if kind == bundle.SEGMENT][which]
+    header, stored = bundle.decode_segment(frames[place][1])
+    body = bytearray(segment.unpack_body(stored.body))
+    change(body)
+    tags, position = b"", 0
+    for _ in range(header.event_count):
+        size, values_size = receipt.FRAME.unpack_from(body, position)
+        position += 8
+        tags += merkle.compute_leaf_hash(bytes(body[position : position + size]))[:4]
+        position += size + values_size
+    spoilt = stored._replace(body=segment.pack_body(bytes(body)), leaf_tags=tags)
+    frames[place] = (bundle.SEGMENT, bundle.encode_segment(spoilt))
+    return encode_frames(frames)[0]
+
+
+def test_a_receipt_changed_with_its_leaf_tag_is_refused_by_the_root() -> None:
+    def change(body: bytearray) -> None:
+        body[8 + receipt.CONSTANT.size + 24] ^= 1
+
+    bad = get_bad(_spoil_body(FILE, 1, change))
+    assert bad[:3] == (0, 16, 31)
+    assert "signed root" in bad.why
+
+
+def test_bytes_after_the_last_receipt_are_refused() -> None:
+    assert "follow the last" in get_bad(_spoil_body(FILE, 0, lambda b: b.extend(b"x"))).why
+
+
+def test_a_next_epoch_that_the_last_one_did_not_certify_is_refused() -> None:
+    frames = decode_frames(FILE)
+    start = hostlog.decode_leaf(bundle.decode_logged_leaf(frames[2][1]).leaf)
+    assert isinstance(start, hostlog.Start)
+    stranger = keys.make_key_pair(OTHER_SEED)
+    for issuer in (segment.BY_EPOCH, segment.BY_RECOVERY):
+        forged = segment.encode_certificate(
+            segment.decode_certificate(start.certificate)._replace(
+                epoch=1, issuer=issuer, public=stranger.public
+            )
+        )
+        signature = keys.sign(stranger, domains.SIGN_CERTIFICATE, forged)
+        frame = (bundle.CERTIFICATE, forged + signature)
+        bad = get_bad(encode_frames([*frames[:3], frame, *frames[3:]])[0])
+        assert "not signed by its issuer" in bad.why
+
+
+def test_a_logged_exit_that_disagrees_with_the_receipts_is_refused() -> None:
+    sample = make_sample()
+    for changes, why in (
+        ({"event_count": 25}, "missing"),
+        ({"event_count": 15}, "repeated"),
+        ({"head": bytes(32)}, "another head"),
+        ({"run": 1}, "another run"),
+    ):
+        bad = get_bad(encode_sample(sample, SEED, **changes))
+        assert why in bad.why
+    assert get_bad(encode_sample(sample, SEED, event_count=25))[:3] == (0, 20, 24)
 
 
 def test_a_frame_that_claims_much_takes_no_memory() -> None:

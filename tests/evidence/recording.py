@@ -64,7 +64,7 @@ def record(paths: Paths, container: str = "", *, count: int = 10, **changes: obj
     return container or make_id()
 
 
-def record_and_die(paths: Paths, source: str) -> str:
+def record_and_die(paths: Paths, source: str, *, before: str = "") -> str:
     """Run `source` (with `recorder` begun) in a process that ends by SIGKILL; what it printed."""
     code = f"""
         import os, signal, sys, time
@@ -73,7 +73,7 @@ def record_and_die(paths: Paths, source: str) -> str:
         recorder = begin(get_paths({paths.state!r}))
         say = lambda text: os.write(1, text.encode())
     """
-    code = textwrap.dedent(code) + textwrap.dedent(source)
+    code = before + textwrap.dedent(code) + textwrap.dedent(source)
     done = subprocess.run(
         [sys.executable, "-c", code + "\nos.kill(os.getpid(), signal.SIGKILL)"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=False,

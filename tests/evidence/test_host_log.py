@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from docklock.evidence import host_log, keyring
 from docklock.evidence.audit import audit_log
 from docklock.evidence.export import verify_container
 from docklock.paths import Paths
-from tests.evidence.recording import make_id, make_paths, record
+from tests.evidence.recording import append, begin, make_id, make_paths, record
 
 
 def check_log(paths: Paths) -> int:
@@ -122,6 +123,27 @@ def test_an_edit_of_a_containers_store_is_seen(tmp_path: Path, change: str) -> N
     db.commit()
     db.close()
     assert verify_container(paths, container).first_bad is not None
+
+
+def test_segments_taken_from_a_live_run_are_seen(tmp_path: Path) -> None:
+    paths = make_paths(tmp_path)
+    live = begin(paths)
+    try:
+        append(live, 0)
+        deadline = time.monotonic() + 10
+        with host_log.HostLog(paths, None) as log:
+            while not log.get_segment_leaves(bytes.fromhex(make_id()), 0):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        db = sqlite3.connect(f"{paths.evidence}/{make_id()}.db")
+        db.execute("DELETE FROM segments")
+        db.commit()
+        db.close()
+        bad = verify_container(paths, make_id()).first_bad
+        assert bad is not None
+        assert "has not" in bad.why
+    finally:
+        live.close(0)
 
 
 def test_a_container_whose_file_is_gone_is_seen(tmp_path: Path) -> None:

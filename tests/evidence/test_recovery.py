@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chainlite import receipt
 from docklock.evidence import container_store, journal, recovery
 from docklock.evidence.export import verify_container
 from docklock.evidence.host_log import HostLog
@@ -168,13 +169,14 @@ def test_a_journal_left_after_the_exit_is_only_removed(tmp_path: Path) -> None:
 def test_a_torn_or_forged_record_ends_what_is_taken(tmp_path: Path, seed: int) -> None:
     """Power loss can leave old pages; a container can put bytes of its choice into values."""
     rng = random.Random(seed)
-    for attempt in range(8):
+    for attempt in range(16):
         paths = make_paths(tmp_path / str(attempt))
         source = "type(recorder)._commit = lambda *_: time.sleep(99)\n"
         source += "for number in range(40): append(recorder, number)\n"
         record_and_die(paths, source)
         path = journal.get_journal_path(paths, make_id())
-        data = bytearray(Path(path).read_bytes())
+        whole = Path(path).read_bytes()
+        data = bytearray(whole)
         start = journal.PAGE_BYTES + 24
         end = data.rindex(b"/tmp/37")
         position = rng.randrange(start, end)
@@ -183,6 +185,31 @@ def test_a_torn_or_forged_record_ends_what_is_taken(tmp_path: Path, seed: int) -
         (run,) = recover(paths)
         assert run.event_count <= 41
         check_cut(paths, run.event_count - 1)
+        for number, shown in enumerate(read_all(paths, make_id())[:-1]):
+            assert receipt.encode_receipt(shown.receipt) in whole
+            assert all(value is not None and value in whole for _, value in shown.values)
+            assert shown.receipt.event_index == number
+
+
+def test_a_full_journal_overwrites_nothing_that_is_not_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, count = make_paths(tmp_path), 1500
+    source = f"""
+from docklock.evidence import journal
+commit = type(recorder)._commit
+def slowly(*words):
+    time.sleep(0.1)
+    commit(*words)
+type(recorder)._commit = slowly
+for number in range({count}):
+    append(recorder, number)
+"""
+    begun = "from docklock.evidence import journal; journal.HALF_BYTES = 60_000\n"
+    record_and_die(paths, source, before=begun)
+    monkeypatch.setattr(journal, "HALF_BYTES", 60_000)
+    assert [run.event_count for run in recover(paths)] == [count + 1]
+    check_cut(paths, count)
 
 
 def test_all_segments_of_a_recovered_run_are_in_the_log(tmp_path: Path) -> None:
