@@ -10,8 +10,6 @@ taken. Layouts: README.md of this room.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from blake3 import blake3
 
 from chainlite import codec, domains, segment
@@ -20,6 +18,7 @@ from chainlite.codec import Reader
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostlog import LEAF_LIMIT_BYTES
 from chainlite.keys import SIGNATURE_BYTES
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import SECRET_BYTES
 
 if TYPE_CHECKING:

@@ -7,12 +7,11 @@ re-encodes to the same note body. Source: C2SP signed-note and tlog-checkpoint.
 
 from __future__ import annotations
 
-import base64
 import binascii
-from typing import NamedTuple
 
 from chainlite import keys
 from chainlite.errors import SpecError
+from chainlite.lean import NamedTuple
 
 NOTE_LIMIT_BYTES = 16384
 SIZE_DIGITS_MAX = 19
@@ -33,7 +32,7 @@ def get_origin(host: bytes) -> str:
 
 def encode_body(checkpoint: Checkpoint) -> bytes:
     """The signed text: three lines."""
-    root = base64.b64encode(checkpoint.root).decode()
+    root = binascii.b2a_base64(checkpoint.root, newline=False).decode()
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
 
 
@@ -41,7 +40,7 @@ def sign_checkpoint(checkpoint: Checkpoint, key: keys.KeyPair) -> bytes:
     """The note: body, empty line, one signature line under the origin's name."""
     body = encode_body(checkpoint)
     note_id = keys.compute_note_id(checkpoint.origin, key.public)
-    line = base64.b64encode(note_id + keys.sign(key, b"", body)).decode()
+    line = binascii.b2a_base64(note_id + keys.sign(key, b"", body), newline=False).decode()
     return body + f"\n\u2014 {checkpoint.origin} {line}\n".encode()
 
 
@@ -82,9 +81,9 @@ def _parse_body(body: bytes) -> Checkpoint:
 
 def _decode(text: bytes) -> bytes:
     try:
-        raw = base64.b64decode(text, validate=True)
+        raw = binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
         raise SpecError("checkpoint: a line is not base64") from None
-    if base64.b64encode(raw) != text:
+    if binascii.b2a_base64(raw, newline=False) != text:
         raise SpecError("checkpoint: a line is not canonical base64")
     return raw

@@ -8,9 +8,12 @@ encoding the decoded value gives the same bytes. Source: README.md of this room.
 from __future__ import annotations
 
 import struct
-from typing import NoReturn
 
 from chainlite.errors import SpecError
+from chainlite.lean import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")

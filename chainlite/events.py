@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from chainlite import domains, keys, merkle, receipt, segment
 from chainlite.errors import SpecError
+from chainlite.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chainlite.bundle import StoredSegment

@@ -7,12 +7,11 @@ decodes to what encodes to the same bytes. Layouts: README.md of this room.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from chainlite import codec, domains
 from chainlite.codec import Reader
 from chainlite.errors import SpecError
 from chainlite.keys import SIGNATURE_BYTES
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.segment import CERTIFICATE_BYTES, HEADER_BYTES
 
 if TYPE_CHECKING:

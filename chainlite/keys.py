@@ -7,13 +7,12 @@ imported on first use, because many commands never sign. Source: RFC 8032; C2SP 
 
 from __future__ import annotations
 
-import base64
 import binascii
 from hashlib import sha256
-from typing import NamedTuple
 
 from chainlite import domains
 from chainlite.errors import SpecError
+from chainlite.lean import NamedTuple
 
 SEED_BYTES = 32
 PUBLIC_BYTES = 32
@@ -70,13 +69,13 @@ def compute_note_id(name: str, public: bytes) -> bytes:
 
 def encode_verifier(name: str, public: bytes) -> str:
     """`NAME+HASH+BASE64`, as C2SP signed-note writes a public key."""
-    key = base64.b64encode(NOTE_ED25519 + public).decode()
+    key = binascii.b2a_base64(NOTE_ED25519 + public, newline=False).decode()
     return f"{name}+{compute_note_id(name, public).hex()}+{key}"
 
 
 def encode_signer(name: str, seed: bytes, public: bytes) -> str:
     """`PRIVATE+KEY+NAME+HASH+BASE64`: a private key as Go's sumdb note writes it."""
-    key = base64.b64encode(NOTE_ED25519 + seed).decode()
+    key = binascii.b2a_base64(NOTE_ED25519 + seed, newline=False).decode()
     return f"PRIVATE+KEY+{name}+{compute_note_id(name, public).hex()}+{key}"
 
 
@@ -116,7 +115,7 @@ def parse_signer(text: str, where: str) -> tuple[str, KeyPair]:
 
 def _parse_note_key(encoded: str, where: str) -> bytes:
     try:
-        raw = base64.b64decode(encoded, validate=True)
+        raw = binascii.a2b_base64(encoded, strict_mode=True)
     except (binascii.Error, ValueError):
         raise SpecError(f"{where}: not a key: want NAME+HASH+BASE64") from None
     if len(raw) != 1 + PUBLIC_BYTES or raw[:1] != NOTE_ED25519:

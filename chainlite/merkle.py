@@ -9,9 +9,9 @@ Source: RFC 6962 section 2.1; RFC 9162 section 2.1.3 and 2.1.4 for the checks.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from chainlite.domains import LEAF, NODE
+from chainlite.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
-from typing import NamedTuple
 
 from blake3 import blake3
 
 from chainlite import domains
 from chainlite.codec import Reader
 from chainlite.errors import SpecError
+from chainlite.lean import NamedTuple
 
 VERSION = 1
 ALLOWED, DENIED, KILLED, ABORTED = 0, 1, 2, 3

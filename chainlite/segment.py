@@ -8,14 +8,17 @@ Layouts: README.md of this room.
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
 
 from blake3 import blake3
 
 from chainlite import codec, domains
 from chainlite.codec import Reader
 from chainlite.errors import SpecError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import APP_LIMIT, NAME_LIMIT
+
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 1
 EVENTS_MAX = 1024

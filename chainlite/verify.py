@@ -10,14 +10,14 @@ is false. Source: README.md of this room; RFC 6962.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-
 from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, segment
 from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
 
 EXIT_WHOLE, EXIT_NOT_EVIDENCE, EXIT_TAMPERED, EXIT_UNTRUSTED = 0, 2, 3, 4
 

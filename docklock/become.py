@@ -16,9 +16,9 @@ import mmap
 import os
 import resource
 import stat
-from typing import NamedTuple
 
 from chainlite.errors import StateError
+from chainlite.lean import NamedTuple
 from docklock.capability import RLIMITS, compute_mask, list_names
 from docklock.errors import KernelError
 from docklock.inroot import open_path

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any
 
 from chainlite.errors import StateError
+from chainlite.lean import TYPE_CHECKING
 from docklock.lifecycle import socket_path
 from docklock.paths import Paths
 from docklock.supervisor.wire import MESSAGE, receive, send_message
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def connect(paths: Paths, container_id: str) -> socket.socket:

@@ -19,9 +19,9 @@ import mmap
 import os
 import select
 import time
-from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError, StateError
+from chainlite.lean import TYPE_CHECKING
 from docklock.become import (
     ARRANGED_OFFSET,
     ERROR_FD,

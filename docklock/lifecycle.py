@@ -19,10 +19,13 @@ import fcntl
 import json
 import os
 import re
-from typing import Any, NamedTuple
 
 from chainlite.errors import SpecError, StateError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.paths import Paths
+
+if TYPE_CHECKING:
+    from typing import Any
 
 CREATED = "created"
 RUNNING = "running"

@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple
 
 from chainlite.errors import SpecError
+from chainlite.lean import NamedTuple
 from docklock.errors import KernelError
 from docklock.inroot import make_directories, open_path, open_target, try_open
 from docklock.kernel import mount as kernel

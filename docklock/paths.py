@@ -7,7 +7,8 @@ root is named). Who may edit what, and what that gains them: README.md of this r
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from chainlite.lean import NamedTuple
 
 STATE_DEFAULT = "/var/lib/docklock"
 RUN_DEFAULT = "/run/docklock"

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple, Protocol
 
 from chainlite.errors import SpecError
+from chainlite.lean import NamedTuple, Protocol
 from docklock.errors import KernelError
 from docklock.kernel import mount as kernel
 from docklock.mounts import (

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError, StateError
+from chainlite.lean import TYPE_CHECKING
 from docklock.lifecycle import (
     STOPPED,
     acquire_live,

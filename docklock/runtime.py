@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import StateError
+from chainlite.lean import TYPE_CHECKING
 from docklock.files import remove_tree
 from docklock.lifecycle import (
     RUNNING,
@@ -35,6 +35,8 @@ from docklock.paths import Paths
 from docklock.supervisor.launch import launch
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from docklock.policy.load import Compiled
     from docklock.spec import Spec
 

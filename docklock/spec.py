@@ -8,8 +8,7 @@ canonical, and parse_spec(encode_spec(spec)) == spec.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from chainlite.lean import NamedTuple
 from docklock.capability import CAPABILITIES, RLIMITS
 from docklock.document import Cursor, encode_document, parse_document
 

@@ -19,8 +19,8 @@ import os
 import signal
 from collections import deque
 from fcntl import ioctl
-from typing import TYPE_CHECKING, NamedTuple
 
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import ABORTED, ALLOWED, CLAIMED, DENIED, GATE, KILLED
 from docklock.capture.arguments import read_values
 from docklock.kernel.memory import is_thread_of

@@ -12,9 +12,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import SpecError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cgroup.devices import assemble_v2_program, compute_v1_settings
 from docklock.cgroup.hierarchy import (
     ALWAYS,

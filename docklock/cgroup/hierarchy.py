@@ -8,7 +8,8 @@ controller beside the v1 ones. Source: cgroups(7), cgroup-v2.rst.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,7 @@ Source: cgroup-v1 memory.rst and sched-bwc.rst; cgroup-v2.rst; the OCI runtime-s
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from chainlite.lean import NamedTuple
 from docklock.spec import Resources
 
 CPU_PERIOD_DEFAULT_US = 100_000

@@ -7,9 +7,9 @@ import select
 import signal
 import socket
 import sys
-from typing import Any
 
 from chainlite.errors import StateError
+from chainlite.lean import TYPE_CHECKING
 from docklock.paths import Paths
 from docklock.supervisor.wire import (
     MESSAGE,
@@ -21,6 +21,9 @@ from docklock.supervisor.wire import (
     send_data,
     send_message,
 )
+
+if TYPE_CHECKING:
+    from typing import Any
 
 READ_BYTES = 32_768
 PROXIED = (

@@ -6,9 +6,11 @@ commands that run a program the first word that is no option ends them too, as w
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from chainlite.errors import SpecError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 FLAG, TEXT, LIST = "flag", "text", "list"
 

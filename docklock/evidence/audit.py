@@ -7,10 +7,10 @@ without the host's key; what root can still do is in this room's README.md.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import checkpoint, hostlog, keys, merkle, segment
 from chainlite.errors import SpecError, TamperError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import get_public_key
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from chainlite import bundle, checkpoint, domains, hostlog, keys, segment, verify
 from chainlite.errors import StateError, TamperError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence import container_store as store
 from docklock.evidence.host_log import HostLog, RunRecord
 from docklock.evidence.keyring import ensure_host_key, get_public_key
@@ -21,6 +21,7 @@ from docklock.evidence.keyring import ensure_host_key, get_public_key
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Generator, Iterator
+    from typing import BinaryIO
 
     from docklock.paths import Paths
 

@@ -15,14 +15,15 @@ import fcntl
 import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
 
 from chainlite import checkpoint, hostlog, keys, merkle, segment
 from chainlite.errors import SpecError, StateError, TamperError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence import boot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from docklock.paths import Paths
 

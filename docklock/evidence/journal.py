@@ -23,11 +23,11 @@ import fcntl
 import mmap
 import os
 import struct
-from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
 from chainlite.errors import StateError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
 
 from chainlite import checkpoint, keys
 from chainlite.errors import SpecError, StateError
+from chainlite.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from docklock.paths import Paths

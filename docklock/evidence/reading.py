@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import receipt, segment
 from chainlite.errors import SpecError, StateError, TamperError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence import container_store, host_log
 
 if TYPE_CHECKING:

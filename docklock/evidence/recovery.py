@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
 from chainlite import hostlog, merkle, receipt, segment
 from chainlite.errors import SpecError, TamperError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence import boot, container_store, journal, sealing
 from docklock.evidence.host_log import HostLog, RunRecord
 from docklock.evidence.keyring import ensure_host_key

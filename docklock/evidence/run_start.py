@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from chainlite import hostlog, segment
+from chainlite.lean import TYPE_CHECKING
 from docklock.evidence import boot, sealing
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ Invariant: the events of a batch are consecutive and of one run, epoch and secre
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from chainlite import domains, keys, merkle, segment
+from chainlite.lean import NamedTuple
 from chainlite.receipt import ZERO_USAGE
 from docklock.evidence.container_store import EpochRow, SegmentRow
 

@@ -7,9 +7,8 @@ Source: distribution/reference, normalize.go and regexp.go.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from chainlite.errors import SpecError
+from chainlite.lean import NamedTuple
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"

@@ -10,9 +10,8 @@ Source: OCI image-spec 1.1, image-layout.md, manifest.md, config.md.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from chainlite.errors import SpecError, StateError
+from chainlite.lean import NamedTuple
 from docklock.document import Cursor, parse_document
 from docklock.image.reference import Reference, is_digest, is_hex, parse_reference
 from docklock.paths import Paths

@@ -7,8 +7,8 @@ process does these things (docklock.enter). Source: clone(2), capabilities(7), p
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
+from chainlite.lean import NamedTuple
 from docklock.kernel.call import (
     fork_hooks,
     get_address,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import NamedTuple
 
+from chainlite.lean import NamedTuple
 from docklock.errors import KernelError
 from docklock.kernel.call import get_address, make_buffer, make_error, syscall, try_syscall
 

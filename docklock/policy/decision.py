@@ -1,14 +1,14 @@
 """What the supervisor holds of a policy: the program and the decision made again from registers.
 
 Not here: making it (compile.py), the cache (load.py), the answer to the kernel (capture). This is
-the run path: it imports nothing but typing.
+the run path: it imports nothing that costs.
 Invariant: for every number and registers, decide() agrees with the program: a call that reaches
 the supervisor gets the rule for which the program sent it (tests/policy/test_decide.py).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from chainlite.lean import NamedTuple
 
 
 class Rule(NamedTuple):

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 
 from chainlite.errors import SpecError
+from chainlite.lean import TYPE_CHECKING
 from docklock.paths import Paths
 from docklock.policy.decision import Arm, Check, Compiled, Rule
 from docklock.policy.shipped import find_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "DEFAULT_CAPABILITIES",

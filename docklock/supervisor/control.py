@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import select
 import socket
-from typing import Any, Protocol
 
 from chainlite.errors import DocklockError
+from chainlite.lean import TYPE_CHECKING, Protocol
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import Output
 from docklock.supervisor.wire import (
@@ -21,6 +21,9 @@ from docklock.supervisor.wire import (
     receive,
     send_message,
 )
+
+if TYPE_CHECKING:
+    from typing import Any
 
 CLIENTS_MAX = 256
 BACKLOG = 64

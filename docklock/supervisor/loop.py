@@ -6,7 +6,11 @@ One loop per process, no threads call into it.
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+
+from chainlite.lean import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT

@@ -13,7 +13,11 @@ from __future__ import annotations
 import array
 import json
 import socket
-from typing import Any, NamedTuple
+
+from chainlite.lean import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 STDIN, STDOUT, STDERR, MESSAGE = range(4)
 PAYLOAD_BYTES_MAX = 65_535
