@@ -67,7 +67,13 @@ class MakePrivate(NamedTuple):
     def execute(self, root: Root) -> None:
         del root
         kind = kernel.MS_SLAVE if self.propagation == "slave" else kernel.MS_PRIVATE
-        kernel.mount("", "/", "", kernel.MS_REC | kind)
+        try:
+            kernel.mount("", "/", "", kernel.MS_REC | kind)
+        except KernelError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            _enter_own_tree()
+            kernel.mount("", "/", "", kernel.MS_REC | kind)
 
 
 class MountOverlay(NamedTuple):
@@ -292,6 +298,19 @@ def build_plan(
         steps.append(ReadonlyRoot())
     steps.append(EnterRoot())
     return Plan(spec, tuple(steps))
+
+
+def _enter_own_tree() -> None:
+    """In a chroot / is no mount point and takes neither MS_PRIVATE nor pivot_root: make it one."""
+    fd = kernel.open_tree(kernel.AT_FDCWD, "/", kernel.OPEN_TREE_CLONE | kernel.AT_RECURSIVE)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        kernel.move_mount(fd, root, step="mount / on itself")
+        os.fchdir(fd)
+        os.chroot(".")
+    finally:
+        os.close(root)
+        os.close(fd)
 
 
 def _build_mount(mount: Mount, bundle: str, cgroup_dirs: tuple[tuple[str, str], ...]) -> Step:
