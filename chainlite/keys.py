@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 from hashlib import sha256
 
-from chainlite import domains
+from chainlite import domains, sodium
 from chainlite.errors import SpecError
 from chainlite.lean import NamedTuple
 
@@ -30,31 +30,17 @@ class KeyPair(NamedTuple):
 
 def make_key_pair(seed: bytes) -> KeyPair:
     """The key pair of a 32-byte seed."""
-    from nacl.bindings import crypto_sign_seed_keypair
-
-    public, secret = crypto_sign_seed_keypair(seed)
-    return KeyPair(public, secret)
+    return KeyPair(*sodium.make_key_pair(seed))
 
 
 def sign(key: KeyPair, tag: bytes, message: bytes) -> bytes:
     """64 bytes over the tag and the message."""
-    from nacl.bindings import crypto_sign
-
-    return crypto_sign(tag + message, key.secret)[:SIGNATURE_BYTES]
+    return sodium.sign(key.secret, tag + message)
 
 
 def is_signed(public: bytes, tag: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` is this key's over the tag and the message (libsodium's rule)."""
-    from nacl.bindings import crypto_sign_open
-    from nacl.exceptions import BadSignatureError
-
-    if len(signature) != SIGNATURE_BYTES or len(public) != PUBLIC_BYTES:
-        return False
-    try:
-        crypto_sign_open(signature + tag + message, public)
-    except BadSignatureError:
-        return False
-    return True
+    return sodium.is_signed(public, tag + message, signature)
 
 
 def compute_host_id(public: bytes) -> bytes:
