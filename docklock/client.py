@@ -15,6 +15,7 @@ from docklock.paths import Paths
 from docklock.supervisor.wire import MESSAGE, receive, send_message
 
 if TYPE_CHECKING:
+    import _socket
     from typing import Any
 
 
@@ -44,7 +45,7 @@ def request(
         raise StateError(str(reply["message"]))
 
 
-def wait_event(channel: socket.socket, events: tuple[str, ...]) -> dict[str, Any]:
+def wait_event(channel: _socket.socket, events: tuple[str, ...]) -> dict[str, Any]:
     """The next event named in `events`; StateError when the supervisor goes away first."""
     while True:
         packet = receive(channel)

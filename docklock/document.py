@@ -11,6 +11,7 @@ take: no NUL byte, no lone surrogate. Pure: no I/O.
 from __future__ import annotations
 
 from chainlite.errors import SpecError
+from docklock.json_text import encode_json, parse_json
 
 SIZE_MAX_BYTES = 16 * 1024 * 1024
 SHOWN_MAX_CHARS = 60
@@ -127,22 +128,19 @@ class Cursor:
 
 def parse_document(data: bytes, document: str) -> Cursor:
     """The root of a JSON document; `document` names it in every error (a path or a digest)."""
-    import json
-
     if len(data) > SIZE_MAX_BYTES:
         raise SpecError(f"{document}: {len(data)} bytes, at most {SIZE_MAX_BYTES} are read")
     try:
-        value: Json = json.loads(
+        value: Json = parse_json(
             data.decode("utf-8"),
             object_pairs_hook=_check_pairs,
             parse_constant=_refuse_constant,
             parse_int=_parse_int,
         )
-    except json.JSONDecodeError as error:
-        at = f"line {error.lineno} column {error.colno}"
-        raise SpecError(f"{document}: {at}: not JSON: {error.msg}") from None
     except UnicodeDecodeError as error:
         raise SpecError(f"{document}: byte {error.start}: not UTF-8") from None
+    except ValueError as error:
+        raise SpecError(f"{document}: {_locate(error)}") from None
     except RecursionError:
         raise SpecError(f"{document}: nested too deeply") from None
     except _RefusedError as error:
@@ -152,9 +150,16 @@ def parse_document(data: bytes, document: str) -> Cursor:
 
 def encode_document(value: Json) -> bytes:
     """Canonical JSON: keys sorted, no spaces, ASCII; the same value gives the same bytes."""
-    import json
+    return encode_json(value, sort_keys=True).encode()
 
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+def _locate(error: ValueError) -> str:
+    """Where the text stops being JSON, and why."""
+    from json import JSONDecodeError
+
+    if not isinstance(error, JSONDecodeError):
+        raise error
+    return f"line {error.lineno} column {error.colno}: not JSON: {error.msg}"
 
 
 class _RefusedError(Exception):

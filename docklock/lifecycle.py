@@ -16,12 +16,11 @@ Invariant: `live/ID` exists before anything else of a run does and goes last
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import re
 
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.json_text import encode_json, parse_json
 from docklock.paths import Paths
 
 if TYPE_CHECKING:
@@ -31,7 +30,8 @@ CREATED = "created"
 RUNNING = "running"
 STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
 
-NAME_PATTERN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+NAME_LENGTH_MAX = 128
+_MARKS = str.maketrans("", "", "_.-")
 PREFIX_LENGTH_MIN = 1
 
 
@@ -69,9 +69,17 @@ class State(NamedTuple):
     error: str = ""
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` is [a-zA-Z0-9][a-zA-Z0-9_.-]{0,127} (re takes 4 ms to import)."""
+    letters = text.translate(_MARKS)
+    return (
+        len(text) <= NAME_LENGTH_MAX and text.isascii() and text[:1].isalnum() and letters.isalnum()
+    )
+
+
 def check_name(name: str) -> None:
     """SpecError unless `name` has Docker's form."""
-    if not NAME_PATTERN.fullmatch(name):
+    if not is_name(name):
         raise SpecError(
             f"container name {name!r}: use letters, digits, '_', '.', '-', at most 128, "
             "starting with a letter or digit"
@@ -166,7 +174,7 @@ def write_json(path: str, value: dict[str, Any]) -> None:
     """Replace `path` by rename. Durability is the evidence store's concern, not this file's."""
     temporary = f"{path}.new"
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, separators=(",", ":"))
+        file.write(encode_json(value))
     os.replace(temporary, path)
 
 
@@ -197,7 +205,7 @@ def read_state(paths: Paths, container_id: str) -> State:
 def _read_record(path: str, container_id: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            fields = json.load(file)
+            fields = parse_json(file.read())
     except FileNotFoundError:
         raise StateError(f"No such container: {container_id}") from None
     except ValueError as error:
@@ -209,7 +217,7 @@ def _read_record(path: str, container_id: str) -> dict[str, Any]:
 
 def find_container(paths: Paths, reference: str) -> str:
     """The full id for a name, a full id or a unique prefix; StateError otherwise."""
-    if NAME_PATTERN.fullmatch(reference):
+    if is_name(reference):
         try:
             return os.readlink(f"{names_dir(paths)}/{reference}")
         except OSError:

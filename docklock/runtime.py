@@ -9,10 +9,10 @@ Source: OCI runtime-spec 1.2, runtime.md (operations and state).
 from __future__ import annotations
 
 import os
-import socket
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
+from docklock.bare import socket
 from docklock.files import remove_tree
 from docklock.lifecycle import (
     RUNNING,

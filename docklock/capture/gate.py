@@ -16,12 +16,11 @@ Source: seccomp_unotify(2); linux/seccomp.h. Facts measured: see this room's REA
 from __future__ import annotations
 
 import os
-import signal
-from collections import deque
 from fcntl import ioctl
 
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import ABORTED, ALLOWED, CLAIMED, DENIED, GATE, KILLED
+from docklock.bare import deque, signal
 from docklock.capture.arguments import read_values
 from docklock.kernel.memory import is_thread_of
 from docklock.kernel.seccomp import (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import select
-import signal
-import socket
 import sys
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
+from docklock.bare import signal, socket
 from docklock.paths import Paths
 from docklock.supervisor.wire import (
     MESSAGE,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, NamedTuple
 
 from chainlite.errors import SpecError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
@@ -29,6 +29,9 @@ from docklock.paths import Paths
 from docklock.runtime import load_container_policy, make_container
 from docklock.spec import Mount, Resources, Spec, User
 from docklock.supervisor.launch import launch
+
+if TYPE_CHECKING:
+    from typing import Any
 
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID_BYTES = 32

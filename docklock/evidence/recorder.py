@@ -16,12 +16,12 @@ import sys
 import threading
 import time
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from chainlite import domains, hostlog, receipt, segment
 from chainlite.errors import DocklockError, StateError
+from chainlite.lean import TYPE_CHECKING
 from docklock.evidence import boot, container_store, journal, sealing
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import ensure_host_key

@@ -16,6 +16,7 @@ import os
 
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
+from docklock.json_text import encode_json, parse_json
 from docklock.paths import Paths
 from docklock.policy.decision import Arm, Check, Compiled, Rule
 from docklock.policy.shipped import find_policy
@@ -110,8 +111,6 @@ def compute_key(source: bytes, machine: str, capabilities: list[str]) -> str:
 
 def encode_cache(compiled: Compiled) -> bytes:
     """The bytes of a cache file."""
-    import json
-
     table = [
         compiled.name,
         compiled.digest.hex(),
@@ -120,7 +119,7 @@ def encode_cache(compiled: Compiled) -> bytes:
         [[nr, rule] for nr, rule in compiled.rules.items()],
         [[nr, arms] for nr, arms in compiled.arms.items()],
     ]
-    text = json.dumps(table, separators=(",", ":")).encode("ascii")
+    text = encode_json(table).encode("ascii")
     rest = len(text).to_bytes(4, "big") + text + compiled.program
     return MAGIC + hashlib.sha256(rest).digest() + rest
 
@@ -129,10 +128,8 @@ def parse_cache(data: bytes) -> Compiled | None:
     """The inverse of encode_cache; None for anything that it did not write."""
     if data[:8] != MAGIC or hashlib.sha256(data[40:]).digest() != data[8:40]:
         return None
-    import json
-
     end = 44 + int.from_bytes(data[40:44], "big")
-    name, digest, arch, closed, rules, arms = json.loads(data[44:end])
+    name, digest, arch, closed, rules, arms = parse_json(data[44:end])
     return Compiled(
         name,
         bytes.fromhex(digest),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 
 from chainlite.errors import DocklockError
 from chainlite.lean import TYPE_CHECKING, Protocol
+from docklock.bare import socket
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import Output
 from docklock.supervisor.wire import (
@@ -96,13 +96,13 @@ class Control:
 
     def _accept(self, _mask: int) -> None:
         try:
-            client, _ = self._listening.accept()
+            fd, _ = self._listening._accept()  # type: ignore[attr-defined]
         except (BlockingIOError, ConnectionAbortedError):
             return
         if len(self._clients) >= CLIENTS_MAX:
-            client.close()
+            os.close(fd)
             return
-        self.add_client(client, attach=False)
+        self.add_client(socket.socket(fileno=fd), attach=False)
 
     def _serve(self, client: socket.socket, mask: int) -> None:
         if mask & select.EPOLLOUT:

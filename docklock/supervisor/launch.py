@@ -13,7 +13,7 @@ import os
 # Nothing more up here: fork_early is called before anything else is imported (8 ms each).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
 
     from docklock.paths import Paths
 
@@ -32,7 +32,7 @@ def launch(
 
     The lock passes to the supervisor; this process's descriptor of it is closed.
     """
-    import socket
+    import _socket as socket
 
     from docklock.supervisor.wire import send_message
 
@@ -67,7 +67,7 @@ def _fork() -> int:
 
 
 def _wait_for_task(channel_fd: int) -> None:
-    import socket
+    import _socket as socket
 
     # Loaded now, while the front end makes the container; run_supervisor and `begin` use them.
     from docklock.evidence import keyring, recorder  # noqa: F401

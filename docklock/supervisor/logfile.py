@@ -7,9 +7,10 @@ U+FFFD, as Docker does. At LOG_BYTES_MAX the file becomes container.log.1 and a 
 
 from __future__ import annotations
 
-import json
 import os
 import time
+
+from docklock.json_text import encode_json
 
 LOG_BYTES_MAX = 64 * 1024 * 1024
 LINE_BYTES_MAX = 16_384
@@ -52,7 +53,10 @@ class LogFile:
     def _write_lines(self, stream: str, lines: list[bytes]) -> None:
         now = format_time(time.time_ns())
         block = "".join(
-            json.dumps({"log": line.decode("utf-8", "replace"), "stream": stream, "time": now})
+            encode_json(
+                {"log": line.decode("utf-8", "replace"), "stream": stream, "time": now},
+                is_spaced=True,
+            )
             + "\n"
             for line in lines
         ).encode()

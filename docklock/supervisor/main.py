@@ -14,14 +14,13 @@ Not here: what the verbs mean to a user (runtime.py), pairs of processes (a late
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import DocklockError, StateError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
+from docklock.bare import signal, socket
 from docklock.capture.gate import Gate, Holds
 from docklock.cgroup import driver
 from docklock.lifecycle import (

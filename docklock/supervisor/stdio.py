@@ -8,9 +8,8 @@ dropped. Not here: terminals (a later capability).
 from __future__ import annotations
 
 import os
-import socket
-from collections import deque
 
+from docklock.bare import deque, socket
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import READ, WRITE, Loop
 from docklock.supervisor.wire import STDERR, STDOUT, send_data

@@ -11,10 +11,10 @@ Events:   {"event": created (pid) | started | exit (exit_code) | ok | error (mes
 from __future__ import annotations
 
 import array
-import json
-import socket
 
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.bare import socket
+from docklock.json_text import encode_json, parse_json
 
 if TYPE_CHECKING:
     from typing import Any
@@ -34,7 +34,7 @@ class Packet(NamedTuple):
 
     def get_message(self) -> dict[str, Any]:
         """The JSON object of a kind-3 packet; ValueError when it is none."""
-        value = json.loads(self.payload)
+        value = parse_json(self.payload)
         if not isinstance(value, dict):
             raise ValueError("a message is a JSON object")
         return value
@@ -57,7 +57,7 @@ def send_message(
     channel: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()
 ) -> None:
     """Send one JSON object, with descriptors if any."""
-    data = bytes((MESSAGE,)) + json.dumps(message, separators=(",", ":")).encode()
+    data = bytes((MESSAGE,)) + encode_json(message).encode()
     ancillary = []
     if descriptors:
         rights = array.array("i", descriptors)
