@@ -63,6 +63,15 @@ def send_signal(paths: Paths, container_id: str, number: int) -> None:
         request(channel, {"verb": "signal", "signal": number})
 
 
+def flush(paths: Paths, container_id: str) -> None:
+    """Have a running container's receipts written so far made durable; nothing if none runs."""
+    try:
+        with connect(paths, container_id) as channel:
+            request(channel, {"verb": "flush"})
+    except StateError:
+        pass  # it has ended, and its end is durable
+
+
 def wait_exit(channel: socket.socket, timeout_s: float | None = None) -> int | None:
     """The exit code once the container has ended; None when the time ran out."""
     channel.settimeout(timeout_s)

@@ -22,7 +22,10 @@ Values = tuple[tuple[str, bytes], ...]
 
 
 def read_values(strings: tuple[tuple[int, str], ...], tid: int, args: list[int]) -> Values:
-    """(name, bytes) for each (argument number, kind) of a rule; UNREADABLE where memory is not."""
+    """(name, bytes) for each (argument number, kind) of a rule; UNREADABLE where memory is not.
+
+    The name is the kind; a second one of its kind has its argument's number, as in path, path1.
+    """
     found: list[tuple[str, bytes]] = []
     for number, kind in strings:
         address = args[number]
@@ -34,7 +37,8 @@ def read_values(strings: tuple[tuple[int, str], ...], tid: int, args: list[int])
         else:
             size_max = PATH_BYTES_MAX if kind == "path" else STRING_BYTES_MAX
             value = read_string(tid, address, size_max) if address else b""
-        found.append((kind, UNREADABLE if value is None else value))
+        name = f"{kind}{number}" if any(kind == known for known, _ in found) else kind
+        found.append((name, UNREADABLE if value is None else value))
     return tuple(found)
 
 

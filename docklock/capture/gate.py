@@ -38,6 +38,8 @@ from docklock.kernel.seccomp import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled, Rule
 
@@ -69,11 +71,18 @@ class Holds:
     def __init__(self, recorder: RunRecorder) -> None:
         self._recorder = recorder
         self._waiting: deque[Held] = deque()
+        self._flushes: deque[tuple[int, Callable[[], None]]] = deque()
 
     def add(self, held: Held) -> None:
         """Queue `held` and ask for a commit at once."""
         self._waiting.append(held)
         self._recorder.request_commit(now=True)
+
+    def add_flush(self, upon_done: Callable[[], None]) -> None:
+        """Call `upon_done` once every receipt written so far is durable and signed."""
+        self._flushes.append((self._recorder.event_count, upon_done))
+        self._recorder.request_commit(now=True)
+        self.release_durable()
 
     def release_durable(self) -> None:
         """Answer every call whose receipt has become durable and signed."""
@@ -84,6 +93,8 @@ class Holds:
                 kill_process(held.kill_pid)
             else:
                 respond_continue(held.listener, held.notification)
+        while self._flushes and self._flushes[0][0] <= durable_count:
+            self._flushes.popleft()[1]()
 
 
 def kill_process(pid: int) -> None:

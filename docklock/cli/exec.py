@@ -89,6 +89,7 @@ def join_and_wait(
 ) -> int:
     """Start the program in the container, hand its listener over, wait; its exit code."""
     from docklock import enter
+    from docklock.kernel.seccomp import get_listener_flags
     from docklock.supervisor.main import locate_cgroup
 
     policy = load_container_policy(paths, container, spec)
@@ -101,6 +102,7 @@ def join_and_wait(
         cgroup=locate_cgroup(container.id, spec),
         stdio=(stdin, 1, 2),
         program=policy.program,
+        seccomp_flags=get_listener_flags(),
         die_with_parent=not values["detach"],
     )
     enter.await_ready(init)

@@ -28,6 +28,7 @@ def run_receipts(argv: list[str], paths: Paths) -> int:
     """Print the receipts of a container (the newest if none is named) as a table or JSON lines."""
     import argparse
 
+    from docklock.client import flush
     from docklock.evidence.reading import Query, find_evidence, find_newest
 
     parser = argparse.ArgumentParser(
@@ -41,6 +42,7 @@ def run_receipts(argv: list[str], paths: Paths) -> int:
     options = parser.parse_args(argv)
     name = options.container
     container = find_evidence(paths, name) if name else find_newest(paths)
+    flush(paths, container)
     query = Query(options.op, parse_since(options.since, time.time_ns()))
     show: Callable[[Shown], str] = render_json if options.json else render_row
     if not options.json:
@@ -126,9 +128,17 @@ def render_row(shown: Shown) -> str:
         import errno
 
         decision += " " + errno.errorcode.get(event.errno, str(event.errno))
-    parts = [f"{name}={_escape(value)}" for name, value in shown.values]
+    parts = [f"{name}={_show(name, value)}" for name, value in shown.values]
     parts += [f"{name}={_escape(text.encode())}" for name, text in event.labels]
     return _ROW.format(index, stamp, event.pid, event.op, decision, " ".join(parts)).rstrip() + "\n"
+
+
+def _show(name: str, value: bytes | None) -> str:
+    if name == "sockaddr" and value is not None:
+        from docklock.cli.addresses import format_sockaddr
+
+        value = format_sockaddr(value).encode()
+    return _escape(value)
 
 
 def _escape(value: bytes | None) -> str:
@@ -149,7 +159,8 @@ def render_json(shown: Shown) -> str:
 def describe_receipt(shown: Shown) -> dict[str, Any]:
     """A receipt with EVIDENCE.md's names: u64 as decimal strings, bytes as hex.
 
-    `values` are text where they are UTF-8, else under `NAME_base64`; null when redacted.
+    `values` are text where they are UTF-8, else under `NAME_base64`; null when redacted. A socket
+    address is under both: as people write it, and its bytes.
     """
     import base64
 
@@ -158,6 +169,10 @@ def describe_receipt(shown: Shown) -> dict[str, Any]:
     event = shown.receipt
     values: dict[str, str | None] = {}
     for name, value in shown.values:
+        if name == "sockaddr" and value is not None:
+            values[name] = _show(name, value)
+            values[f"{name}_base64"] = base64.b64encode(value).decode()
+            continue
         try:
             values[name] = None if value is None else value.decode()
         except UnicodeDecodeError:

@@ -7,6 +7,7 @@ happens then (docklock.runtime).
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from chainlite.errors import SpecError
@@ -27,7 +28,7 @@ from docklock.image.store import Image, ImageConfig, ImageStore
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
 from docklock.runtime import load_container_policy, make_container
-from docklock.spec import Mount, Resources, Spec, User
+from docklock.spec import Device, Mount, Resources, Spec, User
 from docklock.supervisor.launch import launch
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def build_request(
         tmpfs=tuple(parse_tmpfs(word) for word in values["tmpfs"]),
         rlimits=tuple(parse_ulimit(word) for word in values["ulimit"]),
         privileged=values["privileged"],
+        devices=list_host_devices() if values["privileged"] else (),
         no_new_privs=_parse_security(values["security_opt"]) and not values["privileged"],
     )
     if not os.path.isabs(spec.process.cwd):
@@ -287,6 +289,22 @@ def _parse_pids(word: str | None) -> int | None:
     except ValueError:
         raise SpecError(f"--pids-limit {word}: give a number, or -1 for no limit") from None
     return count if count > 0 else None
+
+
+def list_host_devices() -> tuple[Device, ...]:
+    """Every device node of the host's /dev, but for terminals: what --privileged gives."""
+    found = []
+    for directory, children, names in os.walk("/dev"):
+        children[:] = [name for name in children if name not in ("pts", "shm", "mqueue")]
+        for name in names:
+            path = f"{directory}/{name}"
+            status = os.lstat(path)
+            kind = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}.get(stat.S_IFMT(status.st_mode))
+            if kind is not None and path not in ("/dev/console", "/dev/ptmx"):
+                major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+                mode = stat.S_IMODE(status.st_mode)
+                found.append(Device(path, kind, major, minor, mode, status.st_uid, status.st_gid))
+    return tuple(found)
 
 
 def build_env(

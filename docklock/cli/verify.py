@@ -46,6 +46,7 @@ def run_verify(argv: list[str], paths: Paths) -> int:
 def _verify_target(paths: Paths, target: str) -> Report:
     from chainlite.errors import StateError
     from chainlite.verify import verify_file
+    from docklock.client import flush
     from docklock.evidence.export import verify_container
     from docklock.evidence.reading import find_evidence
 
@@ -57,6 +58,7 @@ def _verify_target(paths: Paths, target: str) -> Report:
             if not os.path.isfile(target):
                 raise
     if container:
+        flush(paths, container)
         return verify_container(paths, container)
     try:
         with open(target, "rb") as file:
@@ -113,7 +115,8 @@ def _verify_all(paths: Paths, fingerprint: str, *, as_json: bool) -> int:
         verdict = f"TAMPERED: {log.why}" if log.why else "whole"
         sys.stdout.write(f"host log: {log.size} leaves: {verdict}\n")
         for report in reports:
-            sys.stdout.write(verify.render_report(report, trusted=trusted))
+            where = f"{report.container[:12]}: " if report.first_bad is not None else ""
+            sys.stdout.write(where + verify.render_report(report, trusted=trusted))
     if bad:
         return verify.EXIT_TAMPERED
     return verify.EXIT_WHOLE if trusted else verify.EXIT_UNTRUSTED

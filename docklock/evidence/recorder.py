@@ -173,6 +173,11 @@ class RunRecorder:
                 self._write(op, stamp, data + _NO_LABELS, b"")
             return index
 
+    @property
+    def event_count(self) -> int:
+        """Events appended so far; `durable_count` of them are on disk and signed."""
+        return self._count
+
     def request_commit(self, *, now: bool) -> None:
         """Commit what is pending: at once, or with the next group commit."""
         with self._condition:

@@ -23,6 +23,7 @@ from docklock.supervisor.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 CLIENTS_MAX = 256
@@ -39,6 +40,8 @@ class Requests(Protocol):
     def signal(self, number: int) -> None: ...
 
     def add_listener(self, listener: int, argv: list[str]) -> None: ...
+
+    def flush(self, upon_done: Callable[[], None]) -> None: ...
 
     def write_input(self, data: bytes) -> None: ...
 
@@ -141,6 +144,9 @@ class Control:
             self._requests.add_listener(
                 packet.descriptors[0], [str(word) for word in message["argv"]]
             )
+        elif verb == "flush":
+            self._requests.flush(lambda: self._send(client, {"event": "ok"}))
+            return {}
         elif verb == "wait":
             self._waiting.add(client.fileno())
         elif verb == "attach":

@@ -23,6 +23,7 @@ from docklock import enter
 from docklock.bare import signal, socket
 from docklock.capture.gate import Gate, Holds
 from docklock.cgroup import driver
+from docklock.kernel.seccomp import get_listener_flags
 from docklock.lifecycle import (
     CREATED,
     RUNNING,
@@ -45,6 +46,8 @@ from docklock.supervisor.stdio import Input, Output
 from docklock.supervisor.wire import STDERR, STDOUT, send_message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled
 
@@ -120,6 +123,11 @@ class Supervisor:
         self._record("runtime.exec", values=(("argv", vector),))
         self._add_gate(listener)
 
+    def flush(self, upon_done: Callable[[], None]) -> None:
+        """Call `upon_done` once every receipt written so far is durable and signed."""
+        assert self._holds is not None
+        self._holds.add_flush(upon_done)
+
     def write_input(self, data: bytes) -> None:
         if self._input is not None:
             self._input.write(data)
@@ -137,7 +145,13 @@ class Supervisor:
         driver.create(place, limits)
         self._cgroup = place
         stdio, ours = self._make_stdio()
-        self._init = enter.spawn(plan, cgroup=place, stdio=stdio, program=self._policy.program)
+        self._init = enter.spawn(
+            plan,
+            cgroup=place,
+            stdio=stdio,
+            program=self._policy.program,
+            seccomp_flags=get_listener_flags(),
+        )
         for fd in set(stdio):
             if fd > STDERR:
                 os.close(fd)

@@ -1,4 +1,4 @@
-"""The main job: run, list, verify, hand over one file; a flipped byte and another key are seen.
+"""The main job: run, list, verify, hand over one file; a flipped byte and another key are seen."""
 
 from __future__ import annotations
 

@@ -131,6 +131,8 @@ def test_privileged_has_all_and_sees_unmasked_proc(dock: Docklock) -> None:
     held = re.search(r"CapEff:\s*(\S+)", host)
     assert held and held.group(1) in text
     assert "mounted" in text
+    disk = next(path for path in Path("/dev").iterdir() if path.is_block_device())
+    assert disk.name in out(dock, "--privileged", "busybox", "ls", "/dev").split()
 
 
 def test_read_only_root_with_tmpfs(dock: Docklock) -> None:
