@@ -8,11 +8,11 @@ imported on first use, because many commands never sign. Source: RFC 8032; C2SP 
 from __future__ import annotations
 
 import binascii
-from hashlib import sha256
 
 from chainlite import domains, sodium
 from chainlite.errors import SpecError
 from chainlite.lean import NamedTuple
+from chainlite.sha2 import sha256
 
 SEED_BYTES = 32
 PUBLIC_BYTES = 32

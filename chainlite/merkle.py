@@ -8,10 +8,9 @@ Source: RFC 6962 section 2.1; RFC 9162 section 2.1.3 and 2.1.4 for the checks.
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from chainlite.domains import LEAF, NODE
 from chainlite.lean import TYPE_CHECKING
+from chainlite.sha2 import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,6 @@ of these, so that a writer packs it once.
 from __future__ import annotations
 
 import struct
-from hashlib import sha256
 
 from blake3 import blake3
 
@@ -18,6 +17,7 @@ from chainlite import domains
 from chainlite.codec import Reader
 from chainlite.errors import SpecError
 from chainlite.lean import NamedTuple
+from chainlite.sha2 import sha256
 
 VERSION = 1
 ALLOWED, DENIED, KILLED, ABORTED = 0, 1, 2, 3

@@ -9,11 +9,11 @@ Who edits a row gains nothing: headers are signed, bodies are under the header's
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.evidence.database import sqlite3
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

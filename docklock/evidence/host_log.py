@@ -10,16 +10,15 @@ Source: RFC 6962; C2SP tlog-checkpoint.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import sqlite3
 import time
 
 from chainlite import checkpoint, hostlog, keys, merkle, segment
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence import boot
+from docklock.evidence.database import sqlite3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,12 +58,43 @@ class RunRecord(NamedTuple):
     head: bytes
 
 
+class Transaction:
+    """For `with`: begin, then commit, or undo at the first error (contextlib imports for 3 ms)."""
+
+    __slots__ = ("_begin", "_commit", "_undo")
+
+    def __init__(
+        self,
+        begin: Callable[[], object],
+        commit: Callable[[], None],
+        undo: Callable[[BaseException], None],
+    ) -> None:
+        self._begin, self._commit, self._undo = begin, commit, undo
+
+    def __enter__(self) -> None:
+        self._run(self._begin)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self._run(self._commit)
+        else:
+            self._undo(error)
+
+    def _run(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except BaseException as error:
+            self._undo(error)
+            raise
+
+
 class HostLog:
     """An open host.db. Use as a context manager; one thread at a time."""
 
     def __init__(self, paths: Paths, key: keys.KeyPair | None) -> None:
         """Open the log; with `key` for writing (made if missing), without for reading."""
         self._key = key
+        self._size_before = 0
         self._db = _open(paths.host_db, writable=key is not None)
         self.host = keys.compute_host_id(key.public) if key else b""
 
@@ -78,32 +108,33 @@ class HostLog:
         """Close the database."""
         self._db.close()
 
-    @contextlib.contextmanager
-    def write(self) -> Iterator[None]:
+    def write(self) -> Transaction:
         """One transaction: all leaves appended within, and the checkpoint over them, or none."""
         assert self._key is not None
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._append_first_leaves()
-            before = self.get_size()
-            yield
-            if self.get_size() != before:
-                self._sign(self.get_size())
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise StateError(f"the host log cannot be written: {error}") from error
-            raise
+        return Transaction(self._begin, self._commit, self._undo)
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[None]:
+    def read(self) -> Transaction:
         """One moment of the log: what is read within belongs together."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
+        return Transaction(lambda: self._db.execute("BEGIN"), self._rollback, self._rollback)
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._append_first_leaves()
+        self._size_before = self.get_size()
+
+    def _commit(self) -> None:
+        size = self.get_size()
+        if size != self._size_before:
+            self._sign(size)
+        self._db.execute("COMMIT")
+
+    def _undo(self, error: BaseException) -> None:
+        self._rollback()
+        if isinstance(error, sqlite3.Error):
+            raise StateError(f"the host log cannot be written: {error}") from error
+
+    def _rollback(self, _error: BaseException | None = None) -> None:
+        if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
     def append(self, leaf: bytes, *, container: bytes = _NONE, run: int = -1) -> int:

@@ -7,7 +7,6 @@ Files under `paths.keys`: `host.key` (0600, PRIVATE+KEY+NAME+HASH+BASE64) and `h
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from chainlite import checkpoint, keys
@@ -83,14 +82,14 @@ def _write_once(path: str, data: bytes, mode: int) -> bool:
     try:
         os.write(fd, data)
         os.fsync(fd)
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-            return True
+        os.link(temporary, path)
+        return True
+    except FileExistsError:
+        return False
     finally:
         os.close(fd)
         os.unlink(temporary)
         _sync_directory(os.path.dirname(path))
-    return False
 
 
 def _sync_directory(path: str) -> None:

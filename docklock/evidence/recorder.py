@@ -10,22 +10,22 @@ accepted (fail closed). The thread starts with the first event, so a caller may 
 from __future__ import annotations
 
 import os
-import sqlite3
 import struct
 import sys
-import threading
 import time
-from hashlib import sha256
 
 from blake3 import blake3
 
 from chainlite import domains, hostlog, receipt, segment
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
+from chainlite.sha2 import sha256
 from docklock.evidence import boot, container_store, journal, sealing
+from docklock.evidence.database import sqlite3
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.run_start import RunStart, make_genesis
+from docklock.evidence.waiting import Condition, Thread
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
@@ -67,9 +67,9 @@ class RunRecorder:
         self._batch = sealing.Batch(0)
         self._closed: list[sealing.Batch] = []
         self._unlogged: list[bytes] = []
-        self._lock = threading.Lock()
-        self._condition = threading.Condition(self._lock)
-        self._thread: threading.Thread | None = None
+        self._condition = Condition()
+        self._thread: Thread | None = None
+        self._sha256 = sha256
         self._now = self._closing = False
         self._epoch_began = time.monotonic_ns()
         self.durable_count = 0
@@ -136,7 +136,7 @@ class RunRecorder:
         `args` are six u64 in host order; `values` are sensitive and enter as commitments; one above
         its limit is cut and labelled `truncated`. `usage` not given repeats the last one.
         """
-        with self._lock:
+        with self._condition:
             if self.failure is not None or self._closing or len(values) > receipt.VALUES_MAX:
                 raise self._refuse()
             if not self._journal.has_room(_ROOM) or values or labels:
@@ -265,7 +265,7 @@ class RunRecorder:
             batch.time_first = stamp
             self._wake_writer()
         batch.frames.append(frame)
-        batch.leaf_hashes.append(sha256(_LEAF_TAG + data).digest())
+        batch.leaf_hashes.append(self._sha256(_LEAF_TAG + data).digest())
         batch.chain_hashes.append(chain)
         batch.ops.add(op)
         batch.size_bytes += len(frame)
@@ -275,6 +275,9 @@ class RunRecorder:
             self._close_batch()
 
     def _close_batch(self) -> None:
+        from hashlib import sha256 as faster  # much is written here: OpenSSL is worth its import
+
+        self._sha256 = faster
         self._closed.append(self._batch)
         self._batch = sealing.Batch(self._count)
         self._wake_writer()
@@ -291,8 +294,7 @@ class RunRecorder:
     def _wake_writer(self) -> None:
         if self._thread is None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
-            self._thread = threading.Thread(target=self._write_loop, name="evidence", daemon=True)
-            self._thread.start()
+            self._thread = Thread(self._write_loop)
         self._condition.notify_all()
 
     def _refuse(self) -> StateError:

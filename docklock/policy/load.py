@@ -11,11 +11,11 @@ under is the digest in its genesis.
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
+from chainlite.sha2 import sha256
 from docklock.json_text import encode_json, parse_json
 from docklock.paths import Paths
 from docklock.policy.decision import Arm, Check, Compiled, Rule
@@ -106,7 +106,7 @@ def compile_source(
 def compute_key(source: bytes, machine: str, capabilities: list[str]) -> str:
     """The cache's file name: everything the result depends on, in hexadecimal."""
     head = f"{COMPILER_VERSION}\n{machine}\n{','.join(capabilities)}\n"
-    return hashlib.sha256(head.encode() + source).hexdigest()
+    return sha256(head.encode() + source).hexdigest()
 
 
 def encode_cache(compiled: Compiled) -> bytes:
@@ -121,12 +121,12 @@ def encode_cache(compiled: Compiled) -> bytes:
     ]
     text = encode_json(table).encode("ascii")
     rest = len(text).to_bytes(4, "big") + text + compiled.program
-    return MAGIC + hashlib.sha256(rest).digest() + rest
+    return MAGIC + sha256(rest).digest() + rest
 
 
 def parse_cache(data: bytes) -> Compiled | None:
     """The inverse of encode_cache; None for anything that it did not write."""
-    if data[:8] != MAGIC or hashlib.sha256(data[40:]).digest() != data[8:40]:
+    if data[:8] != MAGIC or sha256(data[40:]).digest() != data[8:40]:
         return None
     end = 44 + int.from_bytes(data[40:44], "big")
     name, digest, arch, closed, rules, arms = parse_json(data[44:end])

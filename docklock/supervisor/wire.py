@@ -10,7 +10,7 @@ Events:   {"event": created (pid) | started | exit (exit_code) | ok | error (mes
 
 from __future__ import annotations
 
-import array
+import struct
 
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import socket
@@ -60,8 +60,8 @@ def send_message(
     data = bytes((MESSAGE,)) + encode_json(message).encode()
     ancillary = []
     if descriptors:
-        rights = array.array("i", descriptors)
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights.tobytes())]
+        rights = struct.pack(f"={len(descriptors)}i", *descriptors)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
     channel.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
 
 
@@ -76,8 +76,10 @@ def receive(channel: socket.socket) -> Packet:
         return GONE
     if not data:
         return GONE
-    found = array.array("i")
+    found: list[int] = []
     for level, kind, rights in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(rights[: len(rights) - len(rights) % _INT_BYTES])
+            found += struct.unpack(
+                f"={len(rights) // _INT_BYTES}i", rights[: len(rights) // _INT_BYTES * _INT_BYTES]
+            )
     return Packet(data[0], data[1:], tuple(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import pickle
 import subprocess
@@ -11,8 +12,10 @@ import typing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chainlite import lean
+from chainlite import lean, sha2
 
 TOP = Path(__file__).resolve().parent.parent.parent
 
@@ -162,3 +165,9 @@ def test_it_imports_no_other_module() -> None:
     )
     found = set(done.stdout.split()) - {"__future__"}
     assert found == {"_collections", "chainlite", "chainlite.lean"}, done.stderr
+
+
+@given(st.binary(max_size=300))
+def test_sha256_is_that_of_hashlib(data: bytes) -> None:
+    assert sha2.sha256(data).digest() == hashlib.sha256(data).digest()
+    assert sha2.sha256(data).hexdigest() == hashlib.sha256(data).hexdigest()
