@@ -111,3 +111,17 @@ def test_a_body_that_swells_beyond_its_limit_is_refused() -> None:
     for spoilt in (segment.pack_body(b"x" * 99)[:-1], segment.pack_body(b"x") + b"y", b""):
         with pytest.raises(SpecError):
             segment.unpack_body(spoilt)
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 255, 256, 257, 511, 512, 4095, segment.RAW_BODY_MAX_BYTES, 4097, 70_000]
+)
+def test_a_body_of_any_size_is_one_zstd_frame(size: int) -> None:
+    body = bytes(number * number % 251 for number in range(size))
+    packed = segment.pack_body(body)
+    assert segment.unpack_body(packed) == body
+    assert len(packed) <= size + 16
+    with pytest.raises(SpecError):
+        segment.unpack_body(packed + b"\0")
+    with pytest.raises(SpecError):
+        segment.unpack_body(packed[:-1])
