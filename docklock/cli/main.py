@@ -76,8 +76,6 @@ def split_global(argv: list[str]) -> tuple[str | None, list[str]]:
 
 def dispatch(command: str, argv: list[str], paths: Paths) -> int:
     """Run one command."""
-    from importlib import import_module
-
     from docklock.cli.options import HelpWanted, suggest
 
     if command not in COMMANDS:
@@ -94,7 +92,7 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
                 "the gap in its evidence signed",
                 file=sys.stderr,
             )
-    module = import_module(f"docklock.cli.{module_name}")
+    module = getattr(__import__(f"docklock.cli.{module_name}").cli, module_name)
     try:
         return int(getattr(module, function_name)(argv, paths))
     except HelpWanted as help_text:

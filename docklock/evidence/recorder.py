@@ -186,11 +186,15 @@ class RunRecorder:
             self._now = self._now or now
             self._wake_writer()
 
-    def close(self, exit_code: int, *, oom: bool = False) -> None:
-        """Commit and sign all, log the exit, remove the journal. On an error the journal stays."""
+    def end(self) -> None:
+        """Take no more events and begin to commit what there is; `close` must follow."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()
+
+    def close(self, exit_code: int, *, oom: bool = False) -> None:
+        """Commit and sign all, log the exit, remove the journal. On an error the journal stays."""
+        self.end()
         if self._thread is not None:
             self._thread.join()
         try:

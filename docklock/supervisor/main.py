@@ -186,22 +186,25 @@ class Supervisor:
         If a step raises, this process ends and the next docklock command does the rest (repair).
         """
         exit_code = error_exit_code if error else self._exit_code or 0
-        is_oom = self._kill_rest()
-        if self._recorder is not None:
-            self._recorder.close(exit_code, oom=is_oom)
         container_id = self._container.id
-        self._set_state(
-            self._state._replace(
-                status=STOPPED,
-                pid=0,
-                finished_ns=time.time_ns(),
-                exit_code=exit_code,
-                oom_killed=is_oom,
-                error=error,
-            )
-        )
+        if self._recorder is not None:
+            self._recorder.end()  # its thread commits while we remove
+        is_oom = self._kill_rest()
         if self._container.auto_remove:
             remove_files(self._paths, container_id, self._container.name)
+        if self._recorder is not None:
+            self._recorder.close(exit_code, oom=is_oom)
+        if not self._container.auto_remove:
+            self._set_state(
+                self._state._replace(
+                    status=STOPPED,
+                    pid=0,
+                    finished_ns=time.time_ns(),
+                    exit_code=exit_code,
+                    oom_killed=is_oom,
+                    error=error,
+                )
+            )
         event = {"event": "exit", "exit_code": exit_code, "message": error}
         if self._control is None:
             release_live(self._paths, container_id)
