@@ -47,7 +47,6 @@ def run_info(argv: list[str], paths: Paths) -> int:
 def get_facts(paths: Paths) -> dict[str, object]:
     """What info prints, by name."""
     from docklock.cgroup.hierarchy import detect_hierarchies
-    from docklock.evidence.keyring import get_fingerprint
 
     containers = list_containers(paths)
     release = os.uname().release
@@ -56,12 +55,21 @@ def get_facts(paths: Paths) -> dict[str, object]:
         "root": paths.state,
         "containers": len(containers),
         "running": sum(is_live(paths, one) for one in containers),
-        "host_key": get_fingerprint(paths) or "none yet (docklock keys init, or the first run)",
+        "host_key": get_host_key(paths),
         "kernel": release,
         "architecture": os.uname().machine,
         "cgroup": [f"v{one.version}: {one.name}" for one in detect_hierarchies()],
         "lacking": get_lacking(parse_release(release)),
     }
+
+
+def get_host_key(paths: Paths) -> str:
+    """The host key's fingerprint; a host without one is no error here."""
+    from docklock.evidence.keyring import get_fingerprint, has_host_key
+
+    if not has_host_key(paths):
+        return "none yet (docklock keys init, or the first run)"
+    return get_fingerprint(paths)
 
 
 def parse_release(release: str) -> tuple[int, int]:
