@@ -64,6 +64,8 @@ class Journal:
         self.path = path
         self.fd = fd
         self._map = mmap.mmap(fd, JOURNAL_BYTES)
+        # Its pages are new: the first touch would read a whole read-ahead of zeroes, 2 to 4 ms.
+        self._map.madvise(mmap.MADV_RANDOM)
         self._generation = 0
         self._half = 1
         self._pos = self._end = 0
