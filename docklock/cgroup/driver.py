@@ -279,7 +279,7 @@ def _make(path: str, controllers: str) -> None:
         try:
             os.mkdir(path, 0o755)
         except FileNotFoundError:
-            # Missing, or just removed by the last container that was in it.
+            # Missing, or just removed by somebody else: docklock itself keeps it.
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
         except FileExistsError:
             hint = "a container of this name is still there: docklock rm --force"
@@ -393,17 +393,6 @@ def _try_remove(path: str) -> bool:
 
 def _delete(path: str) -> None:
     _wait(DELETE_MAX_S, lambda: _try_remove(path), "rmdir", f"remove {path}")
-    _remove_parent(os.path.dirname(path))
-
-
-def _remove_parent(path: str) -> None:
-    """The last container takes docklock's own directory with it."""
-    if os.path.basename(path) == PARENT_NAME:
-        try:
-            os.rmdir(path)
-        except OSError:
-            # Others live in it. Whoever makes a cgroup makes this directory again if need be.
-            return
 
 
 def _list_nested(path: str) -> list[str]:
