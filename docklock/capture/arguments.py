@@ -21,7 +21,7 @@ UNREADABLE = b"\0unreadable"  # no path, string or address begins with two such 
 Values = tuple[tuple[str, bytes], ...]
 
 
-def read_values(strings: tuple[tuple[int, str], ...], tid: int, args: list[int]) -> Values:
+def read_values(strings: tuple[tuple[int, str], ...], tid: int, args: tuple[int, ...]) -> Values:
     """(name, bytes) for each (argument number, kind) of a rule; UNREADABLE where memory is not.
 
     The name is the kind; a second one of its kind has its argument's number, as in path, path1.

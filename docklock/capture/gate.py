@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import os
 from fcntl import ioctl
+from select import EPOLLIN
 
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import ABORTED, ALLOWED, CLAIMED, DENIED, GATE, KILLED
 from docklock.bare import deque, signal
 from docklock.capture.arguments import read_values
-from docklock.kernel.memory import is_thread_of
+from docklock.kernel.memory import tgkill
 from docklock.kernel.seccomp import (
     NOTIF,
-    NOTIF_ARGS_OFFSET,
     NOTIF_ID,
     NOTIF_ID_VALID,
     NOTIF_RECV,
@@ -34,8 +34,8 @@ from docklock.kernel.seccomp import (
     NOTIF_SET_FLAGS,
     NOTIF_SIZE_BYTES,
     USER_NOTIF_FD_SYNC_WAKE_UP,
-    USER_NOTIF_FLAG_CONTINUE,
 )
+from docklock.kernel.seccomp import USER_NOTIF_FLAG_CONTINUE as CONTINUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from docklock.policy.load import Compiled, Rule
 
 THREADS_KNOWN_MAX = 4096  # then the tid -> pid notes are dropped and learnt again
+
+_ZERO = bytes(NOTIF_SIZE_BYTES)
+_UNPACK = NOTIF.unpack_from
+_PACK = NOTIF_RESP.pack
 
 
 def set_sync_wake_up(listener: int) -> bool:
@@ -55,14 +59,24 @@ def set_sync_wake_up(listener: int) -> bool:
     return True
 
 
+class Call(NamedTuple):
+    """Who called what: the fields of a receipt that the notification gives."""
+
+    op: str
+    pid: int
+    tid: int
+    arch: int
+    nr: int
+
+
 class Held(NamedTuple):
-    """A call that waits until its receipt is durable; `kill_pid` is 0 when it may then proceed."""
+    """A call that waits until its receipt is durable, then proceeds, or dies if `is_killed`."""
 
     receipt_index: int
     listener: int
     notification: int
-    kill_pid: int
-    tid: int
+    call: Call
+    is_killed: bool
 
 
 class Holds:
@@ -88,13 +102,31 @@ class Holds:
         """Answer every call whose receipt has become durable and signed."""
         durable_count = self._recorder.durable_count
         while self._waiting and self._waiting[0].receipt_index < durable_count:
-            held = self._waiting.popleft()
-            if held.kill_pid:
-                kill_process(held.kill_pid)
-            else:
-                respond_continue(held.listener, held.notification)
+            self._release(self._waiting.popleft())
         while self._flushes and self._flushes[0][0] <= durable_count:
             self._flushes.popleft()[1]()
+
+    def _release(self, held: Held) -> None:
+        if held.is_killed:
+            if is_valid(held.listener, held.notification):  # so the pid is still the caller's
+                kill_process(held.call.pid)
+        elif not respond(held.listener, NOTIF_RESP.pack(held.notification, 0, 0, CONTINUE)):
+            record_aborted(self._recorder, held.call, held.receipt_index)
+
+
+def record_aborted(recorder: RunRecorder, call: Call, attempt: int) -> None:
+    """The call that receipt `attempt` announced was interrupted before its answer."""
+    recorder.append(
+        call.op,
+        decision=ABORTED,
+        plane=GATE,
+        seen=CLAIMED,
+        pid=call.pid,
+        tid=call.tid,
+        arch=call.arch,
+        nr=call.nr,
+        labels=(("attempt", str(attempt)),),
+    )
 
 
 def kill_process(pid: int) -> None:
@@ -111,14 +143,19 @@ def kill_process(pid: int) -> None:
         os.close(pidfd)
 
 
-def respond_continue(listener: int, notification: int) -> bool:
-    """Let the call run; False when its caller has died or was interrupted."""
-    return _respond(listener, NOTIF_RESP.pack(notification, 0, 0, USER_NOTIF_FLAG_CONTINUE))
-
-
-def _respond(listener: int, response: bytes) -> bool:
+def respond(listener: int, response: bytes) -> bool:
+    """Answer a notification; False when its caller has died or was interrupted."""
     try:
         ioctl(listener, NOTIF_SEND, response)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_valid(listener: int, notification: int) -> bool:
+    """True while the caller still waits for this answer."""
+    try:
+        ioctl(listener, NOTIF_ID_VALID, NOTIF_ID.pack(notification))
     except FileNotFoundError:
         return False
     return True
@@ -128,106 +165,88 @@ class Gate:
     """Serves one listener descriptor, which it owns."""
 
     def __init__(
-        self, listener: int, policy: Compiled, recorder: RunRecorder, holds: Holds
+        self,
+        listener: int,
+        policy: Compiled,
+        recorder: RunRecorder,
+        holds: Holds,
+        upon_closed: Callable[[Gate], None],
     ) -> None:
         self.listener = listener
-        self._policy = policy
-        self._append = recorder.append
+        self._decide = policy.decide
+        self._recorder = recorder
+        self._append_call = recorder.append_call
         self._holds = holds
+        self._upon_closed = upon_closed
         self._notification = bytearray(NOTIF_SIZE_BYTES)
-        self._zero = bytes(NOTIF_SIZE_BYTES)
         self._process_of: dict[int, int] = {}
         set_sync_wake_up(listener)
 
-    def serve_one(self, _mask: int = 0) -> None:
-        """Receive one notification, record it, answer it.
+    def serve(self, mask: int) -> None:
+        """Receive one notification, record it, answer it; the path of every gated call.
 
         RECV may report a spurious ENOENT (the caller died meanwhile): nothing was delivered then.
+        Without EPOLLIN the filter has no task left: the listener is closed.
         """
-        buffer = self._notification
-        buffer[:] = self._zero  # the kernel refuses a buffer that is not zero
+        if not mask & EPOLLIN:
+            self._upon_closed(self)
+            return
+        buffer, listener = self._notification, self.listener
+        buffer[:] = _ZERO  # the kernel refuses a buffer that is not zero
         try:
-            ioctl(self.listener, NOTIF_RECV, buffer)
+            ioctl(listener, NOTIF_RECV, buffer)
         except (FileNotFoundError, InterruptedError):
             return
-        notification, tid, _, nr, arch, _, *args = NOTIF.unpack_from(buffer)
-        rule = self._policy.decide(nr, tuple(args))
-        values = read_values(rule.strings, tid, args) if rule.strings else ()
-        if values and not self._is_valid(notification):
-            return  # the caller is gone, so what was read may be another process's
-        pid = self._get_process(tid)
-        action = rule.action
-        if action == "record":
-            index = self._record(rule, ALLOWED, pid, tid, nr, arch, values)
-            if not respond_continue(self.listener, notification):
-                self._record_aborted(rule, pid, tid, nr, arch, index)
-        elif action == "deny":
-            self._record(rule, DENIED, pid, tid, nr, arch, values, rule.errno)
-            _respond(self.listener, NOTIF_RESP.pack(notification, 0, -rule.errno, 0))
-        else:
-            decision = KILLED if action == "kill" else ALLOWED
-            index = self._record(rule, decision, pid, tid, nr, arch, values)
-            victim = pid if action == "kill" else 0
-            self._holds.add(Held(index, self.listener, notification, victim, tid))
+        notification, tid, _, nr, arch, _, *words = _UNPACK(buffer)
+        args = tuple(words)
+        rule = self._decide(nr, args)
+        values: tuple[tuple[str, bytes], ...] = ()
+        if rule.strings:
+            values = read_values(rule.strings, tid, args)
+            if not is_valid(listener, notification):
+                return  # the caller is gone, so what was read may be another process's
+        pid = self._process_of.get(tid, 0)
+        if not pid or tgkill(pid, tid, 0):
+            pid = self._learn_process(tid)
+        if rule.action == "record":
+            index = self._append_call(rule.op, ALLOWED, pid, tid, arch, nr, args, 0, values)
+            try:
+                ioctl(listener, NOTIF_SEND, _PACK(notification, 0, 0, CONTINUE))
+            except FileNotFoundError:
+                record_aborted(self._recorder, Call(rule.op, pid, tid, arch, nr), index)
+            return
+        call = Call(rule.op, pid, tid, arch, nr)
+        self._refuse_or_hold(rule, call, notification, args, values)
 
-    def _record(
+    def _refuse_or_hold(
         self,
         rule: Rule,
-        decision: int,
-        pid: int,
-        tid: int,
-        nr: int,
-        arch: int,
+        call: Call,
+        notification: int,
+        args: tuple[int, ...],
         values: tuple[tuple[str, bytes], ...],
-        errno: int = 0,
-    ) -> int:
-        args = bytes(self._notification[NOTIF_ARGS_OFFSET:])
-        return self._append(
-            rule.op,
-            decision=decision,
-            plane=GATE,
-            seen=CLAIMED,
-            pid=pid,
-            tid=tid,
-            arch=arch,
-            nr=nr,
-            args=args,
-            values=values,
-            errno=errno,
-        )
-
-    def _record_aborted(
-        self, rule: Rule, pid: int, tid: int, nr: int, arch: int, index: int
     ) -> None:
-        self._append(
-            rule.op,
-            decision=ABORTED,
-            plane=GATE,
-            seen=CLAIMED,
-            pid=pid,
-            tid=tid,
-            arch=arch,
-            nr=nr,
-            labels=(("attempt", str(index)),),
-        )
+        """Deny at once; hold and kill when the receipt is durable."""
+        if rule.action == "deny":
+            self._append_call(*_order(call, DENIED), args, rule.errno, values)
+            respond(self.listener, NOTIF_RESP.pack(notification, 0, -rule.errno, 0))
+            return
+        is_killed = rule.action == "kill"
+        decision = KILLED if is_killed else ALLOWED
+        index = self._append_call(*_order(call, decision), args, 0, values)
+        self._holds.add(Held(index, self.listener, notification, call, is_killed))
 
-    def _is_valid(self, notification: int) -> bool:
-        try:
-            ioctl(self.listener, NOTIF_ID_VALID, NOTIF_ID.pack(notification))
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _get_process(self, tid: int) -> int:
-        """The process of thread `tid`: what was noted, if the kernel says that it still holds."""
-        pid = self._process_of.get(tid)
-        if pid is not None and is_thread_of(pid, tid):
-            return pid
+    def _learn_process(self, tid: int) -> int:
         if len(self._process_of) >= THREADS_KNOWN_MAX:
             self._process_of.clear()
         pid = read_process(tid)
         self._process_of[tid] = pid
         return pid
+
+
+def _order(call: Call, decision: int) -> tuple[str, int, int, int, int, int]:
+    """The first arguments of append_call."""
+    return call.op, decision, call.pid, call.tid, call.arch, call.nr
 
 
 def read_process(tid: int) -> int:

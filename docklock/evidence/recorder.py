@@ -41,6 +41,8 @@ _ROOM = 1024
 _LEAF_TAG, _CHAIN_TAG = domains.LEAF, domains.RECEIPT
 _NO_LABELS = b"\x00"
 _PACK = receipt.VARYING.pack
+_time_ns = time.time_ns
+_monotonic_ns = time.monotonic_ns
 _FRAME = receipt.FRAME.pack
 
 
@@ -136,20 +138,58 @@ class RunRecorder:
         `args` are six u64 in host order; `values` are sensitive and enter as commitments; one above
         its limit is cut and labelled `truncated`. `usage` not given repeats the last one.
         """
+        if usage is not None:
+            with self._condition:
+                self._usage = usage
+        return self.append_call(
+            op,
+            decision,
+            pid,
+            tid,
+            arch,
+            nr,
+            _ARGS.unpack(args),
+            errno,
+            values,
+            plane,
+            seen,
+            ret,
+            labels,
+            mono_ns,
+            time_ns,
+        )
+
+    def append_call(
+        self,
+        op: str,
+        decision: int,
+        pid: int,
+        tid: int,
+        arch: int,
+        nr: int,
+        args: tuple[int, ...],
+        errno: int,
+        values: tuple[tuple[str, bytes], ...],
+        plane: int = receipt.GATE,
+        seen: int = receipt.CLAIMED,
+        ret: int = 0,
+        labels: tuple[tuple[str, str], ...] = (),
+        mono_ns: int | None = None,
+        time_ns: int | None = None,
+    ) -> int:
+        """`append` for the gate, which makes 70,000 calls a second: by position, args unpacked."""
         with self._condition:
             if self.failure is not None or self._closing or len(values) > receipt.VALUES_MAX:
                 raise self._refuse()
             if not self._journal.has_room(_ROOM) or values or labels:
                 self._make_room(values)
-            if usage is not None:
-                self._usage = usage
             index = self._count
-            stamp = time.time_ns() if time_ns is None else time_ns
+            stamp = _time_ns() if time_ns is None else time_ns
             data = (
                 self._constant
                 + _PACK(
                     index,
-                    time.monotonic_ns() if mono_ns is None else mono_ns,
+                    _monotonic_ns() if mono_ns is None else mono_ns,
                     stamp,
                     pid,
                     tid,
@@ -160,7 +200,7 @@ class RunRecorder:
                     decision,
                     plane,
                     seen,
-                    *_ARGS.unpack(args),
+                    *args,
                     *self._usage,
                     len(values),
                 )

@@ -41,7 +41,7 @@ from docklock.runtime import CONFIG, load_container_policy, remove_files
 from docklock.spec import Spec, parse_spec
 from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
-from docklock.supervisor.loop import READ, Loop
+from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import Input, Output
 from docklock.supervisor.wire import STDERR, STDOUT, send_message
 
@@ -254,18 +254,15 @@ class Supervisor:
     def _add_gate(self, listener: int) -> None:
         assert self._recorder is not None
         assert self._holds is not None
-        gate = Gate(listener, self._policy, self._recorder, self._holds)
+        gate = Gate(listener, self._policy, self._recorder, self._holds, self._upon_listener_closed)
         self._gates.append(gate)
-        self._loop.watch(listener, lambda mask: self._upon_notification(gate, mask))
+        self._loop.watch(listener, gate.serve)
 
-    def _upon_notification(self, gate: Gate, mask: int) -> None:
-        """Serve one call; a listener whose filter has no task left is closed."""
-        if mask & READ:
-            gate.serve_one()
-        else:
-            self._loop.unwatch(gate.listener)
-            os.close(gate.listener)
-            self._gates.remove(gate)
+    def _upon_listener_closed(self, gate: Gate) -> None:
+        """No task of that filter is left."""
+        self._loop.unwatch(gate.listener)
+        os.close(gate.listener)
+        self._gates.remove(gate)
 
     def _upon_exec(self, _mask: int) -> None:
         """The program runs (the pipe closed), or the child says why it does not."""
