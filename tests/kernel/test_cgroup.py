@@ -59,10 +59,14 @@ def make(name: str) -> Any:
 
 
 def run_in(cgroup: driver.Cgroup, line: str) -> subprocess.Popen[bytes]:
-    """A shell that enters the cgroup first, as a container's first process does."""
+    """A shell that enters the cgroup first, as a container's first process does.
+
+    That one is cloned into its v2 directory; here, a process that exists is moved.
+    """
     code = (
         "import os,sys;from docklock.cgroup.driver import Cgroup;"
-        f"Cgroup({cgroup.name!r},{cgroup.dirs!r}).enter();"
+        f"cgroup=Cgroup({cgroup.name!r},{cgroup.dirs!r});cgroup.enter();"
+        "path=cgroup.unified;path and open(path+'/cgroup.procs','w').write('0');"
         "os.execv('/bin/sh',['sh','-c',sys.argv[1]])"
     )
     root = str(Path(__file__).parents[2])
