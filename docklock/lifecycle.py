@@ -6,6 +6,7 @@ Not here: what happens while it runs (supervisor/), the verbs (runtime.py), mend
 Files, all below `Paths.state`, written by rename so that a reader sees old or new, never half:
 - `live/ID`       lock file; the supervisor holds its flock for life. A free lock means it is dead.
 - `names/NAME`    symbolic link whose text is the container's id; made with O_EXCL semantics.
+- `trash/ID`      the directory of a --rm container that has ended, until it is removed.
 - `containers/ID/container.json`  what was asked for; never changes after create.
 - `containers/ID/state.json`      status; one writer: the supervisor, or repair once it is dead.
 
@@ -88,13 +89,19 @@ def check_name(name: str) -> None:
 
 def make_directories(paths: Paths) -> None:
     """Make the state's directories, readable by root alone."""
-    for directory in (paths.state, paths.run, paths.containers, names_dir(paths), live_dir(paths)):
+    ours = (paths.containers, names_dir(paths), live_dir(paths), trash_dir(paths))
+    for directory in (paths.state, paths.run, *ours):
         os.makedirs(directory, mode=0o700, exist_ok=True)
 
 
 def names_dir(paths: Paths) -> str:
     """Where names link to ids."""
     return f"{paths.state}/names"
+
+
+def trash_dir(paths: Paths) -> str:
+    """Where the directories of ended --rm containers wait, under their ids, to be removed."""
+    return f"{paths.state}/trash"
 
 
 def live_dir(paths: Paths) -> str:

@@ -28,6 +28,7 @@ from docklock.lifecycle import (
     release_live,
     remove_if_there,
     reserve_name,
+    trash_dir,
     write_container,
     write_state,
 )
@@ -164,9 +165,24 @@ def wait_released(paths: Paths, container_id: str) -> None:
         os.close(fd)
 
 
+def discard_files(paths: Paths, container_id: str, name: str) -> None:
+    """Free a dead container's name and id at once; `remove_files` must follow."""
+    try:
+        os.rename(paths.container(container_id), f"{trash_dir(paths)}/{container_id}")
+    except FileNotFoundError:
+        pass
+    remove_name(paths, container_id, name)
+
+
 def remove_files(paths: Paths, container_id: str, name: str) -> None:
     """Remove a dead container's directory and name. Its evidence and its lock stay."""
     remove_tree(paths.container(container_id))
+    remove_tree(f"{trash_dir(paths)}/{container_id}")
+    remove_name(paths, container_id, name)
+
+
+def remove_name(paths: Paths, container_id: str, name: str) -> None:
+    """Free the name, if it is this container's."""
     link = f"{names_dir(paths)}/{name}"
     if name and os.path.islink(link) and os.readlink(link) == container_id:
         remove_if_there(link)

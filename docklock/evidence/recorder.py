@@ -28,6 +28,8 @@ from docklock.evidence.run_start import RunStart, make_genesis
 from docklock.evidence.waiting import Condition, Thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docklock.paths import Paths
 
 COMMIT_INTERVAL_S = 0.005
@@ -72,7 +74,7 @@ class RunRecorder:
         self._condition = Condition()
         self._thread: Thread | None = None
         self._sha256 = sha256
-        self._now = self._closing = False
+        self._now = self._closing = self._drained = False
         self._epoch_began = time.monotonic_ns()
         self.durable_count = 0
         self.failure: BaseException | None = None
@@ -232,19 +234,30 @@ class RunRecorder:
             self._closing = True
             self._condition.notify_all()
 
-    def close(self, exit_code: int, *, oom: bool = False) -> None:
-        """Commit and sign all, log the exit, remove the journal. On an error the journal stays."""
+    def close(
+        self, exit_code: int, *, oom: bool = False, upon_durable: Callable[[], None] | None = None
+    ) -> None:
+        """Commit and sign all, log the exit, remove the journal. On an error the journal stays.
+
+        `upon_durable` is called as soon as the exit is logged: what follows is tidying, which the
+        databases take their time for.
+        """
         self.end()
-        if self._thread is not None:
-            self._thread.join()
         try:
+            with self._condition:
+                while self._thread is not None and not self._drained and self.failure is None:
+                    self._condition.wait()
             if self.failure is not None:
                 raise self._refuse()
             self._log_exit(exit_code, oom=oom)
+            if upon_durable is not None:
+                upon_durable()
         except BaseException:
             self._journal.close()
             raise
         finally:
+            if self._thread is not None:
+                self._thread.join()
             self._log.close()
             os.close(self.wakeup_fd)
         self._journal.remove()
@@ -352,6 +365,9 @@ class RunRecorder:
             db = container_store.create_store(self._paths, self._container.hex())
             try:
                 self._commit_until_closed(db)
+                with self._condition:
+                    self._drained = True
+                    self._condition.notify_all()
             finally:
                 db.close()
         except (OSError, sqlite3.Error, DocklockError, MemoryError) as error:

@@ -13,6 +13,7 @@ Not here: what the verbs mean to a user (runtime.py), pairs of processes (a late
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 
@@ -37,7 +38,7 @@ from docklock.lifecycle import (
 )
 from docklock.paths import Paths
 from docklock.plan import Overlay, build_plan
-from docklock.runtime import CONFIG, load_container_policy, remove_files
+from docklock.runtime import CONFIG, discard_files, load_container_policy, remove_files
 from docklock.spec import Spec, parse_spec
 from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
@@ -47,6 +48,7 @@ from docklock.supervisor.wire import STDERR, STDOUT, send_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled
@@ -87,6 +89,7 @@ class Supervisor:
         self._policy = task.policy
         self._holds: Holds | None = None
         self._start_error = b""
+        self._is_announced = False
         self._exit_code: int | None = None
         self._state = State(run=task.run)
 
@@ -173,6 +176,8 @@ class Supervisor:
         """Run until init has exited and its output is delivered."""
         if self._task.is_started_at_once:
             self.start()
+        gc.freeze()
+        gc.enable()  # main turned it off for the start
         while self._exit_code is None:
             self._loop.run_once()
         self.output.read_rest()
@@ -186,34 +191,49 @@ class Supervisor:
         If a step raises, this process ends and the next docklock command does the rest (repair).
         """
         exit_code = error_exit_code if error else self._exit_code or 0
-        container_id = self._container.id
+        container_id, name = self._container.id, self._container.name
+        event = {"event": "exit", "exit_code": exit_code, "message": error}
         if self._recorder is not None:
-            self._recorder.end()  # its thread commits while we remove
+            self._recorder.end()  # its thread commits while we kill and remove
         is_oom = self._kill_rest()
-        if self._container.auto_remove:
-            remove_files(self._paths, container_id, self._container.name)
+        is_removed = self._container.auto_remove
+        if is_removed:
+            discard_files(self._paths, container_id, name)
         if self._recorder is not None:
-            self._recorder.close(exit_code, oom=is_oom)
-        if not self._container.auto_remove:
+            announce = (lambda: self._announce(event)) if is_removed else None
+            self._recorder.close(exit_code, oom=is_oom, upon_durable=announce)
+        if is_removed:
+            remove_files(self._paths, container_id, name)
+        else:
+            now = time.time_ns()
             self._set_state(
                 self._state._replace(
                     status=STOPPED,
                     pid=0,
-                    finished_ns=time.time_ns(),
+                    finished_ns=now,
                     exit_code=exit_code,
                     oom_killed=is_oom,
                     error=error,
                 )
             )
-        event = {"event": "exit", "exit_code": exit_code, "message": error}
-        if self._control is None:
-            release_live(self._paths, container_id)
-            send_message(self._task.channel, event)
-            return
-        self.output.close()
-        self._control.stop_listening()
+        if self._control is not None:
+            self.output.close()
+            self._control.stop_listening()
         release_live(self._paths, container_id)
-        self._control.announce(event)
+        self._announce(event)
+
+    def _announce(self, event: dict[str, Any]) -> None:
+        """Tell everyone who waits, once."""
+        if self._is_announced:
+            return
+        self._is_announced = True
+        if self._control is not None:
+            self._control.announce(event)
+            return
+        try:
+            send_message(self._task.channel, event)
+        except OSError:
+            pass  # the front end was killed; the end is on record
 
     def _kill_rest(self) -> bool:
         """No process of the container is left after this; whether the kernel lacked memory."""
