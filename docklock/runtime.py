@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from docklock.policy.load import Compiled
     from docklock.spec import Spec
 
-OCI_VERSION = "1.2.0"
 CONFIG = "config.json"
 
 
@@ -104,6 +103,8 @@ def get_state(paths: Paths, container_id: str) -> State:
 
 def describe_state(paths: Paths, container_id: str) -> dict[str, Any]:
     """The OCI state document."""
+    from docklock.spec import OCI_VERSION
+
     container = read_container(paths, container_id)
     state = get_state(paths, container_id)
     return {

@@ -15,10 +15,12 @@ import time
 from typing import Any
 
 from chainlite.errors import SpecError, StateError
+from docklock import __version__
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.lifecycle import Container, find_container, make_directories
 from docklock.paths import Paths, get_paths
+from docklock.spec import OCI_VERSION
 
 POLICY_ANNOTATION = "dev.docklock.policy"
 SIGN_ANNOTATION = "dev.docklock.sign"
@@ -147,6 +149,9 @@ def run(argv: list[str]) -> int:
 
     try:
         root, rest = split_global(argv)
+        if rest[:1] == ["--version"]:
+            print(f"docklock-runtime version {__version__}\nspec: {OCI_VERSION}")
+            return 0
         verb: Any = VERBS.get(rest[0]) if rest else None
         if verb is None:
             asked = f"unknown verb {rest[0]!r}{suggest(rest[0], VERBS)}" if rest else "no verb"
