@@ -51,6 +51,24 @@ CAPABILITIES: tuple[str, ...] = (
     "CAP_CHECKPOINT_RESTORE",
 )
 
+# What a container holds unless it is told otherwise: moby, oci/caps/defaults.go.
+DEFAULT_CAPABILITIES: tuple[str, ...] = (
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+)
+
 RLIMITS: tuple[str, ...] = (
     "RLIMIT_CPU",
     "RLIMIT_FSIZE",

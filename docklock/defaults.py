@@ -7,7 +7,7 @@ bind mounts. Pure. Source: moby oci/defaults.go and oci/caps/defaults.go.
 from __future__ import annotations
 
 from chainlite.errors import SpecError
-from docklock.capability import CAPABILITIES, parse_capability
+from docklock.capability import CAPABILITIES, DEFAULT_CAPABILITIES, parse_capability
 from docklock.spec import (
     Capabilities,
     Device,
@@ -20,23 +20,6 @@ from docklock.spec import (
     Rlimit,
     Spec,
     User,
-)
-
-DEFAULT_CAPABILITIES: tuple[str, ...] = (
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
 )
 
 NETWORKS = ("none", "host")

@@ -9,8 +9,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from docklock.capability import DEFAULT_CAPABILITIES
 from docklock.paths import Paths
-from docklock.policy.load import DEFAULT_CAPABILITIES, compile_source, read_source
+from docklock.policy.load import compile_source, read_source
 from docklock.policy.shipped import find_policy, list_profiles
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def get_capabilities(added: list[str], dropped: list[str]) -> tuple[str, ...]:
 
 def _read_capability(word: str) -> set[str]:
     from chainlite.errors import SpecError
-    from docklock.policy.names import CAPABILITIES
+    from docklock.capability import CAPABILITIES
     from docklock.policy.parse import suggest
 
     name = word.upper()

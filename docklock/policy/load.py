@@ -16,6 +16,7 @@ import os
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.sha2 import sha256
+from docklock.capability import DEFAULT_CAPABILITIES
 from docklock.json_text import encode_json, parse_json
 from docklock.paths import Paths
 from docklock.policy.decision import Arm, Check, Compiled, Rule
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "DEFAULT_CAPABILITIES",
     "Arm",
     "Compiled",
     "Rule",
@@ -38,22 +38,6 @@ COMPILER_VERSION = 1  # part of the cache's key; raise it when the same source g
 MAGIC = b"dlpolicy"
 CACHE_FILE_BYTES_MAX = 4_194_304
 SOURCE_BYTES_MAX = 262_144
-DEFAULT_CAPABILITIES = (
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-)
 
 
 def load_policy(

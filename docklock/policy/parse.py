@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from docklock.capability import CAPABILITIES
 from docklock.policy.arguments import get_argument_count, get_width
 from docklock.policy.compile import ALWAYS_CLOSED
 from docklock.policy.machines import MACHINES, is_syscall
@@ -20,7 +21,7 @@ from docklock.policy.model import (
     Model,
     RuleModel,
 )
-from docklock.policy.names import CAPABILITIES, ERRNOS, FLAGS
+from docklock.policy.names import ERRNOS, FLAGS
 from docklock.policy.yaml_nodes import INTEGER, Node, Source, get_integer, get_text, parse_nodes
 
 RULES_MAX = 1000

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from chainlite.errors import SpecError
-from docklock.capability import CAPABILITIES
-from docklock.defaults import DEFAULT_CAPABILITIES, compute_capabilities, default_spec
+from docklock.capability import CAPABILITIES, DEFAULT_CAPABILITIES
+from docklock.defaults import compute_capabilities, default_spec
 from docklock.spec import DeviceRule, Mount, Resources, Rlimit, Spec, User, encode_spec, parse_spec
 
 # The example of the runtime-spec's config.md, cut to what a Linux container has.

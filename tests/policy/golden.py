@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
+from docklock.capability import CAPABILITIES, DEFAULT_CAPABILITIES
 from docklock.policy.bpf import format_program, parse_program
-from docklock.policy.load import COMPILER_VERSION, DEFAULT_CAPABILITIES, compile_source, read_source
-from docklock.policy.names import CAPABILITIES
+from docklock.policy.load import COMPILER_VERSION, compile_source, read_source
 from docklock.policy.shipped import find_policy
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "vectors", "policy")

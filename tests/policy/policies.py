@@ -6,11 +6,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from docklock.capability import CAPABILITIES, DEFAULT_CAPABILITIES
 from docklock.policy.arguments import get_argument_count, get_width
 from docklock.policy.decision import Compiled
-from docklock.policy.load import DEFAULT_CAPABILITIES, compile_source, read_source
+from docklock.policy.load import compile_source, read_source
 from docklock.policy.model import ArgumentTest, Condition, Model, RuleModel
-from docklock.policy.names import CAPABILITIES
 from docklock.policy.shipped import find_policy
 
 MACHINES = ("aarch64", "x86_64")

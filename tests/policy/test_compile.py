@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainlite.errors import SpecError
+from docklock.capability import CAPABILITIES
 from docklock.policy.arguments import FULL_WIDTH, get_argument_count, get_width
 from docklock.policy.compile import compile_policy, compute_arms
 from docklock.policy.decision import Compiled
@@ -20,7 +21,7 @@ from docklock.policy.model import (
     Model,
     RuleModel,
 )
-from docklock.policy.names import CAPABILITIES, FLAGS
+from docklock.policy.names import FLAGS
 from tests.policy.bpf_interpreter import AARCH64, ALLOW, ERRNO, NOTIFY, X86_64, load, run
 from tests.policy.policies import (
     CALLS,

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from docklock.capability import CAPABILITIES
 from docklock.policy.arguments import get_width
 from docklock.policy.machines import get_machine
 from docklock.policy.model import GATED
-from docklock.policy.names import CAPABILITIES, FLAGS
+from docklock.policy.names import FLAGS
 from tests.policy.bpf_interpreter import ALLOW, NOTIFY, load, run
 from tests.policy.policies import MACHINES, compile_shipped
 

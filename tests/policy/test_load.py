@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from chainlite.errors import SpecError
+from docklock.capability import CAPABILITIES
 from docklock.paths import Paths
 from docklock.policy import load
 from docklock.policy.load import Compiled, encode_cache, load_policy, parse_cache
-from docklock.policy.names import CAPABILITIES
 from tests.policy.policies import compile_shipped
 
 CACHED_LOAD_MS_MAX = 1.0
