@@ -45,15 +45,21 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {get_seed()} (DOCKLOCK_TEST_SEED), randomised counts: {counts}"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Tests that make containers share one worker, so that a leak is seen in the test that made it.
 
-    All other tests stay with their file, as with --dist loadfile.
+    All other tests stay with their file, as with --dist loadfile. The scheduler is our own since
+    xdist 3.8 loses its groups under pytest 9.2, which takes no other node id, and says nothing.
     """
-    for item in items:
-        name = item.path.relative_to(config.rootpath).as_posix()
-        item.add_marker(pytest.mark.xdist_group("host" if is_on_host(item) else name))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByHost(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            name = nodeid.partition("::")[0]
+            return "host" if tuple(name.split("/")[:2]) in HOST_ROOMS else name
+
+    return ByHost(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def is_on_host(item: pytest.Item) -> bool:

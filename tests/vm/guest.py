@@ -216,7 +216,7 @@ def check_all_evidence_verifies_and_nothing_is_left(dock: Docklock) -> None:
 
 def make_suite_check(suite: str) -> Callable[[Docklock], None]:
     def check(dock: Docklock) -> None:
-        words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "markers=xdist_group", suite)
+        words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)
         done = subprocess.run(
             [sys.executable, *words], cwd=CHECKOUT, text=True, capture_output=True, errors="replace"
         )
