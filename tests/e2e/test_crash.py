@@ -16,7 +16,7 @@ EXIT_KILLED = 137
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone, or going while we read
         return False
     return state not in "ZX"
 
@@ -95,7 +95,7 @@ def children_of(pid: int) -> list[int]:
     found = []
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
     for child in text.split():
         found += [int(child), *children_of(int(child))]
