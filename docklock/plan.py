@@ -17,6 +17,7 @@ from chainlite.errors import SpecError
 from chainlite.lean import NamedTuple, Protocol
 from docklock.errors import KernelError
 from docklock.kernel import mount as kernel
+from docklock.kernel.process import CLONE_NEWNS, pidfd_open, setns
 from docklock.mounts import (
     BindMount,
     CgroupMount,
@@ -67,13 +68,14 @@ class MakePrivate(NamedTuple):
     def execute(self, root: Root) -> None:
         del root
         kind = kernel.MS_SLAVE if self.propagation == "slave" else kernel.MS_PRIVATE
+        here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            _go_to_namespace_root()
             kernel.mount("", "/", "", kernel.MS_REC | kind)
-        except KernelError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            _enter_own_tree()
-            kernel.mount("", "/", "", kernel.MS_REC | kind)
+            os.fchdir(here)
+            os.chroot(".")
+        finally:
+            os.close(here)
 
 
 class MountOverlay(NamedTuple):
@@ -231,6 +233,7 @@ class EnterRoot(NamedTuple):
         return "enter the root and drop the host's"
 
     def execute(self, root: Root) -> None:
+        _go_to_namespace_root()
         os.fchdir(root.fd)
         # pivot_root(2), NOTES: "." twice stacks the old root on the new; unmounting drops it.
         kernel.pivot_root(".", ".")
@@ -300,17 +303,17 @@ def build_plan(
     return Plan(spec, tuple(steps))
 
 
-def _enter_own_tree() -> None:
-    """In a chroot / is no mount point and takes neither MS_PRIVATE nor pivot_root: make it one."""
-    fd = kernel.open_tree(kernel.AT_FDCWD, "/", kernel.OPEN_TREE_CLONE | kernel.AT_RECURSIVE)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _go_to_namespace_root() -> None:
+    """Make the root of our mount namespace our root, also where docklock itself is in a chroot.
+
+    A chroot moves the root of a process, not of its namespace: what is not done from the
+    namespace's own root leaves the host's files above the container's, for setns and chroot.
+    """
+    pidfd = pidfd_open(os.getpid())
     try:
-        kernel.move_mount(fd, root, step="mount / on itself")
-        os.fchdir(fd)
-        os.chroot(".")
+        setns(pidfd, CLONE_NEWNS, "go to the root of the mount namespace")
     finally:
-        os.close(root)
-        os.close(fd)
+        os.close(pidfd)
 
 
 def _build_mount(mount: Mount, bundle: str, cgroup_dirs: tuple[tuple[str, str], ...]) -> Step:

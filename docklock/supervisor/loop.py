@@ -58,5 +58,14 @@ class Loop:
                 callback(mask)
         return bool(ready)
 
+    def run_while(self, is_wanted: Callable[[], bool]) -> None:
+        """Serve events for as long as `is_wanted()`: run_once, with nothing between two calls."""
+        poll, callbacks = self._epoll.poll, self._callbacks
+        while is_wanted():
+            for fd, mask in poll(-1, EVENTS_MAX):
+                callback = callbacks.get(fd)
+                if callback is not None:
+                    callback(mask)
+
     def close(self) -> None:
         self._epoll.close()

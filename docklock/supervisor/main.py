@@ -178,8 +178,7 @@ class Supervisor:
             self.start()
         gc.freeze()
         gc.enable()  # main turned it off for the start
-        while self._exit_code is None:
-            self._loop.run_once()
+        self._loop.run_while(lambda: self._exit_code is None)
         self.output.read_rest()
         deadline = time.monotonic() + DRAIN_LIMIT_S
         while not self.output.is_done and time.monotonic() < deadline:

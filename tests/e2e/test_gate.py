@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import time
@@ -161,6 +162,36 @@ def test_the_default_profile_closes_what_bypasses_a_filter(
         text = dock("run", *options, "busybox", "/v/victim", "x32", "0", "int80", "0").stdout
         for line in text.splitlines():
             assert int(line.split()[1]) == -errno.ENOSYS, line
+
+
+def test_chroot_does_not_lead_out_of_the_root(dock: Docklock, victim: list[str]) -> None:
+    assert run(dock, victim, "esc", "escape", "0") == {"escape": 0}
+
+
+def test_docklock_in_a_chroot_keeps_its_containers_in_theirs(
+    dock: Docklock, victim: list[str], tmp_path: Path
+) -> None:
+    """The host's root stays above a chroot's: neither exec nor chroot may reach it."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    words = {
+        "run": ["run", "-d", "--name", "chr", *victim, "busybox", "sleep", "60"],
+        "escape": ["exec", "chr", "/v/victim", "escape", "0"],
+        "list": ["exec", "chr", "ls", "/"],
+        "rm": ["rm", "-f", "chr"],
+    }
+    commands = " && ".join(shlex.join(dock.argv(*command)) for command in words.values())
+    script = f'mount --rbind / "$1" && exec chroot "$1" sh -c {shlex.quote(commands)}'
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "unchanged", "sh", "-c", script, "sh", str(inside)],
+        env=dock.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split()
+    assert lines[1:3] == ["escape", "0"]
+    assert set(lines[3:-1]) <= {"bin", "dev", "etc", "proc", "sys", "tmp", "v", "escape"}
 
 
 def test_a_denied_mount_leaves_a_receipt(dock: Docklock) -> None:

@@ -30,6 +30,9 @@ needs_busybox = pytest.mark.skipif(
     reason="Debian's busybox-static is missing",
 )
 
+# In a chroot / is no mount point, and its propagation cannot be changed.
+UNSHARED = ("unshare", "-m", "--propagation", "unchanged")
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -237,7 +240,7 @@ def test_other_file_systems_and_the_store_itself_are_left_out(
         "from docklock.image.reference import parse_reference as p; t = sys.argv[1];"
         "import_directory(Paths(t + '/state', t), t, p('x'))"
     )
-    subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", str(tree), sys.executable, code],
+    subprocess.run([*UNSHARED, "sh", "-c", script, "sh", str(tree), sys.executable, code],
                    check=True)  # fmt: skip
     layer = ImageStore(inner).resolve("x").layers[0]
     assert os.listdir(f"{layer}/bin") == []

@@ -24,6 +24,9 @@ from docklock.paths import Paths
 DIR, SYM, LNK = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 CHR, BLK, FIFO = tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE
 
+# In a chroot / is no mount point, and its propagation cannot be changed.
+UNSHARED = ("unshare", "-m", "--propagation", "unchanged")
+
 
 class Unpacked:
     """Unpacks layers into one staging directory."""
@@ -357,7 +360,7 @@ def test_stacked_layers_show_what_the_whiteouts_say(unpack: Any, archives: Any) 
     where.mkdir()
     script = 'mount -t overlay none -o "lowerdir=$1:$2" "$3" && cd "$3" && find . | LC_ALL=C sort'
     found = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, "sh", str(upper), str(lower), str(where)],
+        [*UNSHARED, "sh", "-c", script, "sh", str(upper), str(lower), str(where)],
         check=True, capture_output=True, text=True,
     ).stdout.split()  # fmt: skip
     assert found == [".", "./d", "./d/y", "./o", "./o/new", "./r", "./r/new"]
