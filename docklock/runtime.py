@@ -66,7 +66,9 @@ def make_container(
             with open(f"{directory}/{CONFIG}", "wb") as file:
                 file.write(encode_spec(spec))
         for name, text in (files or {}).items():
-            with open(f"{directory}/{name}", "w", encoding="utf-8") as file_:
+            with open(
+                f"{directory}/{name}", "w", encoding="utf-8", errors="surrogateescape"
+            ) as file_:
                 file_.write(text)
         write_container(paths, container)
         write_state(paths, container.id, State())

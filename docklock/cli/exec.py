@@ -14,7 +14,7 @@ from chainlite.errors import SpecError, StateError
 from docklock import client
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, listed, text
-from docklock.cli.values import parse_env
+from docklock.cli.values import check_no_terminal, parse_env
 from docklock.lifecycle import RUNNING, Container, find_container, read_container
 from docklock.paths import Paths
 from docklock.runtime import CONFIG, get_state, load_container_policy
@@ -27,6 +27,7 @@ EXEC = Command(
     (
         flag("-d", "--detach", help="do not wait for it"),
         flag("-i", "--interactive", help="keep standard input open"),
+        flag("-t", "--tty", help="refused: docklock has no terminals yet"),
         listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
         text("-w", "--workdir", help="working directory", metavar="DIR"),
         text("-u", "--user", help="user and group, names or numbers", metavar="USER[:GROUP]"),
@@ -40,6 +41,7 @@ def run_exec(argv: list[str], paths: Paths) -> int:
     """`docklock exec`: the program's exit code."""
     values, words = options.parse(EXEC, argv)
     check_count(EXEC, words, 2)
+    check_no_terminal(values)
     container_id = find_container(paths, words[0])
     state = get_state(paths, container_id)
     if state.status != RUNNING:

@@ -15,6 +15,7 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
+    check_no_terminal,
     parse_cpus,
     parse_env,
     parse_label,
@@ -38,7 +39,8 @@ PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID_BYTES = 32
 SIGNS = ("segment", "each")
 CPU_PERIOD_US = 100_000
-FILES = ("hostname", "hosts")  # written into the bundle, bound over /etc
+# Written into the bundle, bound over /etc. With the host's network its names are the host's, too.
+FILES = {"none": ("hostname", "hosts"), "host": ("hostname", "hosts", "resolv.conf")}
 EMPTY = ImageConfig()
 POLICY_DEFAULT = "default"
 POLICY_PRIVILEGED = "observe"
@@ -47,6 +49,7 @@ _CREATE_OPTIONS = (
     text("--name", help="the container's name", metavar="NAME"),
     flag("--rm", help="remove the container when it ends; its evidence stays"),
     flag("-i", "--interactive", help="keep standard input open"),
+    flag("-t", "--tty", help="refused: docklock has no terminals yet"),
     listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
     listed("-v", "--volume", help="bind a host path", metavar="HOST:CONTAINER[:ro]"),
     listed("--tmpfs", help="mount a tmpfs", metavar="PATH[:OPTIONS]"),
@@ -178,7 +181,7 @@ def build_request(
         mounts=(
             *(
                 Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate"))
-                for name in FILES
+                for name in FILES[values["network"] or "none"]
             ),
             *(parse_volume(word) for word in values["volume"]),
         ),
@@ -237,6 +240,7 @@ def _find_root(
 
 
 def _check_choices(values: dict[str, Any]) -> None:
+    check_no_terminal(values)
     if values["sign"] not in (None, *SIGNS):
         raise SpecError(f"--sign {values['sign']}: give segment or each")
     if values["network"] not in (None, "none", "host"):
@@ -339,17 +343,24 @@ def find_user(roots: tuple[str, ...], wanted: str) -> tuple[User, str]:
 def _make(paths: Paths, request: Request) -> int:
     """make_container, with the files that are bound over /etc."""
     container, spec = request
-    hostname = spec.hostname or os.uname().nodename
-    return make_container(
-        paths,
-        container,
-        spec,
-        files={
-            "hostname": f"{hostname}\n",
+    if container.network == "host":
+        files = {name: _read_text(f"/etc/{name}") for name in FILES["host"]}
+    else:
+        files = {
+            "hostname": f"{spec.hostname}\n",
             "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-            f"127.0.0.1\t{hostname}\n",
-        },
-    )
+            f"127.0.0.1\t{spec.hostname}\n",
+        }
+    return make_container(paths, container, spec, files=files)
+
+
+def _read_text(path: str) -> str:
+    """A file of this host; empty if there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def _print_plan(request: Request) -> int:

@@ -139,3 +139,9 @@ def parse_ulimit(word: str) -> Rlimit:
     if kind not in RLIMITS or low > high:
         raise SpecError(f"--ulimit {word}: give a name such as nofile, and SOFT <= HARD")
     return Rlimit(kind, low, high)
+
+
+def check_no_terminal(values: dict[str, object]) -> None:
+    """SpecError for -t."""
+    if values["tty"]:
+        raise SpecError("-t: docklock has no terminals yet; -i alone keeps standard input open")

@@ -89,6 +89,15 @@ def test_network_none_has_only_loopback_and_host_has_the_hosts(dock: Docklock) -
     assert re.findall(r"^\s*(\S+?):", out(dock, "busybox", "cat", "/proc/net/dev"), re.M) == ["lo"]
     text = dock("run", "--rm", "--network", "host", "busybox", "ls", "-l", "/proc/self/ns/net")
     assert os.readlink("/proc/self/ns/net") in text.stdout
+    names = Path("/etc/resolv.conf").read_text() if Path("/etc/resolv.conf").exists() else ""
+    assert (
+        dock("run", "--rm", "--network", "host", "busybox", "cat", "/etc/resolv.conf").stdout
+        == names
+    )
+
+
+def test_a_terminal_is_refused_by_name(dock: Docklock) -> None:
+    assert "terminals" in dock("run", "--rm", "-it", "busybox", "sh", code=125).stderr
 
 
 def test_default_capabilities_are_dockers_and_no_new_privs_is_set(dock: Docklock) -> None:
