@@ -89,6 +89,7 @@ class Supervisor:
         self._policy = task.policy
         self._holds: Holds | None = None
         self._start_error = b""
+        self._start_failure: DocklockError | None = None
         self._is_announced = False
         self._exit_code: int | None = None
         self._state = State(run=task.run)
@@ -101,7 +102,11 @@ class Supervisor:
             raise StateError(f"container is {self._state.status}, not created")
         self._record("runtime.start")
         init, self._init = self._init, None  # enter.start has reaped it if it raises
-        listener = enter.start(init)
+        try:
+            listener = enter.start(init)
+        except DocklockError as error:
+            self._start_failure = error  # whoever asked is told; the run ends with it too
+            raise
         self._init = init
         if listener is not None:
             self._add_gate(listener)
@@ -178,7 +183,9 @@ class Supervisor:
             self.start()
         gc.freeze()
         gc.enable()  # main turned it off for the start
-        self._loop.run_while(lambda: self._exit_code is None)
+        self._loop.run_while(lambda: self._exit_code is None and self._start_failure is None)
+        if self._start_failure is not None:
+            raise self._start_failure
         self.output.read_rest()
         deadline = time.monotonic() + DRAIN_LIMIT_S
         while not self.output.is_done and time.monotonic() < deadline:

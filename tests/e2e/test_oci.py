@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +106,18 @@ def test_kill_of_a_created_container_stops_it(dock: Docklock, bundle: Path) -> N
     runtime(dock, "kill", "three", "KILL")
     dock.wait_for(lambda: status(dock, "three") == "stopped")
     runtime(dock, "delete", "three")
+
+
+def test_a_start_that_fails_ends_the_container(dock: Docklock, bundle: Path) -> None:
+    """A stopped init cannot install its filter: start gives up, and nothing waits for it."""
+    pid_file = bundle / "pid"
+    runtime(
+        dock, "create", "--bundle", str(bundle), "--pid-file", str(pid_file), "stuck", capture=False
+    )
+    os.kill(int(pid_file.read_text()), signal.SIGSTOP)
+    assert "filter" in runtime(dock, "start", "stuck", code=1).stderr
+    dock.wait_for(lambda: status(dock, "stuck") == "stopped")
+    runtime(dock, "delete", "stuck")
 
 
 @pytest.mark.parametrize(
