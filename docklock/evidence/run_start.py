@@ -42,7 +42,7 @@ class RunStart:
             checkpoint=g.checkpoint,
         )
         self.epoch = sealing.make_epoch(certificate, os.urandom(32), self._key)
-        self._journal.begin(g.container, g.run)
+        self._journal.begin(g.container, g.run, g.boot)
         data = segment.encode_certificate(self.epoch.certificate)
         leaf = hostlog.Start(segment.encode_genesis(g), data, self.epoch.signature)
         return hostlog.encode_start(leaf)

@@ -15,9 +15,13 @@ BATCH_LIMIT_BYTES = segment.BODY_LIMIT_BYTES // 2
 
 
 class Batch:
-    """Events that will be one segment; `secret` is empty while none of them has a value."""
+    """Events that will be one segment; `secret` is empty while none of them has a value.
+
+    `attempts_taken` counts the run's attempts up to its end: recovery goes on after them.
+    """
 
     __slots__ = (
+        "attempts_taken",
         "chain_hashes",
         "first_index",
         "frames",
@@ -37,6 +41,7 @@ class Batch:
         self.chain_hashes: list[bytes] = []
         self.ops: set[str] = set()
         self.secret = b""
+        self.attempts_taken = 0
         self.size_bytes = 0
         self.time_first = self.time_last = 0
         self.usage: tuple[int, ...] = ZERO_USAGE
@@ -104,4 +109,5 @@ def seal_batch(epoch: Epoch, batch: Batch, *, sign_each: bool) -> SegmentRow:
         batch.secret,
         b"".join([value[: segment.LEAF_TAG_BYTES] for value in batch.leaf_hashes]),
         segment.pack_body(body),
+        batch.attempts_taken,
     )
