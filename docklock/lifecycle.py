@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import time
 
 from chainlite.errors import SpecError, StateError
@@ -36,6 +37,8 @@ STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
 NAME_LENGTH_MAX = 128
 ORPHAN_MAX_S = 5.0
 ORPHAN_STEP_S = 0.005
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock: type, whence, start, length, pid
+_SIGKILL_BIT = 1 << 8
 _MARKS = str.maketrans("", "", "_.-")
 PREFIX_LENGTH_MIN = 1
 
@@ -157,11 +160,20 @@ def mark_guard(live_fd: int) -> None:
 
 
 def _has_guard(fd: int) -> bool:
+    """Whether a guard holds the record lock, and is not about to die of a SIGKILL."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    if kind == fcntl.F_UNLCK:
+        return False
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False
+        with open(f"/proc/{pid}/status", "rb") as file:
+            lines = file.read().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return pid <= 0  # -1: its process is in a pid namespace that we do not see
+    found = dict(line.partition(b":\t")[::2] for line in lines)
+    pending = int(found[b"SigPnd"], 16) | int(found[b"ShdPnd"], 16)
+    is_dying = found[b"State"][:1] in b"ZX" or bool(pending & _SIGKILL_BIT)
+    return not is_dying
 
 
 def is_live(paths: Paths, container_id: str) -> bool:
