@@ -170,10 +170,12 @@ def _has_guard(fd: int) -> bool:
             lines = file.read().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return pid <= 0  # -1: its process is in a pid namespace that we do not see
-    found = dict(line.partition(b":\t")[::2] for line in lines)
+    found: dict[bytes, bytes] = {}
+    for line in lines:
+        name, _, value = line.partition(b":\t")
+        found[name] = value
     pending = int(found[b"SigPnd"], 16) | int(found[b"ShdPnd"], 16)
-    is_dying = found[b"State"][:1] in b"ZX" or bool(pending & _SIGKILL_BIT)
-    return not is_dying
+    return found[b"State"][:1] not in b"ZX" and not pending & _SIGKILL_BIT
 
 
 def is_live(paths: Paths, container_id: str) -> bool:
