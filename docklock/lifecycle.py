@@ -169,7 +169,7 @@ def _has_guard(fd: int) -> bool:
         with open(f"/proc/{pid}/status", "rb") as file:
             lines = file.read().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return pid <= 0  # -1: its process is in a pid namespace that we do not see
+        return int(pid) <= 0  # -1: its process is in a pid namespace that we do not see
     found: dict[bytes, bytes] = {}
     for line in lines:
         name, _, value = line.partition(b":\t")
