@@ -1,8 +1,9 @@
 """A log's checkpoint: a signed note over origin, size and root (C2SP tlog-checkpoint).
 
 Not here: the tree (merkle), the store (docklock.evidence.host_log) and what witnesses sign
-(cosignature). Extension lines are refused; signatures of other keys are kept and ignored. Invariant: what is accepted
-re-encodes to the same note body. Source: C2SP signed-note and tlog-checkpoint.
+(cosignature). Extension lines are refused; signatures of other keys are kept and ignored.
+Invariant: what is accepted re-encodes to the same note body.
+Source: C2SP signed-note and tlog-checkpoint.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ def split_note(note: bytes) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
     if not found or not tail.endswith(b"\n"):
         raise SpecError("checkpoint: no signature lines")
     return body + b"\n", tuple([_parse_line(line) for line in tail[:-1].split(b"\n")])
+
+
+def parse_claim(note: bytes) -> Checkpoint:
+    """What a note says, whoever signed it: to tell which log it speaks of."""
+    return _parse_body(split_note(note)[0])
 
 
 def parse_checkpoint(note: bytes, public: bytes) -> Checkpoint:
