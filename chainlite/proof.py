@@ -108,12 +108,12 @@ def encode_proof(proof: Proof) -> bytes:
 def fit(proof: Proof) -> bytes:
     """The bytes of a proof: with its certificates if it is small with them, values not counted."""
     certificates = proof.certificates
-    bare = encode_proof(proof._replace(values=tuple(None for _ in proof.values)))
-    small = len(bare) <= PROOF_TARGET_BYTES and len(certificates) <= CERTIFICATES_MAX
-    if small or len(certificates) == 1:
-        return encode_proof(proof)
-    last = segment.decode_certificate(certificates[-1][0])
-    return encode_proof(proof._replace(certificates=(), epoch_public=last.public))
+    if len(certificates) > 1:
+        last = segment.decode_certificate(certificates[-1][0])
+        bare = proof._replace(values=tuple(None for _ in proof.values))
+        if len(certificates) > CERTIFICATES_MAX or len(encode_proof(bare)) > PROOF_TARGET_BYTES:
+            proof = proof._replace(certificates=(), epoch_public=last.public)
+    return encode_proof(proof)
 
 
 def decode_proof(data: bytes) -> Proof:
