@@ -35,6 +35,7 @@ from tests.evidence.recording import append, begin, cosign_log, make_id, make_pa
 
 WORD = "this is that host's word"
 KEY = encode_witness(WITNESS)
+TAKE_TAIL = "DELETE FROM segments WHERE first_index = (SELECT max(first_index) FROM segments)"
 Verify = Callable[..., tuple[int, str]]
 
 
@@ -93,7 +94,7 @@ def test_truncated_tail(paths: Paths, tmp_path: Path, verify: Verify) -> None:
     file.write_bytes(encode_frames(without_tail)[0])
     code, text = verify(str(file))
     assert (code, "receipts at the end of run 0 are missing" in text) == (3, True)
-    edit(get_store(paths, make_id(1)), "DELETE FROM segments WHERE first_index > 2000")
+    edit(get_store(paths, make_id(1)), TAKE_TAIL)
     code, text = verify("web")
     assert (code, "has segments that the container's file has not" in text) == (3, True)
 
@@ -238,6 +239,14 @@ def test_a_file_is_anchored_through_the_last_receipt_that_the_witness_saw(
         assert text.endswith("; the rest is this host's word\n")
         code, text = verify(*words, "--require-anchor")
         assert (code, "receipts 7 to 7 of run 0 are not anchored" in text) == (3, True)
+        file = tmp_path / "live.evidence"
+        frames = decode_frames(export(paths, "live", file, "--checkpoint", note))
+        place = next(frame for frame in frames if frame[0] == bundle.PLACE)
+        moved = [frame for frame in frames if frame != place]
+        moved.insert(len(moved) - 1, place)
+        file.write_bytes(encode_frames(moved)[0])
+        code, text = verify(str(file), "--witness-key", KEY)
+        assert (code, "a leaf is not in the host's log" in text) == (3, True)
     finally:
         live.close(0)
     code, text = verify("live", "--checkpoint", note, "--witness-key", KEY)
