@@ -69,10 +69,9 @@ class State:
         container, run = genesis.container, genesis.run
         number = self.numbers.get(container, max(self.numbers.values(), default=-1) + 1)
         if genesis.number > number and container not in self.numbers:
-            missing = f"{number}" if genesis.number == number + 1 else f"{number} and more"
-            self._report(
-                container, f"it is number {genesis.number}: the start of {missing} is gone"
-            )
+            last = genesis.number - 1
+            hole = f"{number}" if last == number else f"{number} to {last}"
+            self.problems.append(f"the start of container number {hole} is missing: a hole")
         elif genesis.number != number:
             self._report(container, f"it has number {genesis.number}, not {number}")
         self.numbers.setdefault(container, genesis.number)
