@@ -36,7 +36,7 @@ def encode_body(checkpoint: Checkpoint) -> bytes:
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key: keys.KeyPair) -> bytes:
+def sign_checkpoint(checkpoint: Checkpoint, key: keys.Signer) -> bytes:
     """The note: body, empty line, one signature line under the origin's name."""
     body = encode_body(checkpoint)
     note_id = keys.compute_note_id(checkpoint.origin, key.public)

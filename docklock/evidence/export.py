@@ -115,7 +115,7 @@ def _collect_run(
 
 
 def _write_file(
-    file: BinaryIO, log: HostLog, db: sqlite3.Connection | None, container: str, key: keys.KeyPair
+    file: BinaryIO, log: HostLog, db: sqlite3.Connection | None, container: str, key: keys.Signer
 ) -> Written:
     """Write the frames as they pass a verification, then the seal over what it counted."""
     state = verify.Verification()

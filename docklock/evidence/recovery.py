@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from chainlite.keys import KeyPair
+    from chainlite.keys import Signer
     from docklock.paths import Paths
 
 GAP_OP = "gap"
@@ -88,7 +88,7 @@ def _recover(paths: Paths, path: str) -> RecoveredRun | None:
 
 
 def _close_run(
-    paths: Paths, log: HostLog, key: KeyPair, run: RunRecord, data: bytes
+    paths: Paths, log: HostLog, key: Signer, run: RunRecord, data: bytes
 ) -> RecoveredRun:
     start = hostlog.decode_leaf(log.get_leaf(run.start_leaf))
     if not isinstance(start, hostlog.Start):
@@ -104,7 +104,7 @@ def _close_run(
     return RecoveredRun(run.container, run.run, chain.event_count)
 
 
-def _sign_journal(db: sqlite3.Connection, key: KeyPair, start: hostlog.Start, data: bytes) -> Point:
+def _sign_journal(db: sqlite3.Connection, key: Signer, start: hostlog.Start, data: bytes) -> Point:
     """Sign what the journal has beyond the store, and the gap; where the run now ends."""
     genesis = segment.decode_genesis(start.genesis)
     certificate = segment.decode_certificate(start.certificate)

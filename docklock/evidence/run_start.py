@@ -13,21 +13,26 @@ from chainlite.lean import TYPE_CHECKING
 from docklock.evidence import boot, sealing
 
 if TYPE_CHECKING:
-    from chainlite.keys import KeyPair
+    from chainlite.keys import Signer
     from docklock.evidence.journal import Journal
 
 
 class RunStart:
     """A run's start in the making: its number is known only inside the log's transaction."""
 
-    def __init__(self, file: Journal, key: KeyPair, genesis: segment.Genesis) -> None:
+    def __init__(self, file: Journal, key: Signer, genesis: segment.Genesis) -> None:
         self._journal, self._key = file, key
         self.genesis = genesis
         self.epoch: sealing.Epoch
 
-    def make_leaf(self, number: int, previous: bytes) -> bytes:
-        """The start's leaf; the journal names the run before the log does."""
-        g = self.genesis = self.genesis._replace(number=number, previous=previous)
+    def make_leaf(self, number: int, previous: bytes, checkpoint: bytes) -> bytes:
+        """The start's leaf; the journal names the run before the log does.
+
+        `checkpoint` is the hash of the newest cosigned one: the run is not older than that.
+        """
+        g = self.genesis = self.genesis._replace(
+            number=number, previous=previous, checkpoint=checkpoint
+        )
         certificate = segment.Certificate(
             host=g.host,
             container=g.container,
@@ -51,7 +56,7 @@ class RunStart:
 def make_genesis(
     host: bytes, container: bytes, run: int, policy: bytes, image: str, app: str
 ) -> segment.Genesis:
-    """A genesis of now and this boot; number and previous head are not known yet."""
+    """A genesis of now and this boot; what the log knows (make_leaf) is not in it yet."""
     return segment.Genesis(
         host=host,
         container=container,

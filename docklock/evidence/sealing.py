@@ -59,7 +59,7 @@ class Epoch(NamedTuple):
     key: keys.KeyPair
 
 
-def make_epoch(certificate: segment.Certificate, seed: bytes, issuer: keys.KeyPair) -> Epoch:
+def make_epoch(certificate: segment.Certificate, seed: bytes, issuer: keys.Signer) -> Epoch:
     """An epoch whose key comes from `seed`, certified by `issuer`."""
     key = keys.make_key_pair(seed)
     whole = certificate._replace(public=key.public)

@@ -21,7 +21,8 @@ HEADER = segment.Header(HASH, HASH, 1, 2, 3, 4, 1, 0, HASH, HASH, 5, 6, (1, 2, 3
 CERTIFICATE = segment.Certificate(HASH, HASH, 1, 2, 3, 1, HASH, b"\x44" * 16, 5, 6, HASH)
 LEAVES = (
     (hostlog.encode_boot, hostlog.Boot(HASH, b"\x44" * 16, 1, 2, 3)),
-    (hostlog.encode_key, hostlog.Key(HASH, 1, HASH, 2)),
+    (hostlog.encode_key, hostlog.Key(HASH, 1, HASH, 2, HASH * 2)),
+    (hostlog.encode_revocation, hostlog.Revocation(HASH, 1, 2, 3, 4, HASH * 2)),
     (
         hostlog.encode_start,
         hostlog.Start(
@@ -30,7 +31,7 @@ LEAVES = (
     ),
     (hostlog.encode_segment, hostlog.Segment(segment.encode_header(HEADER), HASH * 2)),
     (hostlog.encode_exit, hostlog.Exit(HASH, HASH, 1, 2, HASH, -1, 0, 1, 9)),
-    (hostlog.encode_operation, hostlog.Operation(HASH, "name", "detail", 4)),
+    (hostlog.encode_operation, hostlog.Operation(HASH, HASH, "name", (("a", "b"),), 4)),
 )
 SEAL = bundle.Seal(HASH, HASH, 3, HASH, 4, HASH, (bundle.RunState(0, 2, 5, HASH),))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 
 from chainlite import keys, sodium
 from chainlite.errors import StateError
-from docklock.errors import KernelError
 from docklock.kernel.guarded import PAGE_BYTES, make_guarded_page
 from tests.memory import count_in_memory, find_secrets, get_guarded, get_mappings
 
@@ -114,20 +112,37 @@ def test_an_erased_key_signs_no_more_and_its_page_is_gone() -> None:
     assert not any(m.start <= address < m.end for m in get_mappings(os.getpid()))
 
 
+FORK = """
+import os, sys
+from chainlite import keys
+from chainlite.errors import StateError
+from docklock.kernel.guarded import make_guarded_page
+key = keys.make_guarded_pair(make_guarded_page())
+child = os.fork()
+if child == 0:
+    refused = 0
+    for use in (lambda: keys.sign(key, b"1", b"x"), key.erase):
+        try:
+            use()
+        except StateError:
+            refused += 1
+    os._exit(refused)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+keys.sign(key, b"1", b"x")
+key.erase()
+"""
+
+
+def run_program(source: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", source], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
 def test_a_forked_child_is_refused_and_does_not_crash() -> None:
-    key = keys.make_guarded_pair(make_guarded_page())
-    child = os.fork()
-    if child == 0:
-        refused = 0
-        for use in (lambda: keys.sign(key, TAG, b"x"), key.erase):
-            try:
-                use()
-            except StateError:
-                refused += 1
-        os._exit(refused)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
-    assert keys.sign(key, TAG, b"x")
-    key.erase()
+    done = run_program(FORK)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_page_lies_between_guards_and_its_process_cannot_be_dumped() -> None:
@@ -137,38 +152,44 @@ def test_a_page_lies_between_guards_and_its_process_cannot_be_dumped() -> None:
     assert around[page.address + PAGE_BYTES].mode == "---p"
     before = [m for m in around.values() if m.end == page.address]
     assert [m.mode for m in before] == ["---p"]
-    dumpable = subprocess.run(
-        [sys.executable, "-c", "from tests.kernel.test_guarded import show; show()"],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert dumpable.stdout.split() == ["1", "0"], dumpable.stderr
+    done = run_program(DUMPABLE)
+    assert done.stdout.split() == ["1", "0"], done.stderr
     page.release()
 
 
-def show() -> None:
-    """For a process of its own: PR_GET_DUMPABLE before and after its first guarded page."""
-    from docklock.kernel.process import prctl
+DUMPABLE = """
+from docklock.kernel.guarded import make_guarded_page
+from docklock.kernel.process import prctl
+get_dumpable = 3
+print(prctl(get_dumpable))
+make_guarded_page()
+print(prctl(get_dumpable))
+"""
 
-    get_dumpable = 3
-    before = prctl(get_dumpable)
+
+UNLOCKABLE = """
+import os, resource
+from docklock.errors import KernelError
+from docklock.kernel.guarded import make_guarded_page
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+os.setresuid(65534, 65534, 65534)
+def count():
+    with open("/proc/thread-self/maps") as file:
+        return len(file.readlines())
+before = count()
+try:
     make_guarded_page()
-    print(before, prctl(get_dumpable))
+except KernelError as error:
+    assert "ulimit -l" in str(error), error
+    assert count() <= before
+    print("refused")
+"""
 
 
 def test_memory_that_cannot_be_locked_is_an_error_and_leaves_nothing(need_root: None) -> None:
-    """RLIMIT_MEMLOCK binds who has no CAP_IPC_LOCK: a child that becomes another user."""
-    child = os.fork()
-    if child == 0:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
-        os.setresuid(65534, 65534, 65534)
-        count = Path("/proc/self/maps").read_text().count("\n")
-        try:
-            make_guarded_page()
-        except KernelError as error:
-            left = Path("/proc/self/maps").read_text().count("\n")
-            os._exit(0 if "ulimit -l" in str(error) and left <= count else 2)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    """RLIMIT_MEMLOCK binds who has no CAP_IPC_LOCK: a process that becomes another user."""
+    done = run_program(UNLOCKABLE)
+    assert done.stdout == "refused\n", done.stderr
 
 
 def test_a_seal_opens_with_its_key_and_head_alone() -> None:
