@@ -232,6 +232,15 @@ class HostLog:
         )
         return tuple((index, _check_blob(data)) for index, data in rows)
 
+    def read_keys(self, enrolled: bytes) -> hostkeys.HostKeys:
+        """The host's keys as the log says; TamperError if they do not follow from `enrolled`."""
+        found = hostkeys.HostKeys(enrolled)
+        for index, data in self.get_key_leaves():
+            leaf = hostlog.decode_leaf(data)
+            assert isinstance(leaf, hostlog.Key | hostlog.Revocation)
+            found.take(index, leaf)
+        return found
+
     def get_size(self) -> int:
         """How many leaves the log has."""
         row = self._db.execute("SELECT size FROM state").fetchone()
@@ -278,6 +287,10 @@ class HostLog:
     def get_proof(self, leaf_index: int, tree_size: int) -> tuple[bytes, ...]:
         """The inclusion proof of a leaf in the tree of the first `tree_size` leaves."""
         return merkle.compute_inclusion(leaf_index, tree_size, self._read_node)
+
+    def compute_root(self, tree_size: int) -> bytes:
+        """The root of the first `tree_size` leaves."""
+        return merkle.compute_tree_root(tree_size, self._read_node)
 
     def get_runs(self, container: str = "") -> tuple[RunRecord, ...]:
         """The runs of a container (all for "") in the order of their starts."""
@@ -335,7 +348,7 @@ class HostLog:
             self._sign(size + 1)
 
     def _sign(self, size: int) -> None:
-        root = merkle.compute_tree_root(size, self._read_node)
+        root = self.compute_root(size)
         state = checkpoint.Checkpoint(checkpoint.get_origin(self.host), size, root)
         note = checkpoint.sign_checkpoint(state, self._get_key())
         self._db.execute("UPDATE state SET note = ?", (note,))
@@ -368,14 +381,18 @@ def _open(path: str, *, writable: bool) -> sqlite3.Connection:
         raise StateError(f"{path}: no host log yet: no container has run here")
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     # A recorder begins in one thread and goes on in another; never in two at once.
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = None
     try:
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and writable:
             version = _create(db, path)
         db.execute("PRAGMA synchronous = FULL")
     except sqlite3.DatabaseError as error:
-        db.close()
+        if db is not None:
+            db.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise StateError(f"{path}: the host log cannot be opened: {error}") from None
         raise SpecError(f"{path}: not a host log: {error}") from None
     if version != SCHEMA_VERSION:
         db.close()
