@@ -5,12 +5,12 @@ Not here: the transaction around it (host_log) and what follows (recorder).
 
 from __future__ import annotations
 
-import os
 import time
 
 from chainlite import hostlog, segment
 from chainlite.lean import TYPE_CHECKING
 from docklock.evidence import boot, sealing
+from docklock.evidence.keyring import make_epoch_key
 
 if TYPE_CHECKING:
     from chainlite.keys import Signer
@@ -46,7 +46,7 @@ class RunStart:
             time=g.time,
             checkpoint=g.checkpoint,
         )
-        self.epoch = sealing.make_epoch(certificate, os.urandom(32), self._key)
+        self.epoch = sealing.make_epoch(certificate, make_epoch_key(), self._key)
         self._journal.begin(g.container, g.run, g.boot)
         data = segment.encode_certificate(self.epoch.certificate)
         leaf = hostlog.Start(segment.encode_genesis(g), data, self.epoch.signature)
