@@ -85,7 +85,7 @@ def wait_exit(channel: socket.socket, timeout_s: float | None = None) -> int | N
     channel.settimeout(timeout_s)
     try:
         return int(wait_event(channel, ("exit",))["exit_code"])
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):  # the second for a timeout of 0
         return None
     finally:
         channel.settimeout(None)
