@@ -54,6 +54,9 @@ def test_the_guard_alone_has_the_epochs_key(dock: Docklock) -> None:
     dock("run", "-d", "--name", "live", "busybox", "sleep", "60")
     dock("exec", "live", "true")
     guard = dock.supervisor_pid("live")
+    dock("verify", "live")  # all is durable; its leaves follow, and the host's key with them
+    dock.wait_for(lambda: read_ops(dock, "--op", "segment", "live"))
+    dock.wait_for(lambda: len(find_secrets(guard)) == 1)
     (secret,) = find_secrets(guard).values()
     host = (dock.root / "keys/host.key").read_bytes()[-32:]
     assert count_in_memory(guard, secret) == 1
