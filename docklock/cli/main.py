@@ -37,6 +37,7 @@ COMMANDS = {
     "receipts": ("receipts", "run_receipts", "List the receipts of a container"),
     "verify": ("verify", "run_verify", "Verify evidence"),
     "evidence": ("evidence", "run_evidence", "Write a container's evidence to one file"),
+    "prove": ("prove", "run_prove", "Write the proof of one receipt to a file"),
     "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),

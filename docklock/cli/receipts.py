@@ -178,9 +178,8 @@ def describe_receipt(shown: Shown) -> dict[str, Any]:
     """
     import base64
 
-    from chainlite.receipt import DECISIONS, PLANES, SEENS
+    from chainlite import receipt
 
-    event = shown.receipt
     values: dict[str, str | None] = {}
     for name, value in shown.values:
         if name == "sockaddr" and value is not None:
@@ -191,29 +190,4 @@ def describe_receipt(shown: Shown) -> dict[str, Any]:
             values[name] = None if value is None else value.decode()
         except UnicodeDecodeError:
             values[f"{name}_base64"] = base64.b64encode(value or b"").decode()
-    return {
-        "index": str(event.event_index),
-        "run": event.run,
-        "host": event.host.hex(),
-        "container": event.container.hex(),
-        "app": event.app,
-        "op": event.op,
-        "pid": event.pid,
-        "tid": event.tid,
-        "nr": event.nr,
-        "arch": event.arch,
-        "args": [str(value) for value in event.args],
-        "decision": DECISIONS[event.decision],
-        "errno": event.errno,
-        "ret": str(event.ret),
-        "plane": PLANES[event.plane],
-        "seen": SEENS[event.seen],
-        "policy": event.policy.hex(),
-        "mono": str(event.mono),
-        "time": str(event.time),
-        "boot": event.boot.hex(),
-        "usage": [str(value) for value in event.usage],
-        "labels": dict(event.labels),
-        "values": values,
-        "commitments": {name: digest.hex() for name, digest in event.commitments},
-    }
+    return receipt.describe(shown.receipt) | {"values": values}

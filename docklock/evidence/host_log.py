@@ -285,12 +285,39 @@ class HostLog:
         )
 
     def get_proof(self, leaf_index: int, tree_size: int) -> tuple[bytes, ...]:
-        """The inclusion proof of a leaf in the tree of the first `tree_size` leaves."""
+        """The inclusion proof of a leaf in the tree of the first `tree_size` leaves.
+
+        TamperError for a leaf that they have not: a row may name any.
+        """
+        if not 0 <= leaf_index < tree_size:
+            raise TamperError(f"host log: leaf {leaf_index} is named, and there are {tree_size}")
         return merkle.compute_inclusion(leaf_index, tree_size, self._read_node)
 
     def compute_root(self, tree_size: int) -> bytes:
         """The root of the first `tree_size` leaves."""
         return merkle.compute_tree_root(tree_size, self._read_node)
+
+    def get_consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """The proof that the tree of the first `new_size` leaves continues that of `old_size`."""
+        return merkle.compute_consistency(old_size, new_size, self._read_node)
+
+    def get_segment_places(self, container: bytes, run: int) -> tuple[tuple[int, bytes], ...]:
+        """Index and bytes of the segment leaves of a run, in order."""
+        rows = self._db.execute(
+            "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+            " ORDER BY leaf_index",
+            (container, run, hostlog.SEGMENT_KIND),
+        )
+        return tuple((index, _check_blob(data)) for index, data in rows)
+
+    def find_leaf(self, leaf: bytes, container: bytes, run: int) -> int | None:
+        """The index of the leaf of a run that has these bytes."""
+        row = self._db.execute(
+            "SELECT leaf_index FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+            " AND bytes = ?",
+            (container, run, leaf[0], leaf),
+        ).fetchone()
+        return int(row[0]) if row else None
 
     def get_runs(self, container: str = "") -> tuple[RunRecord, ...]:
         """The runs of a container (all for "") in the order of their starts."""
