@@ -31,15 +31,18 @@ class HostKeyRecord(NamedTuple):
 
 
 class HostKeys:
-    """The keys of one host, in order. `host` is its id; `number` and `public` are the newest's."""
+    """The keys of one host, in order. `host` is its id; `number` and `public` are the newest's.
 
-    __slots__ = ("_last_index", "_records", "host")
+    `last_index` is the leaf of the newest record, -1 before any.
+    """
+
+    __slots__ = ("_records", "host", "last_index")
 
     def __init__(self, enrolled: bytes) -> None:
         """Begin with the enrolled public key, whose id a verifier was told or will tell."""
         self.host = keys.compute_host_id(enrolled)
         self._records = [HostKeyRecord(0, enrolled, 0, None)]
-        self._last_index = -1
+        self.last_index = -1
 
     @property
     def number(self) -> int:
@@ -52,22 +55,31 @@ class HostKeys:
         return self._records[-1].public
 
     @property
+    def publics(self) -> tuple[bytes, ...]:
+        """All public keys, the enrolled one first: an older checkpoint is by one of them."""
+        return tuple([record.public for record in self._records])
+
+    @property
     def records(self) -> tuple[HostKeyRecord, ...]:
         """All keys in order."""
         return tuple(self._records)
 
-    def take(self, leaf_index: int, leaf: hostlog.Key | hostlog.Revocation) -> None:
-        """The next key record of the log; TamperError if it does not follow from those before."""
+    def take(self, leaf: hostlog.Key | hostlog.Revocation) -> None:
+        """The next key record of the log; TamperError if it does not follow from those before.
+
+        Whether it is in the log, at the leaf that it names, is the caller's to check.
+        """
+        leaf_index = leaf.leaf_index
         where = f"the key record at leaf {leaf_index}"
-        if leaf.host != self.host or leaf_index <= self._last_index:
+        if leaf.host != self.host or leaf_index <= self.last_index:
             raise TamperError(f"{where} is of another host, or out of order")
         if not _is_signed(leaf, self.public):
             raise TamperError(f"{where} is not signed by the host's key number {self.number}")
         if isinstance(leaf, hostlog.Key):
-            self._take_key(leaf_index, leaf, where)
+            self._take_key(leaf, where)
         else:
-            self._take_revocation(leaf_index, leaf, where)
-        self._last_index = leaf_index
+            self._take_revocation(leaf, where)
+        self.last_index = leaf_index
 
     def get_at(self, leaf_index: int) -> HostKeyRecord:
         """The key that spoke for the host when this leaf was appended."""
@@ -89,7 +101,8 @@ class HostKeys:
                 return record
         return None
 
-    def _take_key(self, leaf_index: int, leaf: hostlog.Key, where: str) -> None:
+    def _take_key(self, leaf: hostlog.Key, where: str) -> None:
+        leaf_index = leaf.leaf_index
         if leaf.number == 0:
             if leaf_index or self.number or leaf.public != self.public:
                 raise TamperError(f"{where} enrols another key")
@@ -98,8 +111,8 @@ class HostKeys:
             raise TamperError(f"{where} is number {leaf.number}, not {self.number + 1}")
         self._records.append(HostKeyRecord(leaf.number, leaf.public, leaf_index, None))
 
-    def _take_revocation(self, leaf_index: int, leaf: hostlog.Revocation, where: str) -> None:
-        if leaf.by != self.number or leaf.number >= leaf.by or leaf.first_index > leaf_index:
+    def _take_revocation(self, leaf: hostlog.Revocation, where: str) -> None:
+        if leaf.by != self.number or leaf.number >= leaf.by or leaf.first_index > leaf.leaf_index:
             raise TamperError(f"{where} revokes a key that it cannot revoke")
         old = self._records[leaf.number]
         known = leaf.first_index if old.revoked_from is None else old.revoked_from

@@ -44,11 +44,12 @@ class Boot(NamedTuple):
 class Key(NamedTuple):
     """The host's key number `number`, from this leaf on; the key before it signed this record.
 
-    Number 0 is the enrolled key, and signed its own.
+    Number 0 is the enrolled key, and signed its own. `leaf_index` is this leaf's own place.
     """
 
     host: bytes
     number: int
+    leaf_index: int
     public: bytes
     time: int
     signature: bytes
@@ -60,6 +61,7 @@ class Revocation(NamedTuple):
     host: bytes
     number: int
     by: int
+    leaf_index: int
     first_index: int
     time: int
     signature: bytes
@@ -125,6 +127,7 @@ def encode_key(leaf: Key) -> bytes:
             codec.encode_head(domains.LOG_KEY, VERSION),
             leaf.host,
             codec.encode_u32(leaf.number),
+            codec.encode_u64(leaf.leaf_index),
             leaf.public,
             codec.encode_u64(leaf.time),
             leaf.signature,
@@ -140,6 +143,7 @@ def encode_revocation(leaf: Revocation) -> bytes:
             leaf.host,
             codec.encode_u32(leaf.number),
             codec.encode_u32(leaf.by),
+            codec.encode_u64(leaf.leaf_index),
             codec.encode_u64(leaf.first_index),
             codec.encode_u64(leaf.time),
             leaf.signature,
@@ -218,13 +222,13 @@ def _decode_boot(r: Reader) -> Boot:
 
 
 def _decode_key(r: Reader) -> Key:
-    key = (r.read_fixed(32), r.read_u32(), r.read_fixed(32), r.read_u64())
-    return Key(*key, r.read_fixed(SIGNATURE_BYTES))
+    place = (r.read_fixed(32), r.read_u32(), r.read_u64())
+    return Key(*place, r.read_fixed(32), r.read_u64(), r.read_fixed(SIGNATURE_BYTES))
 
 
 def _decode_revocation(r: Reader) -> Revocation:
-    numbers = (r.read_fixed(32), r.read_u32(), r.read_u32(), r.read_u64(), r.read_u64())
-    return Revocation(*numbers, r.read_fixed(SIGNATURE_BYTES))
+    place = (r.read_fixed(32), r.read_u32(), r.read_u32(), r.read_u64())
+    return Revocation(*place, r.read_u64(), r.read_u64(), r.read_fixed(SIGNATURE_BYTES))
 
 
 def _decode_start(r: Reader) -> Start:

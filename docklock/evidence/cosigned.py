@@ -28,8 +28,8 @@ def store_cosigned(paths: Paths, note: bytes) -> None:
     """
     key = ensure_host_key(paths)
     with HostLog(paths, key) as log, log.write():
-        records = log.read_keys(key.enrolled).records
-        signed = _parse_any(note, [record.public for record in records])
+        # By any of the host's keys: a note may be older than a rotation.
+        signed = checkpoint.parse_checkpoint(note, *log.read_keys(key.enrolled).publics)
         if signed.origin != checkpoint.get_origin(key.host):
             raise SpecError("checkpoint: it is of another log than this host's")
         _, _, lines = note.partition(b"\n\n")
@@ -44,13 +44,3 @@ def store_cosigned(paths: Paths, note: bytes) -> None:
         if log.compute_root(signed.size) != signed.root:
             raise TamperError(f"others have seen another history of {signed.size} leaves: a fork")
         log.add_cosigned(signed.size, note)
-
-
-def _parse_any(note: bytes, publics: list[bytes]) -> checkpoint.Checkpoint:
-    """A checkpoint by any of the host's keys: a note may be older than a rotation."""
-    for public in publics[1:]:
-        try:
-            return checkpoint.parse_checkpoint(note, public)
-        except SpecError:
-            continue
-    return checkpoint.parse_checkpoint(note, publics[0])

@@ -203,7 +203,8 @@ class HostLog:
         """Append the record of the host's next key within `write`, which signs from now on."""
         old = self._get_key()
         number = old.number + 1
-        leaf = hostlog.Key(self.host, number, new.public, time.time_ns(), b"")
+        now, size = time.time_ns(), self.get_size()
+        leaf = hostlog.Key(self.host, number, size, new.public, now, b"")
         index = self.append(hostlog.encode_key(hostkeys.sign_key(leaf, old)))
         old.take_over(number, new)
         self._db.execute("UPDATE state SET key_number = ?", (number,))
@@ -238,7 +239,9 @@ class HostLog:
         for index, data in self.get_key_leaves():
             leaf = hostlog.decode_leaf(data)
             assert isinstance(leaf, hostlog.Key | hostlog.Revocation)
-            found.take(index, leaf)
+            if leaf.leaf_index != index:
+                raise TamperError(f"host log: leaf {index} says that it is {leaf.leaf_index}")
+            found.take(leaf)
         return found
 
     def get_size(self) -> int:
@@ -365,7 +368,7 @@ class HostLog:
         key.hold(row[2] if row is not None else 0)
         if row is None:
             self._db.execute("INSERT INTO state VALUES (0, 0, x'', x'', ?, 0)", (self.host,))
-            leaf = hostlog.Key(self.host, 0, key.public, now, b"")
+            leaf = hostlog.Key(self.host, 0, 0, key.public, now, b"")
             self.append(hostlog.encode_key(hostkeys.sign_key(leaf, key)))
         if row is None or row[0] != boot_id:
             size = self.get_size()

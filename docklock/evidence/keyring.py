@@ -65,7 +65,8 @@ class HostKey:
             key.erase()
         raise StateError(
             f"{self._paths.keys}: the host log is signed by key number {number} of host "
-            f"{self.host.hex()[:16]}, which is not here: restore keys/ and host.db together"
+            f"{self.host.hex()[:16]}, which is not here: restore keys/ and host.db together "
+            "(or try again, if a rotation is going on)"
         )
 
     def take_over(self, number: int, key: keys.GuardedKey) -> None:

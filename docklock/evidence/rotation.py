@@ -58,7 +58,8 @@ def revoke_host_key(paths: Paths, number: int | None, first_index: int | None) -
             first = size if first_index is None else first_index
             if not 0 <= first <= size:
                 raise SpecError(f"keys revoke: the host log has {size} leaves, not {first}")
-            leaf = hostlog.Revocation(key.host, number, key.number, first, time.time_ns(), b"")
+            now = time.time_ns()
+            leaf = hostlog.Revocation(key.host, number, key.number, size, first, now, b"")
             signed = hostkeys.sign_revocation(leaf, key)
             return log.append(hostlog.encode_revocation(signed))
 

@@ -21,8 +21,8 @@ HEADER = segment.Header(HASH, HASH, 1, 2, 3, 4, 1, 0, HASH, HASH, 5, 6, (1, 2, 3
 CERTIFICATE = segment.Certificate(HASH, HASH, 1, 2, 3, 1, HASH, b"\x44" * 16, 5, 6, HASH)
 LEAVES = (
     (hostlog.encode_boot, hostlog.Boot(HASH, b"\x44" * 16, 1, 2, 3)),
-    (hostlog.encode_key, hostlog.Key(HASH, 1, HASH, 2, HASH * 2)),
-    (hostlog.encode_revocation, hostlog.Revocation(HASH, 1, 2, 3, 4, HASH * 2)),
+    (hostlog.encode_key, hostlog.Key(HASH, 1, 2, HASH, 3, HASH * 2)),
+    (hostlog.encode_revocation, hostlog.Revocation(HASH, 1, 2, 3, 4, 5, HASH * 2)),
     (
         hostlog.encode_start,
         hostlog.Start(

@@ -32,7 +32,8 @@ def read_keys(paths: Paths) -> hostkeys.HostKeys:
         for index, data in log.get_key_leaves():
             leaf = hostlog.decode_leaf(data)
             assert isinstance(leaf, hostlog.Key | hostlog.Revocation)
-            found.take(index, leaf)
+            assert leaf.leaf_index == index
+            found.take(leaf)
         checkpoint.parse_checkpoint(log.get_note(), found.public)
         assert log.get_key_number() == found.number
     return found
