@@ -3,10 +3,10 @@
 Not here: whether the frames hold (verify) and who collects them (docklock.evidence.export).
 Every frame is u8 kind, u32 size, payload, and the first 8 bytes of a running BLAKE3 over
 everything so far: that names where a file was spoilt, it proves nothing. What proves is signed.
-Order: host key, checkpoint, anchors, then for each run its start, certificates and segments (whole
-or redacted, each perhaps with its place in the host's log), and its exit unless it is open; last
-the seal. Invariant: sizes are checked against limits before memory is
-taken. Layouts: README.md of this room.
+Order: host key, its later keys and revocations, checkpoint, anchors, then for each run its start,
+certificates and segments (whole or redacted, each perhaps with its place in the host's log), and
+its exit unless it is open; last the seal. Invariant: sizes are checked against limits before memory
+is taken. Layouts: README.md of this room.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ MAGIC = b"DOCKLOCK-EVIDENCE\x00\x00\x01"
 """The name, and the version in the last two bytes."""
 VERSION = 1
 HOST_KEY, CHECKPOINT, START, CERTIFICATE, SEGMENT, EXIT, SEAL = 1, 2, 3, 4, 5, 6, 7
-ANCHOR, PLACE, REDACTED = 8, 9, 10
+ANCHOR, PLACE, REDACTED, KEY = 8, 9, 10, 11
+OPENING = frozenset((HOST_KEY, KEY, CHECKPOINT))
 CHECK_BYTES = 8
 PROOF_MAX = 64
 ANCHORS_MAX = 16
@@ -50,6 +51,7 @@ SIZE_LIMITS = {
     SEAL: RUNS_MAX * 64,
     ANCHOR: NOTE_LIMIT_BYTES + 4096,
     PLACE: 4096,
+    KEY: 8192,
     REDACTED: segment.PACKED_LIMIT_BYTES + 8192 + SALTS_MAX * SALT_BYTES,
 }
 
@@ -188,7 +190,7 @@ def read_proof(reader: Reader) -> tuple[bytes, ...]:
 
 
 def encode_logged_leaf(leaf: LoggedLeaf) -> bytes:
-    """The payload of a start or an exit."""
+    """The payload of a start, an exit or a key record."""
     head = codec.encode_u64(leaf.leaf_index)
     return head + codec.encode_bytes(leaf.leaf) + encode_proof(leaf.proof)
 

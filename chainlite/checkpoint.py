@@ -37,7 +37,7 @@ def encode_body(checkpoint: Checkpoint) -> bytes:
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key: keys.KeyPair) -> bytes:
+def sign_checkpoint(checkpoint: Checkpoint, key: keys.Signer) -> bytes:
     """The note: body, empty line, one signature line under the origin's name."""
     body = encode_body(checkpoint)
     note_id = keys.compute_note_id(checkpoint.origin, key.public)
@@ -64,15 +64,15 @@ def parse_claim(note: bytes) -> Checkpoint:
     return _parse_body(split_note(note)[0])
 
 
-def parse_checkpoint(note: bytes, public: bytes) -> Checkpoint:
-    """The checkpoint of a note signed by `public`; SpecError names what is wrong."""
+def parse_checkpoint(note: bytes, *publics: bytes) -> Checkpoint:
+    """The checkpoint of a note signed by one of the host's keys; SpecError names what is wrong."""
     body, lines = split_note(note)
     checkpoint = _parse_body(body)
-    note_id = keys.compute_note_id(checkpoint.origin, public)
+    known = {keys.compute_note_id(checkpoint.origin, public): public for public in publics}
     for name, raw in lines:
-        if name != checkpoint.origin or raw[:4] != note_id:
+        if name != checkpoint.origin or raw[:4] not in known:
             continue
-        if keys.is_signed(public, b"", body, raw[4:]):
+        if keys.is_signed(known[raw[:4]], b"", body, raw[4:]):
             return checkpoint
     raise SpecError("checkpoint: not signed by the host's key")
 

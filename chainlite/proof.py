@@ -13,6 +13,7 @@ from __future__ import annotations
 from chainlite import bundle, checkpoint, codec, domains, hostlog, keys, merkle, receipt, segment
 from chainlite.codec import Reader
 from chainlite.errors import SpecError, TamperError
+from chainlite.hostkeys import KEYS_MAX, HostKeys
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.report import (
     SeenLog,
@@ -34,10 +35,13 @@ MAGIC = b"DOCKLOCK-PROOF\x00\x00\x01"
 """The name, and the version in the last two bytes."""
 PROOF_TARGET_BYTES = 4096
 CERTIFICATES_MAX = 16
+KEY_RECORDS_MAX = 2 * KEYS_MAX
+KEY_RECORD_LIMIT_BYTES = 256
 PROOF_LIMIT_BYTES = (
     checkpoint.NOTE_LIMIT_BYTES
     + receipt.RECEIPT_LIMIT_BYTES
     + receipt.VALUES_MAX * (receipt.VALUE_LIMIT_BYTES + 64)
+    + KEY_RECORDS_MAX * KEY_RECORD_LIMIT_BYTES
     + 32768
 )
 
@@ -53,7 +57,8 @@ class Proof(NamedTuple):
     """The parts of a proof; `values` has one entry for each commitment (None: not told).
 
     `certificates` are (certificate, signature) from one that the host signed to the epoch's own;
-    where there are none, `epoch_public` is the epoch's key.
+    where there are none, `epoch_public` is the epoch's key. `key_records` are
+    the leaves of the host's later keys and revocations; each is signed by the key before it.
     """
 
     public: bytes
@@ -67,18 +72,23 @@ class Proof(NamedTuple):
     segment_proof: tuple[bytes, ...]
     receipt: bytes
     values: tuple[Opened | None, ...]
+    key_records: tuple[bytes, ...] = ()
 
 
 class Proven(NamedTuple):
-    """What a proof shows; `is_certified` where the certificates are in it."""
+    """What a proof shows; `is_certified` where the certificates are in it.
+
+    `is_revoked` where the host has said that the key they begin with is not to be trusted there.
+    """
 
     host: str
-    public: bytes
+    publics: tuple[bytes, ...]
     event: receipt.Receipt
     values: tuple[tuple[str, bytes | None], ...]
     leaf_index: int
     log: SeenLog
     is_certified: bool
+    is_revoked: bool = False
 
 
 def encode_proof(proof: Proof) -> bytes:
@@ -87,6 +97,8 @@ def encode_proof(proof: Proof) -> bytes:
     parts = [
         MAGIC,
         proof.public,
+        codec.encode_u32(len(proof.key_records)),
+        *[codec.encode_bytes(leaf) for leaf in proof.key_records],
         codec.encode_bytes(proof.note),
         proof.header,
         proof.signature,
@@ -123,7 +135,11 @@ def decode_proof(data: bytes) -> Proof:
     if not data.startswith(MAGIC):
         raise SpecError(f"proof version {data[len(MAGIC) - 2 : len(MAGIC)].hex()} is not known")
     r = Reader(data[len(MAGIC) :], "proof")
-    public, note = r.read_fixed(keys.PUBLIC_BYTES), r.read_bytes(checkpoint.NOTE_LIMIT_BYTES)
+    public = r.read_fixed(keys.PUBLIC_BYTES)
+    records = tuple(
+        r.read_bytes(KEY_RECORD_LIMIT_BYTES) for _ in range(r.read_u32(limit=KEY_RECORDS_MAX))
+    )
+    note = r.read_bytes(checkpoint.NOTE_LIMIT_BYTES)
     header, signature = r.read_fixed(segment.HEADER_BYTES), r.read_fixed(keys.SIGNATURE_BYTES)
     certificates = tuple(
         (r.read_fixed(segment.CERTIFICATE_BYTES), r.read_fixed(keys.SIGNATURE_BYTES))
@@ -134,7 +150,8 @@ def decode_proof(data: bytes) -> Proof:
     event = r.read_bytes(receipt.RECEIPT_LIMIT_BYTES)
     values = tuple(_read_opened(r) for _ in receipt.decode_receipt(event).commitments)
     r.finish()
-    return Proof(public, note, header, signature, certificates, epoch_public, *paths, event, values)
+    signed = (public, note, header, signature, certificates, epoch_public)
+    return Proof(*signed, *paths, event, values, records)
 
 
 def _read_opened(r: Reader) -> Opened | None:
@@ -151,11 +168,14 @@ def check_proof(data: bytes) -> Proven:
         proof = decode_proof(data)
         header = segment.decode_header(proof.header)
         event = receipt.decode_receipt(proof.receipt)
-        log = checkpoint.parse_checkpoint(proof.note, proof.public)
-        public = _check_certificates(proof, header)
+        known = _read_keys(proof)
+        log = checkpoint.parse_checkpoint(proof.note, known.public)
+        public, is_revoked = _check_certificates(proof, header, known)
     except SpecError as error:
         raise TamperError(str(error)) from None
-    host = keys.compute_host_id(proof.public)
+    host = known.host
+    if known.last_index >= log.size:
+        raise TamperError("a key record is of a later log than the checkpoint's")
     if header.host != host or log.origin != checkpoint.get_origin(host):
         raise TamperError("the segment or the checkpoint is of another host")
     if not keys.is_signed(public, domains.SIGN_SEGMENT, proof.header, proof.signature):
@@ -167,20 +187,38 @@ def check_proof(data: bytes) -> Proven:
     _check_receipt(proof, header, event)
     return Proven(
         host.hex(),
-        proof.public,
+        known.publics,
         event,
         _check_values(proof, event),
         proof.leaf_index,
         SeenLog(log.size, log.root, proof.note),
         bool(proof.certificates),
+        is_revoked,
     )
 
 
-def _check_certificates(proof: Proof, header: segment.Header) -> bytes:
-    """The key of the header's epoch; TamperError unless its certificates, if any, lead to it."""
+def _read_keys(proof: Proof) -> HostKeys:
+    known = HostKeys(proof.public)
+    for data in proof.key_records:
+        leaf = hostlog.decode_leaf(data)
+        if not isinstance(leaf, hostlog.Key | hostlog.Revocation):
+            raise TamperError("a leaf is not a key record")
+        known.take(leaf)
+    return known
+
+
+def _check_certificates(
+    proof: Proof, header: segment.Header, known: HostKeys
+) -> tuple[bytes, bool]:
+    """The key of the header's epoch, and whether the host has revoked the one that began it.
+
+    TamperError unless its certificates, if any, lead to it.
+    """
     if not proof.certificates:
-        return proof.epoch_public
-    issuer, last = proof.public, None
+        return proof.epoch_public, False
+    tag = domains.SIGN_CERTIFICATE
+    signer = known.find_signer(tag, *proof.certificates[0], first_index=0)
+    issuer, last = proof.public if signer is None else signer.public, None
     for data, signature in proof.certificates:
         certificate = segment.decode_certificate(data)
         by_host = certificate.issuer != segment.BY_EPOCH
@@ -196,7 +234,8 @@ def _check_certificates(proof: Proof, header: segment.Header) -> bytes:
         issuer = certificate.public
     if last is None or last.epoch != header.epoch:
         raise TamperError("the certificates do not lead to the segment's epoch")
-    return issuer
+    revoked_from = signer.revoked_from if signer is not None else None
+    return issuer, revoked_from is not None and revoked_from <= proof.leaf_index
 
 
 def _check_receipt(proof: Proof, header: segment.Header, event: receipt.Receipt) -> None:
@@ -220,10 +259,11 @@ def _check_values(proof: Proof, event: receipt.Receipt) -> tuple[tuple[str, byte
 
 def judge_proof(proven: Proven, trust: Trust) -> Verdict:
     """What the verifier may believe. SpecError: the named checkpoint is not one of this host."""
-    log, by, refusal = judge_logs((proven.log,), proven.public, trust)
+    log, by, refusal = judge_logs((proven.log,), proven.publics, trust)
     if not refusal and trust.is_anchor_required and log is None:
         refusal = "the receipt is not anchored"
-    return Verdict(proven.host == trust.fingerprint, log, by, (), refusal)
+    is_trusted = proven.host == trust.fingerprint and not proven.is_revoked
+    return Verdict(is_trusted, log, by, (), refusal)
 
 
 def describe_proof(proven: Proven, verdict: Verdict) -> dict[str, Any]:
@@ -235,6 +275,7 @@ def describe_proof(proven: Proven, verdict: Verdict) -> dict[str, Any]:
         "refused": verdict.refusal or None,
         "host": proven.host,
         "certified": proven.is_certified,
+        "revoked": proven.is_revoked,
         "leaf_index": proven.leaf_index,
         "log": {"size": proven.log.size, "root": proven.log.root.hex()},
         "receipt": receipt.describe(proven.event),
@@ -249,7 +290,10 @@ def render_proof(proven: Proven, verdict: Verdict) -> str:
     event = proven.event
     lines = [f"REFUSED: {escape(verdict.refusal)}"] if verdict.refusal else []
     about = f"container {event.container.hex()[:12]} ({escape(event.app)})"
-    lines.append(f"{render_signer(proven.host, is_trusted=verdict.is_trusted)}; {about}")
+    signer = render_signer(proven.host, is_trusted=verdict.is_trusted)
+    if proven.is_revoked:
+        signer = f"UNTRUSTED: whole, but host {proven.host[:16]} has revoked the key of this run"
+    lines.append(f"{signer}; {about}")
     decision = receipt.DECISIONS[event.decision] + (f" errno {event.errno}" if event.errno else "")
     when = format_time(event.time // 10**9)
     lines.append(f"  receipt {event.event_index} of run {event.run}: {escape(event.op)} {decision}")

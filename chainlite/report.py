@@ -62,11 +62,13 @@ class SeenLog(NamedTuple):
 class Report(NamedTuple):
     """What verification found; `host` is the fingerprint of the key that signed.
 
-    `logs` are the states of the host's log, the evidence's own first, then its anchors.
+    `publics` are the host's keys, the enrolled one first; `logs` the states of its log, the
+    evidence's own first, then its anchors. `revoked_runs` began, or were recovered, under a key
+    where the host has said that it is not to be trusted.
     """
 
     host: str
-    public: bytes
+    publics: tuple[bytes, ...]
     container: str
     app: str
     receipts: int
@@ -75,6 +77,7 @@ class Report(NamedTuple):
     runs: tuple[RunReport, ...]
     logs: tuple[SeenLog, ...]
     first_bad: FirstBad | None
+    revoked_runs: tuple[int, ...] = ()
 
 
 class Trust(NamedTuple):
@@ -105,11 +108,11 @@ class Verdict(NamedTuple):
 
 def judge(report: Report, trust: Trust) -> Verdict:
     """What the verifier may believe. SpecError: the named checkpoint is not one of this host."""
-    is_trusted = report.host == trust.fingerprint
+    is_trusted = report.host == trust.fingerprint and not report.revoked_runs
     nothing = tuple(None for _ in report.runs)
     if report.first_bad is not None or not report.logs:
         return Verdict(is_trusted, None, (), nothing, "")
-    log, by, refusal = judge_logs(report.logs, report.public, trust)
+    log, by, refusal = judge_logs(report.logs, report.publics, trust)
     anchored = tuple([_find_logged(run, log) for run in report.runs]) if log else nothing
     if not refusal and trust.is_anchor_required:
         refusal = _find_unanchored(report, anchored)
@@ -117,13 +120,13 @@ def judge(report: Report, trust: Trust) -> Verdict:
 
 
 def judge_logs(
-    logs: tuple[SeenLog, ...], public: bytes, trust: Trust
+    logs: tuple[SeenLog, ...], publics: tuple[bytes, ...], trust: Trust
 ) -> tuple[SeenLog | None, tuple[Cosignature, ...], str]:
     """The newest of these states that a named witness cosigned, by whom, and what speaks against.
 
     What speaks against is that the trust's own checkpoint is not among them.
     """
-    refusal = _compare(logs, public, trust.note) if trust.note else ""
+    refusal = _compare(logs, publics, trust.note) if trust.note else ""
     if trust.note and not refusal:
         named = checkpoint.parse_claim(trust.note)
         logs = (*logs, SeenLog(named.size, named.root, trust.note))
@@ -134,12 +137,12 @@ def judge_logs(
     return None, (), refusal
 
 
-def _compare(logs: tuple[SeenLog, ...], public: bytes, note: bytes) -> str:
+def _compare(logs: tuple[SeenLog, ...], publics: tuple[bytes, ...], note: bytes) -> str:
     """Why evidence with these states of the log does not go with a checkpoint from outside."""
     named, origin = checkpoint.parse_claim(note), checkpoint.parse_claim(logs[0].note).origin
     if named.origin != origin:
         return f"the checkpoint is of the log {named.origin}, this evidence of {origin}"
-    checkpoint.parse_checkpoint(note, public)
+    checkpoint.parse_checkpoint(note, *publics)
     same = [log for log in logs if log.size == named.size]
     if not same:
         return (
@@ -171,7 +174,10 @@ def _find_unanchored(report: Report, anchored: tuple[Logged | None, ...]) -> str
 
 
 def compute_exit_code(report: Report, verdict: Verdict) -> int:
-    """0 whole and trusted, 3 tampered or not as asked for, 4 whole but of a key not named."""
+    """0 whole and trusted, 3 tampered or not as asked for, 4 whole but of a key not named.
+
+    4 also for a key that its host has revoked.
+    """
     if report.first_bad is not None or verdict.refusal:
         return EXIT_TAMPERED
     return EXIT_WHOLE if verdict.is_trusted else EXIT_UNTRUSTED
@@ -196,6 +202,7 @@ def describe_report(report: Report, verdict: Verdict) -> dict[str, Any]:
         "segments": report.segments,
         "redacted": report.redacted,
         "first_bad": first_bad,
+        "revoked_runs": list(report.revoked_runs),
         "runs": [
             {
                 "run": run.run,
@@ -243,7 +250,12 @@ def render_report(report: Report, verdict: Verdict) -> str:
         return f"TAMPERED: {escape(describe_bad(report.first_bad))}\n"
     lines = [f"REFUSED: {escape(verdict.refusal)}"] if verdict.refusal else []
     about = f"container {report.container[:12]} ({escape(report.app)})"
-    lines.append(f"{render_signer(report.host, is_trusted=verdict.is_trusted)}; {about}")
+    if report.revoked_runs:
+        runs = ", ".join(str(run) for run in report.revoked_runs)
+        signer = f"UNTRUSTED: whole, but host {report.host[:16]} has revoked the key of run {runs}"
+    else:
+        signer = render_signer(report.host, is_trusted=verdict.is_trusted)
+    lines.append(f"{signer}; {about}")
     for run, leaf in zip(report.runs, verdict.anchored, strict=True):
         redacted = f", {run.redacted} values redacted" if run.redacted else ""
         counts = f"{run.receipts} receipts in {run.segments} segments{redacted}"

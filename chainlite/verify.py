@@ -2,10 +2,10 @@
 
 Not here: reading stores and host logs (docklock.evidence), what a report is worth and says
 (report), proofs of one event (proof). Nothing in here does I/O but `main`.
-The order of the checks is the order of trust: the host's key, its checkpoint, the earlier
-checkpoints that it continues, the leaf that starts a run and the certificate in it, each further
-certificate by the key before it, each segment by its epoch's key, each receipt by root and chain,
-the exit leaf, the seal over the whole file.
+The order of the checks is the order of trust: the host's key, each later one by the key before
+it, its checkpoint by the newest, the earlier checkpoints that it continues, the leaf that starts a
+run and the certificate in it, each further certificate by the key before it, each segment by its
+epoch's key, each receipt by root and chain, the exit leaf, the seal over the whole file.
 Invariant: nothing is reported whole that was not checked.
 Source: README.md of this room; RFC 6962.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, proof, segment
 from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
+from chainlite.hostkeys import HostKeyRecord, HostKeys
 from chainlite.lean import TYPE_CHECKING
 from chainlite.report import (
     EXIT_NOT_EVIDENCE,
@@ -53,6 +54,8 @@ class Run:
         self.state = bundle.OPEN
         self.logged: list[Logged] = []
         self.last_leaf = b""
+        self.recovered_by: HostKeyRecord | None = None
+        self.is_revoked = False
 
     def get_state(self) -> bundle.RunState:
         """How far this run goes, as a seal says it."""
@@ -63,8 +66,9 @@ class Verification:
     """Takes the frames of one container's evidence in order; TamperError at the first bad one."""
 
     def __init__(self) -> None:
-        self.public = b""
+        self.keys: HostKeys | None = None
         self.host = b""
+        self._key_leaves: list[bundle.LoggedLeaf] = []
         self.checkpoint: checkpoint.Checkpoint | None = None
         self.logs: list[SeenLog] = []
         self.runs: list[Run] = []
@@ -74,8 +78,9 @@ class Verification:
     def upon_frame(self, frame: bundle.Frame) -> None:
         """Check one frame against all before it."""
         kind = frame.kind
-        late = self.is_sealed or (kind <= bundle.CHECKPOINT and self.checkpoint is not None)
-        early = kind > bundle.CHECKPOINT and self.checkpoint is None
+        is_opening, is_open = kind in bundle.OPENING, self.checkpoint is not None
+        late = self.is_sealed or (is_opening and is_open)
+        early = not is_opening and not is_open
         if late or early:
             self.refuse(f"a frame of kind {kind} is out of its order")
         try:
@@ -92,16 +97,29 @@ class Verification:
 
     def upon_host_key(self, frame: bundle.Frame) -> None:
         """The key that everything rests on; whether it is the right one is the caller's word."""
-        if self.public or len(frame.payload) != keys.PUBLIC_BYTES:
+        if self.keys is not None or len(frame.payload) != keys.PUBLIC_BYTES:
             self.refuse("the host's key is not one")
-        self.public = frame.payload
-        self.host = keys.compute_host_id(self.public)
+        self.keys = HostKeys(frame.payload)
+        self.host = self.keys.host
+
+    def upon_key(self, frame: bundle.Frame) -> None:
+        """The host's next key, or a revocation, by the key before; `upon_checkpoint` finds it."""
+        logged = bundle.decode_logged_leaf(frame.payload)
+        leaf = hostlog.decode_leaf(logged.leaf)
+        if not isinstance(leaf, hostlog.Key | hostlog.Revocation):
+            self.refuse("the leaf is not a key record")
+        if leaf.leaf_index != logged.leaf_index:
+            self.refuse("the key record is of another leaf")
+        self._get_keys().take(leaf)
+        self._key_leaves.append(logged)
 
     def upon_checkpoint(self, frame: bundle.Frame) -> None:
-        """The signed size and root of the host's log."""
-        self.checkpoint = checkpoint.parse_checkpoint(frame.payload, self.public)
+        """The signed size and root of the host's log; the log has each key record."""
+        self.checkpoint = checkpoint.parse_checkpoint(frame.payload, self._get_keys().public)
         if self.checkpoint.origin != checkpoint.get_origin(self.host):
             self.refuse("the checkpoint is of another log")
+        for logged in self._key_leaves:
+            self._check_included(logged.leaf, logged.leaf_index, logged.proof)
         self.logs.append(SeenLog(self.checkpoint.size, self.checkpoint.root, frame.payload))
 
     def upon_anchor(self, frame: bundle.Frame) -> None:
@@ -110,7 +128,7 @@ class Verification:
         if self.runs or len(self.logs) > bundle.ANCHORS_MAX:
             self.refuse("an anchor is out of its order, or one too many")
         anchor, log = bundle.decode_anchor(frame.payload), self._get_log()
-        old = checkpoint.parse_checkpoint(anchor.note, self.public)
+        old = checkpoint.parse_checkpoint(anchor.note, *self._get_keys().publics)
         if old.origin != log.origin:
             self.refuse("an anchor is of another log")
         if not merkle.is_consistent(old.size, log.size, anchor.proof, old.root, log.root):
@@ -142,7 +160,9 @@ class Verification:
         ):
             self.refuse("the run does not continue the one before it")
         self._add_logged(run, leaf_index, is_end=False)
-        self._check_certificate(run, start.certificate, start.signature, self.public)
+        issuer = self._get_keys().get_at(leaf_index).public
+        run.is_revoked = self._get_keys().is_revoked_at(leaf_index)
+        self._check_certificate(run, start.certificate, start.signature, issuer)
         if run.certificate.issuer != segment.BY_HOST or run.certificate.epoch != 0:
             self.refuse("the first certificate is not the host's")
 
@@ -153,9 +173,10 @@ class Verification:
         old, run.certificate = run.certificate, segment.decode_certificate(data)
         if run.certificate.epoch != old.epoch + 1 or run.certificate.issuer == segment.BY_HOST:
             self.refuse("the certificate is not the next epoch's")
-        by_epoch = run.certificate.issuer == segment.BY_EPOCH
-        issuer = old.public if by_epoch else self.public
-        self._check_certificate(run, data, frame.payload[len(data) :], issuer)
+        signature, issuer = frame.payload[len(data) :], old.public
+        if run.certificate.issuer == segment.BY_RECOVERY:
+            issuer = self._find_recoverer(run, data, signature)
+        self._check_certificate(run, data, signature, issuer)
 
     def upon_segment(self, frame: bundle.Frame) -> None:
         """A segment: next in index, signed by its epoch, its receipts under root and chain."""
@@ -209,6 +230,7 @@ class Verification:
         if leaf.head != run.chain_hash:
             self.refuse("the exit names another head")
         self._add_logged(run, leaf_index, is_end=True)
+        run.is_revoked = run.is_revoked or _is_revoked_by(run.recovered_by, leaf_index)
         run.state = bundle.CUT if leaf.cut else bundle.CLOSED
 
     def upon_seal(self, frame: bundle.Frame) -> None:
@@ -216,7 +238,7 @@ class Verification:
         seal, signature = bundle.decode_seal(frame.payload)
         self.span = (0, None)
         data = bundle.encode_seal(seal)
-        if not keys.is_signed(self.public, domains.SIGN_SEAL, data, signature):
+        if not keys.is_signed(self._get_keys().public, domains.SIGN_SEAL, data, signature):
             self.refuse("the seal is not signed by the host's key")
         states = tuple(run.get_state() for run in self.runs)
         container = self.runs[0].genesis.container if self.runs else b""
@@ -246,6 +268,20 @@ class Verification:
         if not self.runs or self.runs[-1].state != bundle.OPEN:
             self.refuse("a frame belongs to no run")
         return self.runs[-1]
+
+    def _get_keys(self) -> HostKeys:
+        if self.keys is None:
+            self.refuse("the host's key is missing")
+        return self.keys
+
+    def _find_recoverer(self, run: Run, data: bytes, signature: bytes) -> bytes:
+        """The key of the host that took the run over: one from its start on."""
+        start, tag = run.logged[0].leaf_index, domains.SIGN_CERTIFICATE
+        record = self._get_keys().find_signer(tag, data, signature, first_index=start)
+        if record is None:
+            self.refuse("the certificate is not signed by its issuer")
+        run.recovered_by = record
+        return record.public
 
     def _get_log(self) -> checkpoint.Checkpoint:
         assert self.checkpoint is not None, "the order of frames is checked before they are"
@@ -277,8 +313,16 @@ class Verification:
             self.refuse("the certificate is not signed by its issuer")
 
 
+def _is_revoked_by(record: HostKeyRecord | None, leaf_index: int) -> bool:
+    """Whether what this key signed shortly before the leaf is not to be trusted."""
+    return (
+        record is not None and record.revoked_from is not None and record.revoked_from <= leaf_index
+    )
+
+
 _UPON: dict[int, Callable[[Verification, bundle.Frame], None]] = {
     bundle.HOST_KEY: Verification.upon_host_key,
+    bundle.KEY: Verification.upon_key,
     bundle.CHECKPOINT: Verification.upon_checkpoint,
     bundle.START: Verification.upon_start,
     bundle.CERTIFICATE: Verification.upon_certificate,
@@ -326,7 +370,7 @@ def make_report(state: Verification, why: str) -> Report:
     last = state.runs[-1].genesis if state.runs else None
     return Report(
         state.host.hex(),
-        state.public,
+        state.keys.publics if state.keys is not None else (),
         last.container.hex() if last else "",
         last.app if last else "",
         sum(run.receipts for run in runs),
@@ -335,7 +379,14 @@ def make_report(state: Verification, why: str) -> Report:
         runs,
         tuple(state.logs),
         FirstBad(last.run if last else None, *state.span, why) if why else None,
+        tuple(run.genesis.run for run in state.runs if is_revoked(state, run)),
     )
+
+
+def is_revoked(state: Verification, run: Run) -> bool:
+    """Whether a key that speaks for the run is not to be trusted there, says the host."""
+    size = state.checkpoint.size if state.checkpoint is not None else 0
+    return run.is_revoked or (run.state == bundle.OPEN and _is_revoked_by(run.recovered_by, size))
 
 
 def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:

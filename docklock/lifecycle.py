@@ -4,7 +4,8 @@ Not here: what happens while it runs (supervisor/), the verbs (runtime.py), mend
 (repair.py).
 
 Files, all below `Paths.state`, written by rename so that a reader sees old or new, never half:
-- `live/ID`       lock file; the supervisor holds its flock for life. A free lock means it is dead.
+- `live/ID`       lock file; guard and worker share its flock for life: a free one means that both
+                  are dead. The guard has a record lock on it besides.
 - `names/NAME`    symbolic link whose text is the container's id; made with O_EXCL semantics.
 - `trash/ID`      the directory of a --rm container that has ended, until it is removed.
 - `containers/ID/container.json`  what was asked for; never changes after create.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
@@ -32,6 +34,8 @@ RUNNING = "running"
 STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
 
 NAME_LENGTH_MAX = 128
+ORPHAN_MAX_S = 5.0
+ORPHAN_STEP_S = 0.005
 _MARKS = str.maketrans("", "", "_.-")
 PREFIX_LENGTH_MIN = 1
 
@@ -114,15 +118,27 @@ def socket_path(paths: Paths, container_id: str) -> str:
     return f"{paths.run}/{container_id[:32]}.sock"
 
 
-def acquire_live(paths: Paths, container_id: str) -> int:
-    """The locked descriptor of `live/ID`; StateError when a supervisor holds it."""
+def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int:
+    """The locked descriptor of `live/ID`; StateError when a supervisor holds it.
+
+    A worker whose guard has died holds it for as long as it kills the container: we wait for that.
+    Without `is_new` the marker must be there already: StateError if the run has been mended.
+    """
     path = f"{live_dir(paths)}/{container_id}"
+    deadline = time.monotonic() + ORPHAN_MAX_S
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT * is_new | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            raise StateError(f"container {container_id[:12]} has ended") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            is_orphaned = not _has_guard(fd)
             os.close(fd)
+            if is_orphaned and time.monotonic() < deadline:
+                time.sleep(ORPHAN_STEP_S)
+                continue
             raise StateError(f"container {container_id[:12]} is running") from None
         try:
             if os.fstat(fd).st_ino == os.stat(path).st_ino:
@@ -130,6 +146,22 @@ def acquire_live(paths: Paths, container_id: str) -> int:
         except FileNotFoundError:
             pass
         os.close(fd)  # somebody removed the marker between open and lock: again with the new one
+
+
+def mark_guard(live_fd: int) -> None:
+    """Say that this process is the guard: a record lock, which ends with it and is not inherited.
+
+    Closing any descriptor of the file in this process ends it, too.
+    """
+    fcntl.lockf(live_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _has_guard(fd: int) -> bool:
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def is_live(paths: Paths, container_id: str) -> bool:

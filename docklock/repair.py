@@ -16,6 +16,7 @@ from docklock.lifecycle import (
     STOPPED,
     acquire_live,
     live_dir,
+    mark_guard,
     read_container,
     read_state,
     release_live,
@@ -40,10 +41,11 @@ def repair(paths: Paths) -> list[str]:
     repaired = []
     for container_id in marked:
         try:
-            live_fd = acquire_live(paths, container_id)
+            live_fd = acquire_live(paths, container_id, is_new=False)
         except StateError:
-            continue  # it runs
+            continue  # it runs, or another command has mended it
         try:
+            mark_guard(live_fd)  # so that others need not wait for us
             _repair_run(paths, container_id)
             release_live(paths, container_id)
             repaired.append(container_id)

@@ -94,7 +94,7 @@ def _upon_lost(paths: Paths, container_id: str) -> int:
     """The supervisor was killed, so the container was: mend at once and say so."""
     from docklock.repair import EXIT_KILLED, repair
 
-    repair(paths)
+    repair(paths)  # it waits for a worker that is still killing
     print(
         f"docklock: the supervisor of {container_id[:12]} was killed; the container was killed "
         "and the gap in its evidence signed",

@@ -38,7 +38,7 @@ COMMANDS = {
     "verify": ("verify", "run_verify", "Verify evidence"),
     "evidence": ("evidence", "run_evidence", "Write a container's evidence to one file"),
     "prove": ("prove", "run_prove", "Write the proof of one receipt to a file"),
-    "keys": ("keys", "run_keys", "Make or show this host's key"),
+    "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "version": ("info", "run_version", "Show the version"),

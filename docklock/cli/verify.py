@@ -95,7 +95,8 @@ def _verify_all(paths: Paths, trust: Trust, *, as_json: bool) -> tuple[str, int]
         if shown["first_bad"]:
             bad.append(shown["first_bad"] | {"container": shown["container"]})
     is_refused = any(verdict.refusal for verdict in verdicts)
-    trusted = trust.fingerprint == log.host
+    is_revoked = any(one.revoked_runs for one in reports)
+    trusted = trust.fingerprint == log.host and not is_revoked
     whole: dict[str, Any] = {
         "ok": not bad and not is_refused,
         "trusted": trusted,

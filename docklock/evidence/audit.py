@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 
-from chainlite import checkpoint, hostlog, keys, merkle, segment
+from chainlite import checkpoint, hostlog, merkle, segment
 from chainlite.errors import SpecError, TamperError
+from chainlite.hostkeys import HostKeys
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence.database import sqlite3
 from docklock.evidence.export import get_anchor
@@ -41,8 +42,9 @@ class LogReport(NamedTuple):
 class State:
     """What the leaves said so far, and what of it does not go together."""
 
-    def __init__(self, host: bytes) -> None:
-        self.host = host
+    def __init__(self, enrolled: bytes) -> None:
+        self.keys = HostKeys(enrolled)
+        self.host = self.keys.host
         self.numbers: dict[bytes, int] = {}
         self.runs: dict[tuple[bytes, int], RunRecord] = {}
         self.problems: list[str] = []
@@ -58,6 +60,10 @@ class State:
             header = segment.decode_header(leaf.header)
             if self._find_open(header.container, header.run) is None:
                 self._report(header.container, f"run {header.run} has receipts but no start")
+        elif isinstance(leaf, hostlog.Key | hostlog.Revocation):
+            if leaf.leaf_index != index:
+                self.problems.append(f"leaf {index} says that it is {leaf.leaf_index}")
+            self.keys.take(leaf)
         elif leaf.host != self.host:
             self.problems.append(f"leaf {index} is of another host")
         elif isinstance(leaf, hostlog.Boot) and leaf.previous_size != index:
@@ -107,7 +113,7 @@ class State:
 def audit_log(paths: Paths, notes: tuple[bytes, ...] = ()) -> LogReport:
     """Check this host's log against its key, and against checkpoints of it from outside."""
     public = get_public_key(paths)
-    state = State(keys.compute_host_id(public))
+    state = State(public)
     hashes: list[bytes] = []
     with HostLog(paths, None) as log:
         with log.read():
@@ -117,11 +123,11 @@ def audit_log(paths: Paths, notes: tuple[bytes, ...] = ()) -> LogReport:
                         raise TamperError(f"leaf {expected} is missing")
                     hashes.append(merkle.compute_leaf_hash(data))
                     state.take(index, data)
-                signed = checkpoint.parse_checkpoint(log.get_note(), public)
+                signed = checkpoint.parse_checkpoint(log.get_note(), state.keys.public)
                 if (signed.size, signed.root) != (len(hashes), merkle.compute_root(hashes)):
                     raise TamperError("the leaves are not those under the signed checkpoint")
                 for note in notes:
-                    _check_note(log, note, public, hashes)
+                    _check_note(log, note, state.keys, hashes)
                 _check_runs(log, state)
             except (TamperError, SpecError, sqlite3.Error) as error:
                 state.problems.append(str(error))
@@ -130,10 +136,10 @@ def audit_log(paths: Paths, notes: tuple[bytes, ...] = ()) -> LogReport:
     return LogReport(state.host.hex(), len(hashes), containers, tuple(state.problems))
 
 
-def _check_note(log: HostLog, note: bytes, public: bytes, hashes: list[bytes]) -> None:
+def _check_note(log: HostLog, note: bytes, known: HostKeys, hashes: list[bytes]) -> None:
     """The leaves begin with those under a checkpoint from outside."""
     get_anchor(log, note)
-    old = checkpoint.parse_checkpoint(note, public)
+    old = checkpoint.parse_checkpoint(note, *known.publics)
     if merkle.compute_root(hashes[: old.size]) != old.root:
         raise TamperError(
             f"the first {old.size} leaves are not those under the checkpoint: "

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from docklock.paths import Paths
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_S = 30.0
 BUSY_STEP_S = 0.002
 _SCHEMA = (
     "CREATE TABLE segments (run INTEGER, first_index INTEGER, event_count INTEGER NOT NULL,"
     " time_last INTEGER NOT NULL, ops TEXT NOT NULL,"
     " header BLOB NOT NULL, signature BLOB NOT NULL, secret BLOB NOT NULL,"
-    " leaf_tags BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run, first_index))",
+    " leaf_tags BLOB NOT NULL, body BLOB NOT NULL, attempts_taken INTEGER NOT NULL,"
+    " PRIMARY KEY (run, first_index))",
     "CREATE TABLE epochs (run INTEGER, epoch INTEGER, certificate BLOB NOT NULL,"
     " signature BLOB NOT NULL, PRIMARY KEY (run, epoch))",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
@@ -38,7 +39,7 @@ class SegmentRow(NamedTuple):
     """One segment as it is stored; `secret` is empty where no receipt has a value.
 
     `time_last` and `ops` (the distinct names, a line each) only repeat the body, so that a query
-    skips segments without unpacking them.
+    skips segments without unpacking them. `attempts_taken` tells recovery where to go on.
     """
 
     run: int
@@ -51,6 +52,7 @@ class SegmentRow(NamedTuple):
     secret: bytes
     leaf_tags: bytes
     body: bytes
+    attempts_taken: int
 
 
 class EpochRow(NamedTuple):
@@ -127,7 +129,7 @@ def insert_segments(
     db.execute("BEGIN IMMEDIATE")
     try:
         db.executemany("INSERT INTO epochs VALUES (?, ?, ?, ?)", epochs)
-        db.executemany("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", segments)
+        db.executemany("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", segments)
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
@@ -145,12 +147,14 @@ def get_event_count(db: sqlite3.Connection, run: int) -> int:
     return int(row[0]) if row else 0
 
 
-def get_last_header(db: sqlite3.Connection, run: int) -> bytes:
-    """The header of a run's last segment, or nothing."""
+def get_end(db: sqlite3.Connection, run: int) -> tuple[bytes, int]:
+    """(header, attempts taken) of a run's last segment; (b"", 0) if it has none."""
     row = db.execute(
-        "SELECT header FROM segments WHERE run = ? ORDER BY first_index DESC LIMIT 1", (run,)
+        "SELECT header, attempts_taken FROM segments WHERE run = ?"
+        " ORDER BY first_index DESC LIMIT 1",
+        (run,),
     ).fetchone()
-    return bytes(row[0]) if row else b""
+    return (bytes(row[0]), int(row[1])) if row else (b"", 0)
 
 
 def iterate_segments(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from chainlite.report import Report
+    from docklock.evidence.keyring import HostKey
     from docklock.paths import Paths
 
 NOTHING: frozenset[str] = frozenset()
@@ -78,7 +79,7 @@ def write_evidence(
     with HostLog(paths, None) as log, open_container(paths, container) as db:
         try:
             with open(temporary, "xb") as file:
-                frames = collect_frames(log, db, container, key.public, notes, redact)
+                frames = collect_frames(log, db, container, key.enrolled, notes, redact)
                 with contextlib.closing(frames) as collected:
                     written = _write_file(file, collected, container, key)
                 file.flush()
@@ -105,9 +106,12 @@ def collect_frames(
         runs, note = log.get_runs(container), log.get_note()
         if not runs:
             raise StateError(f"container {container[:12]}: it never started on this host")
-        yield bundle.HOST_KEY, public
-        yield bundle.CHECKPOINT, note
         size, sizes = log.get_size(), []
+        yield bundle.HOST_KEY, public
+        for index, _ in log.get_key_leaves():
+            if index:
+                yield bundle.KEY, _encode_logged(log, index, size)
+        yield bundle.CHECKPOINT, note
         for old in notes:
             anchor = get_anchor(log, old)
             sizes.append(checkpoint.parse_claim(old).size)
@@ -195,7 +199,7 @@ def _find_placed(run: RunRecord, indexes: list[int], sizes: list[int]) -> set[in
 
 
 def _write_file(
-    file: BinaryIO, frames: Iterable[tuple[int, bytes]], container: str, key: keys.KeyPair
+    file: BinaryIO, frames: Iterable[tuple[int, bytes]], container: str, key: HostKey
 ) -> Written:
     """Write the frames as they pass a verification, then the seal over what it counted."""
     state = verify.Verification()
@@ -210,7 +214,7 @@ def _write_file(
     runs = tuple(run.get_state() for run in state.runs)
     seal = bundle.encode_seal(
         bundle.Seal(
-            keys.compute_host_id(key.public),
+            key.host,
             bytes.fromhex(container),
             log_state.size,
             log_state.root,
@@ -219,7 +223,12 @@ def _write_file(
             runs,
         )
     )
-    payload = seal + keys.sign(key, domains.SIGN_SEAL, seal)
+    assert state.keys is not None
+    key.hold(state.keys.number)
+    try:
+        payload = seal + keys.sign(key, domains.SIGN_SEAL, seal)
+    finally:
+        key.drop()
     file.write(bundle.encode_frame(bundle.SEAL, payload, digest)[0])
     return Written(file.tell(), runs, sum(run.redacted for run in state.runs))
 

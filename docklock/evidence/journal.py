@@ -4,17 +4,19 @@ An mmapped file of fixed size, whose blocks are allocated before the first write
 is an error at the start, never SIGBUS). Not here: what a frame means (chainlite.receipt), when it
 is committed (recorder), what becomes of a dead run's frames (recovery).
 
-Layout (big-endian): page 0: magic, container, run. Then two halves, used in turn; each is
-u64 generation, u64 first index, 8 bytes check (BLAKE3 of the 16 before), then records:
-u32 size, u8 kind, payload, check. Kind 1 is an event: a body frame, then 8 bytes of its chain
-hash. Kind 2 is the secret of the events that follow: 32 bytes, then 8 bytes of its BLAKE3.
-A size of 0 ends the half.
+Layout (big-endian): page 0: magic, container, run, boot. Then the gate's attempts (attempts.py).
+Then two halves, used in turn, for the guard's own records; each is u64 generation, u64 first
+index, 8 bytes check (BLAKE3 of the 16 before), then records: u32 size, u8 kind, payload, check.
+Kind 1 is an event: a body frame, then 8 bytes of its chain hash. Kind 2 is the secret of values
+from an index on: u64 index, 32 bytes, then 8 bytes of their BLAKE3. A size of 0 ends the half.
+The journal is memory that outlives its process, not a disk format: after another boot it is
+worth nothing, and recovery takes nothing from it.
 
 Invariants: the size of a record is written after its bytes and after the 0 that follows it, so a
 killed writer leaves whole records and an end; bytes of an earlier generation are never reached.
 A half is reused only when every event in it is committed. The chain hash of an event depends on
-everything before it, so a page that power loss left old does not pass. The file is locked
-(flock) for the writer's life.
+everything before it, attempts of the gate included, so recovery knows that it has put both
+together as the guard did. The file is locked (flock) for the guard's and the worker's lives.
 """
 
 from __future__ import annotations
@@ -28,23 +30,26 @@ from blake3 import blake3
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.evidence import attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docklock.paths import Paths
 
-MAGIC = b"DOCKLOCK-JOURNAL\x00\x01"
-JOURNAL_BYTES = 16 << 20
+MAGIC = b"DOCKLOCK-JOURNAL\x00\x02"
 PAGE_BYTES = 4096
+HALVES_OFFSET = attempts.END_OFFSET
+HALF_BYTES = 2 << 20
+JOURNAL_BYTES = HALVES_OFFSET + 2 * HALF_BYTES
 EVENT, SECRET = 1, 2
 CHECK_BYTES = 8
-_FILE_HEAD = struct.Struct(f">{len(MAGIC)}s32sI")
+_FILE_HEAD = struct.Struct(f">{len(MAGIC)}s32sI16s")
 _HALF_HEAD = struct.Struct(">QQ8s")
 _RECORD_HEAD = struct.Struct(">IB")
 _END = bytes(4)
 RECORD_EXTRA_BYTES = _RECORD_HEAD.size + CHECK_BYTES + len(_END)
-HALF_BYTES = (JOURNAL_BYTES - PAGE_BYTES) // 2
+SECRET_RECORD = struct.Struct(">Q32s")
 
 
 class Record(NamedTuple):
@@ -58,21 +63,21 @@ class Record(NamedTuple):
 class Journal:
     """The writer's side. `write` is called under the recorder's lock."""
 
-    __slots__ = ("_end", "_generation", "_half", "_map", "_pos", "fd", "path")
+    __slots__ = ("_end", "_generation", "_half", "_pos", "fd", "map", "path")
 
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         self.fd = fd
-        self._map = mmap.mmap(fd, JOURNAL_BYTES)
+        self.map = mmap.mmap(fd, JOURNAL_BYTES)
         # Its pages are new: the first touch would read a whole read-ahead of zeroes, 2 to 4 ms.
-        self._map.madvise(mmap.MADV_RANDOM)
+        self.map.madvise(mmap.MADV_RANDOM)
         self._generation = 0
         self._half = 1
         self._pos = self._end = 0
 
-    def begin(self, container: bytes, run: int) -> None:
+    def begin(self, container: bytes, run: int, boot: bytes) -> None:
         """Name the run and open the first half."""
-        self._map[: _FILE_HEAD.size] = _FILE_HEAD.pack(MAGIC, container, run)
+        self.map[: _FILE_HEAD.size] = _FILE_HEAD.pack(MAGIC, container, run, boot)
         self.switch(0)
 
     def has_room(self, size: int) -> bool:
@@ -83,18 +88,18 @@ class Journal:
         """Go on in the other half, whose events the caller knows to be committed."""
         self._half ^= 1
         self._generation += 1
-        start = PAGE_BYTES + self._half * HALF_BYTES
+        start = HALVES_OFFSET + self._half * HALF_BYTES
         self._pos = start + _HALF_HEAD.size
         self._end = start + HALF_BYTES
-        self._map[self._pos : self._pos + 4] = _END
+        self.map[self._pos : self._pos + 4] = _END
         head = struct.pack(">QQ", self._generation, first_index)
-        self._map[start : self._pos] = head + blake3(head).digest(CHECK_BYTES)
+        self.map[start : self._pos] = head + blake3(head).digest(CHECK_BYTES)
 
     def write(self, kind: int, payload: bytes, check: bytes) -> None:
         """Append a record; it is whole in the file when this returns. `has_room` was asked."""
         pos = self._pos
         end = pos + _RECORD_HEAD.size + len(payload) + CHECK_BYTES
-        mapped = self._map
+        mapped = self.map
         mapped[pos + 4 : end + 4] = kind.to_bytes(1, "big") + payload + check + _END
         mapped[pos : pos + 4] = len(payload).to_bytes(4, "big")
         self._pos = end
@@ -106,7 +111,7 @@ class Journal:
 
     def close(self) -> None:
         """Leave the file where it is, for recovery, and free its lock."""
-        self._map.close()
+        self.map.close()
         os.close(self.fd)
 
 
@@ -154,19 +159,27 @@ def lock_journal(path: str) -> int | None:
     return None
 
 
-def read_file_head(data: bytes) -> tuple[bytes, int] | None:
-    """Container and run; None if the writer died before it named them."""
-    if len(data) < PAGE_BYTES:
+class FileHead(NamedTuple):
+    """Whose journal it is, and since which boot."""
+
+    container: bytes
+    run: int
+    boot: bytes
+
+
+def read_file_head(data: bytes) -> FileHead | None:
+    """None if the writer died before it named them."""
+    if len(data) < JOURNAL_BYTES:
         return None
-    magic, container, run = _FILE_HEAD.unpack_from(data)
-    return (container, run) if magic == MAGIC else None
+    magic, *named = _FILE_HEAD.unpack_from(data)
+    return FileHead(*named) if magic == MAGIC else None
 
 
 def iterate_records(data: bytes) -> Iterator[Record]:
     """The records of both halves, older half first, each up to its end or the first torn one."""
     halves = []
     for number in range(2):
-        start = PAGE_BYTES + number * HALF_BYTES
+        start = HALVES_OFFSET + number * HALF_BYTES
         generation, _, check = _HALF_HEAD.unpack_from(data, start)
         head = data[start : start + 16]
         if generation and check == blake3(head).digest(CHECK_BYTES):

@@ -53,6 +53,7 @@ def make_proof(
                     f"into the log with leaf {leaf_index}: name a newer one"
                 )
             log_proof = log.get_proof(leaf_index, size)
+            records = tuple([data for place, data in log.get_key_leaves() if 0 < place < size])
             certificates = _find_certificates(log, db, container, row)
     try:
         event, segment_proof = _find_event(row, index)
@@ -70,6 +71,7 @@ def make_proof(
         segment_proof=segment_proof,
         receipt=event.raw,
         values=_open_values(event, classes),
+        key_records=records,
     )
     data = proof.fit(made)
     proof.check_proof(data)

@@ -1,33 +1,38 @@
-"""The writer side of one run: receipts into the journal at once, signed segments soon after.
+"""The guard's side of one run: events and attempts become signed, durable segments.
 
-Not here: formats (chainlite), the journal's layout (journal), what a crash leaves (recovery).
-`append` encodes, chains and journals under one lock; a writer thread seals, signs and commits.
-Invariants: an event whose index was returned survives kill -9 of this process; `durable_count`
-counts events that are both on disk and signed; after any failure to write nothing more is
-accepted (fail closed). The thread starts with the first event, so a caller may fork before it.
+Not here: formats (chainlite), order and encoding (ledger), the journal's layout (journal,
+attempts), what a crash leaves (recovery).
+`append` records what this process does itself. What the gate saw comes through the journal: a
+writer thread takes it from there, seals, signs and commits, and says which held calls may go on.
+Invariants: an event whose index was returned, and an attempt that is in the journal, survive
+kill -9 of this process; `durable_count` counts events that are both on disk and signed; after any
+failure to write nothing more is accepted (fail closed). The thread starts with the first event, so
+a caller may fork before it.
 """
 
 from __future__ import annotations
 
 import os
-import struct
+import select
 import sys
 import time
 
 from blake3 import blake3
 
-from chainlite import domains, hostlog, receipt, segment
+from chainlite import hostlog, receipt, segment
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
-from chainlite.sha2 import sha256
-from docklock.evidence import boot, container_store, journal, sealing
+from docklock.bare import deque
+from docklock.evidence import attempts, boot, container_store, journal, sealing
 from docklock.evidence.database import sqlite3
 from docklock.evidence.host_log import HostLog
-from docklock.evidence.keyring import ensure_host_key
+from docklock.evidence.keyring import ensure_host_key, make_epoch_key
+from docklock.evidence.ledger import ATTEMPT_LABEL, Held, Ledger, Point
 from docklock.evidence.run_start import RunStart, make_genesis
 from docklock.evidence.waiting import Condition, Thread
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable
 
     from docklock.paths import Paths
@@ -36,50 +41,50 @@ COMMIT_INTERVAL_S = 0.005
 FSYNC_FACTOR = 4
 LOG_INTERVAL_S = 0.05
 QUEUED_BATCHES_MAX = 16
+ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
-_ARGS = struct.Struct("=6Q")
 _ROOM = 1024
-"""More than a receipt without values and labels takes in the journal, and a secret."""
-_LEAF_TAG, _CHAIN_TAG = domains.LEAF, domains.RECEIPT
-_NO_LABELS = b"\x00"
-_PACK = receipt.VARYING.pack
-_time_ns = time.time_ns
-_monotonic_ns = time.monotonic_ns
-_FRAME = receipt.FRAME.pack
+"""More than an event without values and labels takes in the journal, and a secret."""
+_ROOM_FOR_SECRETS = 8192
+"""More than the secrets take of as many segments as ATTEMPTS_AT_ONCE can fill."""
 
 
 class RunRecorder:
     """One run's evidence while it lives. Made by `begin`, ended by `close`."""
 
-    def __init__(self, paths: Paths, log: HostLog, file: journal.Journal, start: RunStart) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        log: HostLog,
+        file: journal.Journal,
+        start: RunStart,
+        rules: tuple[attempts.RuleText, ...],
+    ) -> None:
         """For `begin` alone."""
         genesis, self._epoch = start.genesis, start.epoch
         self._paths, self._log, self._journal = paths, log, file
         self._container, self._run = genesis.container, genesis.run
-        self._app = genesis.app
         self._sign_each = bool(genesis.sign_each)
-        self._constant = receipt.encode_constant(
-            genesis.run, genesis.host, genesis.container, genesis.policy, genesis.boot
-        )
-        self._chain = segment.compute_genesis_hash(segment.encode_genesis(genesis))
-        self._heads: dict[str, bytes] = {}
-        self._names: dict[str, bytes] = {}
-        self._usage: tuple[int, ...] = receipt.ZERO_USAGE
-        self._count = 0
+        chain = segment.compute_genesis_hash(segment.encode_genesis(genesis))
+        origin = Point(0, chain, receipt.ZERO_USAGE, genesis.time)
+        self._ledger = Ledger(genesis, origin, rules, self._get_secret)
+        self._reader = attempts.AttemptReader(file.map, attempts.begin_attempts(file.map, rules))
         self._switched_at = 0
-        self._secret_journaled = False
-        self._batch = sealing.Batch(0)
-        self._closed: list[sealing.Batch] = []
+        self._secret_journaled = b""
         self._unlogged: list[bytes] = []
+        self._held: deque[Held] = deque()
+        self._aborted: deque[Held] = deque()
+        self._flushes: deque[tuple[int, Callable[[], None]]] = deque()
         self._condition = Condition()
-        self._lock = self._condition.lock  # itself, where nobody waits: 0.1 us less
         self._thread: Thread | None = None
-        self._sha256 = sha256
         self._now = self._closing = self._drained = False
         self._epoch_began = time.monotonic_ns()
+        self._work_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.durable_count = 0
         self.failure: BaseException | None = None
         self.wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.release: Callable[[Held], bool] = lambda _: True
+        """Answers a held call whose receipt is durable; False if its caller has gone."""
 
     @classmethod
     def begin(
@@ -93,8 +98,12 @@ class RunRecorder:
         policy_digest: bytes,
         closed: tuple[str, ...],
         sign_each: bool,
+        rules: tuple[attempts.RuleText, ...] = (),
     ) -> RunRecorder:
-        """Log the run's start durably, then record. StateError if its last run is not closed."""
+        """Log the run's start durably, then record. StateError if its last run is not closed.
+
+        `rules` are what attempts refer to by number.
+        """
         key = ensure_host_key(paths)
         file = journal.create_journal(paths, container_id)
         log = None
@@ -109,7 +118,7 @@ class RunRecorder:
             )
             with log.write():
                 log.append_start(container, run, app, start.make_leaf)
-            return cls(paths, log, file, start)
+            return cls(paths, log, file, start, rules)
         except BaseException:
             if log is not None:
                 log.close()
@@ -127,7 +136,7 @@ class RunRecorder:
         tid: int = 0,
         arch: int = 0,
         nr: int = receipt.NR_NONE,
-        args: bytes = receipt.ZERO_ARGS,
+        args: tuple[int, ...] = (0,) * 6,
         values: tuple[tuple[str, bytes], ...] = (),
         errno: int = 0,
         ret: int = 0,
@@ -138,88 +147,44 @@ class RunRecorder:
     ) -> int:
         """Record one event; its index. When this returns, kill -9 does not lose it.
 
-        `args` are six u64 in host order; `values` are sensitive and enter as commitments; one above
-        its limit is cut and labelled `truncated`. `usage` not given repeats the last one.
+        `values` are sensitive and enter as commitments; one above its limit is cut and labelled
+        `truncated`. `usage` not given repeats the last one.
         """
-        if usage is not None:
-            with self._condition:
-                self._usage = usage
-        return self.append_call(
-            op,
-            decision,
-            pid,
-            tid,
-            arch,
-            nr,
-            _ARGS.unpack(args),
-            errno,
-            values,
-            plane,
-            seen,
-            ret,
-            labels,
-            mono_ns,
-            time_ns,
-        )
-
-    def append_call(
-        self,
-        op: str,
-        decision: int,
-        pid: int,
-        tid: int,
-        arch: int,
-        nr: int,
-        args: tuple[int, ...],
-        errno: int,
-        values: tuple[tuple[str, bytes], ...],
-        plane: int = receipt.GATE,
-        seen: int = receipt.CLAIMED,
-        ret: int = 0,
-        labels: tuple[tuple[str, str], ...] = (),
-        mono_ns: int | None = None,
-        time_ns: int | None = None,
-    ) -> int:
-        """`append` for the gate, which makes 70,000 calls a second: by position, args unpacked."""
-        with self._lock:
+        with self._condition:
             if self.failure is not None or self._closing or len(values) > receipt.VALUES_MAX:
                 raise self._refuse()
-            if not self._journal.has_room(_ROOM) or values or labels:
-                self._make_room(values)
-            index = self._count
-            stamp = _time_ns() if time_ns is None else time_ns
-            data = (
-                self._constant
-                + _PACK(
-                    index,
-                    _monotonic_ns() if mono_ns is None else mono_ns,
-                    stamp,
-                    pid,
-                    tid,
-                    arch,
-                    nr,
-                    errno,
-                    ret,
-                    decision,
-                    plane,
-                    seen,
-                    *args,
-                    *self._usage,
-                    len(values),
-                )
-                + (self._heads.get(op) or self._add_head(op))
+            self._make_room(values)
+            index, ledger = self._ledger.count, self._ledger
+            if usage is not None:
+                ledger.usage = usage
+            frame = ledger.add(
+                op,
+                decision=decision,
+                plane=plane,
+                seen=seen,
+                pid=pid,
+                tid=tid,
+                arch=arch,
+                nr=nr,
+                errno=errno,
+                ret=ret,
+                args=args,
+                values=values,
+                labels=labels,
+                mono_ns=mono_ns,
+                time_ns=time_ns,
             )
-            if values or labels:
-                tail, stored = self._encode_rest(index, labels, values)
-                self._write(op, stamp, data + tail, stored)
-            else:
-                self._write(op, stamp, data + _NO_LABELS, b"")
+            check = ledger.chain_hash[: journal.CHECK_BYTES]
+            self._journal.write(journal.EVENT, frame, check)
+            self._wake_writer()
+            while len(ledger.closed) >= QUEUED_BATCHES_MAX:
+                self._wait_for_writer()
             return index
 
     @property
     def event_count(self) -> int:
-        """Events appended so far; `durable_count` of them are on disk and signed."""
-        return self._count
+        """Events appended or taken so far; `durable_count` of them are on disk and signed."""
+        return self._ledger.count
 
     def request_commit(self, *, now: bool) -> None:
         """Commit what is pending: at once, or with the next group commit."""
@@ -229,23 +194,82 @@ class RunRecorder:
             self._now = self._now or now
             self._wake_writer()
 
-    def end(self) -> None:
-        """Take no more events and begin to commit what there is; `close` must follow."""
+    def add_flush(self, upon_done: Callable[[], None]) -> None:
+        """Have `upon_commit` call `upon_done` once all that was recorded so far is durable."""
+        self.take_attempts()
+        self._flushes.append((self._ledger.count, upon_done))
+        self.request_commit(now=True)
+        self.upon_commit()
+
+    def upon_commit(self) -> None:
+        """What is to be done after each commit, which wakeup_fd tells. StateError on a failure."""
+        clear_eventfd(self.wakeup_fd)
+        if self.failure is not None:
+            raise self._refuse()
+        while self._aborted:
+            self.append_aborted(self._aborted.popleft())
+        while self._flushes and self._flushes[0][0] <= self.durable_count:
+            self._flushes.popleft()[1]()
+
+    def append_aborted(self, held: Held) -> None:
+        """The call that a receipt announced was interrupted before its answer."""
+        self.append(
+            held.op,
+            decision=receipt.ABORTED,
+            plane=receipt.GATE,
+            seen=receipt.CLAIMED,
+            pid=held.pid,
+            tid=held.tid,
+            arch=held.arch,
+            nr=held.nr,
+            labels=((ATTEMPT_LABEL, str(held.receipt_index)),),
+        )
+
+    # Attempts of the gate.
+
+    def take_attempts(self) -> None:
+        """Give every attempt that is in the journal its receipt now."""
         with self._condition:
-            self._closing = True
-            self._condition.notify_all()
+            while self._take_some():
+                while len(self._ledger.closed) >= QUEUED_BATCHES_MAX:
+                    self._wait_for_writer()
+
+    def open_ring(self) -> tuple[mmap.mmap, attempts.AttemptWriter]:
+        """For a new worker, in its own process: the journal's map, and who writes there."""
+        mapped = self._journal.map
+        return mapped, attempts.AttemptWriter(mapped, self._work_fd, self._reader.place)
+
+    def take_in_flight(self, listener: int) -> tuple[bytes, int | None]:
+        """The notification a dead worker received last, and its receipt's index if it has one."""
+        data = attempts.take_in_flight(self._journal.map, listener)
+        notification, index = self._ledger.get_last_attempt(listener)
+        known = notification == int.from_bytes(data[:8], sys.byteorder)
+        return data, index if known else None
+
+    def is_held(self, notification: int) -> bool:
+        """Whether this call waits for its receipt to be durable."""
+        return any(held.notification == notification for held in tuple(self._held))
+
+    def get_kept_fds(self) -> tuple[int, ...]:
+        """What a worker needs of ours: the journal, whose lock it shares, and its way to wake."""
+        return self._journal.fd, self._work_fd
 
     def close(
         self, exit_code: int, *, oom: bool = False, upon_durable: Callable[[], None] | None = None
     ) -> None:
         """Commit and sign all, log the exit, remove the journal. On an error the journal stays.
 
-        `upon_durable` is called as soon as the exit is logged: what follows is tidying, which the
-        databases take their time for.
+        The worker has ended. `upon_durable` is called as soon as the exit is logged: what follows
+        is tidying, which the databases take their time for.
         """
-        self.end()
         try:
+            if self.failure is None:
+                self.upon_commit()
             with self._condition:
+                if self._reader.has_more():
+                    self._wake_writer()
+                self._closing = True
+                os.eventfd_write(self._work_fd, 1)
                 while self._thread is not None and not self._drained and self.failure is None:
                     self._condition.wait()
             if self.failure is not None:
@@ -254,16 +278,20 @@ class RunRecorder:
             if upon_durable is not None:
                 upon_durable()
         except BaseException:
+            self._reader.close()
             self._journal.close()
             raise
         finally:
             if self._thread is not None:
                 self._thread.join()
+            self._epoch.key.erase()
             self._log.close()
             os.close(self.wakeup_fd)
+            os.close(self._work_fd)
+        self._reader.close()
         self._journal.remove()
 
-    # The rest of append, under the lock.
+    # Under the lock.
 
     def _make_room(self, values: tuple[tuple[str, bytes], ...]) -> None:
         """Go on in the journal's other half if this one might not do: first of all, as it waits."""
@@ -272,75 +300,41 @@ class RunRecorder:
             return
         while self.durable_count < self._switched_at:
             self._wait_for_writer()
-        self._journal.switch(self._count)
-        self._switched_at = self._count
-        self._secret_journaled = False
+        self._switch_journal()
 
-    def _add_head(self, op: str) -> bytes:
-        head = receipt.encode_names(self._app, op)
-        self._heads[op] = head
-        return head
+    def _switch_journal(self) -> None:
+        self._journal.switch(self._ledger.count)
+        self._switched_at = self._ledger.count
+        self._secret_journaled = b""
 
-    def _encode_rest(
-        self,
-        index: int,
-        labels: tuple[tuple[str, str], ...],
-        values: tuple[tuple[str, bytes], ...],
-    ) -> tuple[bytes, bytes]:
-        """Labels and commitments, and the values that lie beside the receipt."""
-        secret = self._get_secret() if values else b""
-        labels, values = _cut(labels, values)
-        names, digests, stored = [receipt.encode_labels(labels)], [], []
-        for field, (name, value) in enumerate(values):
-            known = self._names.get(name)
-            if known is None:
-                known = self._names[name] = receipt.encode_name(name)
-            names.append(known)
-            digests.append(receipt.compute_commitment(secret, index, field, value))
-            stored.append(len(value).to_bytes(4, "big") + value)
-        return b"".join(names + digests), b"".join(stored)
-
-    def _get_secret(self) -> bytes:
+    def _get_secret(self, index: int, current: bytes) -> bytes:
         """The open batch's secret, which the journal knows before any event that uses it."""
-        batch = self._batch
-        if not batch.secret:
-            batch.secret = os.urandom(receipt.SECRET_BYTES)
-            self._secret_journaled = False
-        if not self._secret_journaled:
-            check = blake3(batch.secret).digest(journal.CHECK_BYTES)
-            self._journal.write(journal.SECRET, batch.secret, check)
-            self._secret_journaled = True
-        return batch.secret
+        secret = current or os.urandom(receipt.SECRET_BYTES)
+        if self._secret_journaled != secret:
+            record = journal.SECRET_RECORD.pack(index, secret)
+            check = blake3(record).digest(journal.CHECK_BYTES)
+            self._journal.write(journal.SECRET, record, check)
+            self._secret_journaled = secret
+        return secret
 
-    def _write(self, op: str, stamp: int, data: bytes, stored: bytes) -> None:
-        """Chain the receipt, journal it, and add it to the open batch."""
-        self._chain = chain = blake3(_CHAIN_TAG + self._chain + data).digest()
-        frame = _FRAME(len(data), len(stored)) + data + stored
-        self._journal.write(journal.EVENT, frame, chain[:8])
-        self._count += 1
-        batch = self._batch
-        if not batch.frames:
-            batch.time_first = stamp
-            self._wake_writer()
-        batch.frames.append(frame)
-        batch.leaf_hashes.append(self._sha256(_LEAF_TAG + data).digest())
-        batch.chain_hashes.append(chain)
-        batch.ops.add(op)
-        batch.size_bytes += len(frame)
-        batch.time_last = stamp
-        batch.usage = self._usage
-        if len(batch.frames) >= segment.EVENTS_MAX or batch.is_full():
-            self._close_batch()
-
-    def _close_batch(self) -> None:
-        from hashlib import sha256 as faster  # much is written here: OpenSSL is worth its import
-
-        self._sha256 = faster
-        self._closed.append(self._batch)
-        self._batch = sealing.Batch(self._count)
-        self._wake_writer()
-        while len(self._closed) >= QUEUED_BATCHES_MAX:
-            self._wait_for_writer()
+    def _take_some(self) -> bool:
+        """Give some attempts their receipts; False when there were none, or a commit must come."""
+        if not self._journal.has_room(_ROOM_FOR_SECRETS):
+            if self.durable_count < self._switched_at:
+                return False
+            self._switch_journal()
+        found = self._reader.take(ATTEMPTS_AT_ONCE)
+        add = self._ledger.add_attempt
+        try:
+            for attempt in found:
+                held = add(attempt)
+                if held is not None:
+                    self._held.append(held)
+                    self._now = True
+        except DocklockError as error:
+            self.failure = error
+            raise
+        return bool(found)
 
     def _wait_for_writer(self) -> None:
         self._now = True
@@ -353,7 +347,7 @@ class RunRecorder:
         if self._thread is None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._thread = Thread(self._write_loop)
-        self._condition.notify_all()
+        os.eventfd_write(self._work_fd, 1)
 
     def _refuse(self) -> StateError:
         why = self.failure or "the run is closed, or an event has too many values"
@@ -378,40 +372,43 @@ class RunRecorder:
             os.eventfd_write(self.wakeup_fd, 1)
 
     def _commit_until_closed(self, db: sqlite3.Connection) -> None:
+        poll = select.poll()
+        poll.register(self._work_fd, select.POLLIN)
         commit_at = log_at = 0.0
         while True:
-            batches, closing = self._take_batches(commit_at, log_at)
+            closing = self._wait_until_due(poll, commit_at, log_at)
+            with self._condition:
+                while self._take_some() and len(self._ledger.closed) < QUEUED_BATCHES_MAX:
+                    pass
+                self._now = False
+                batches = self._ledger.take_batches()
             if batches:
                 began = time.monotonic()
                 self._commit(db, batches)
                 ended = time.monotonic()
                 commit_at = ended + max(COMMIT_INTERVAL_S, FSYNC_FACTOR * (ended - began))
-            if closing:
+            elif closing:
                 return
-            if self._unlogged and time.monotonic() >= log_at:
+            if self._unlogged and not closing and time.monotonic() >= log_at:
                 self._log_segments()
                 log_at = time.monotonic() + LOG_INTERVAL_S
 
-    def _take_batches(self, commit_at: float, log_at: float) -> tuple[list[sealing.Batch], bool]:
-        """Wait until something is due; all pending batches, and whether these are the last."""
-        with self._condition:
-            while not self._closing:
-                now = time.monotonic()
-                pending = bool(self._batch.frames or self._closed)
-                full = len(self._closed) * 2 >= QUEUED_BATCHES_MAX
-                if pending and (self._now or full or now >= commit_at):
-                    break
-                dues = [commit_at] * pending + [log_at] * bool(self._unlogged)
-                if self._unlogged and now >= log_at:
-                    return [], False
-                self._condition.wait(min(dues) - now if dues else None)
-            self._now = False
-            batches = self._closed
-            self._closed = []
-            if self._batch.frames:
-                batches.append(self._batch)
-                self._batch = sealing.Batch(self._count)
-            return batches, self._closing
+    def _wait_until_due(self, poll: select.poll, commit_at: float, log_at: float) -> bool:
+        """Wait until there is something to commit or to log now; whether this is the end."""
+        reader = self._reader
+        while not self._closing:
+            clear_eventfd(self._work_fd)  # before we look, so that no wake-up is lost
+            urgent = reader.take_urgent() or self._now
+            pending = self._ledger.is_pending() or reader.has_more()
+            now = time.monotonic()
+            dues = [now if urgent else commit_at] * pending + [log_at] * bool(self._unlogged)
+            if dues and min(dues) <= now:
+                break
+            reader.set_asleep(asleep=not pending)
+            if pending or not reader.has_more():
+                poll.poll((min(dues) - now) * 1000 if dues else None)
+            reader.set_asleep(asleep=False)
+        return self._closing
 
     def _commit(self, db: sqlite3.Connection, batches: list[sealing.Batch]) -> None:
         epochs = self._renew_epoch(batches[0].first_index)
@@ -422,10 +419,19 @@ class RunRecorder:
         self._unlogged += [
             hostlog.encode_segment(hostlog.Segment(row.header, row.signature)) for row in rows
         ]
+        self._reader.set_durable(rows[-1].attempts_taken)
         with self._condition:
             self.durable_count = rows[-1].first_index + rows[-1].event_count
             self._condition.notify_all()
+        self._release_held()
         os.eventfd_write(self.wakeup_fd, 1)
+
+    def _release_held(self) -> None:
+        """Let every held call go on, or die, whose receipt is durable and signed now."""
+        while self._held and self._held[0].receipt_index < self.durable_count:
+            held = self._held.popleft()
+            if not self.release(held):
+                self._aborted.append(held)
 
     def _renew_epoch(self, first_index: int) -> list[container_store.EpochRow]:
         now = time.monotonic_ns()
@@ -438,8 +444,10 @@ class RunRecorder:
             issuer=segment.BY_EPOCH,
             boottime=boot.get_boottime_ns(),
             time=time.time_ns(),
+            checkpoint=self._log.get_cosigned_hash(),
         )
-        self._epoch = sealing.make_epoch(certificate, os.urandom(32), old.key)
+        self._epoch = sealing.make_epoch(certificate, make_epoch_key(), old.key)
+        old.key.erase()
         self._epoch_began = now
         return [sealing.get_epoch_row(self._epoch)]
 
@@ -458,8 +466,8 @@ class RunRecorder:
             self._log.host,
             self._container,
             self._run,
-            self._count,
-            self._chain,
+            self._ledger.count,
+            self._ledger.chain_hash,
             exit_code,
             int(oom),
             0,
@@ -470,12 +478,9 @@ class RunRecorder:
             self._log.append_exit(leaf)
 
 
-def _cut(
-    labels: tuple[tuple[str, str], ...], values: tuple[tuple[str, bytes], ...]
-) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, bytes], ...]]:
-    """Values within their limit; those that were cut are named by a label."""
-    limit = receipt.VALUE_LIMIT_BYTES
-    cut = ",".join(name for name, value in values if len(value) > limit)
-    if not cut:
-        return labels, values
-    return (*labels, ("truncated", cut)), tuple((name, value[:limit]) for name, value in values)
+def clear_eventfd(fd: int) -> None:
+    """Read a non-blocking eventfd, whether or not it was written to."""
+    try:
+        os.eventfd_read(fd)
+    except BlockingIOError:
+        pass

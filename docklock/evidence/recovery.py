@@ -15,18 +15,20 @@ import time
 
 from blake3 import blake3
 
-from chainlite import hostlog, merkle, receipt, segment
-from chainlite.errors import SpecError, TamperError
+from chainlite import hostlog, receipt, segment
+from chainlite.errors import DocklockError, SpecError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
-from docklock.evidence import boot, container_store, journal, sealing
+from docklock.bare import deque
+from docklock.evidence import attempts, boot, container_store, journal, sealing
 from docklock.evidence.host_log import HostLog, RunRecord
-from docklock.evidence.keyring import ensure_host_key
+from docklock.evidence.keyring import ensure_host_key, make_epoch_key
+from docklock.evidence.ledger import Ledger, Point
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from chainlite.keys import KeyPair
+    from chainlite.keys import Signer
     from docklock.paths import Paths
 
 GAP_OP = "gap"
@@ -40,15 +42,6 @@ class RecoveredRun(NamedTuple):
     container: str
     run: int
     event_count: int
-
-
-class Chain(NamedTuple):
-    """How far a run's receipts go."""
-
-    event_count: int
-    chain_hash: bytes
-    usage: tuple[int, ...]
-    time: int
 
 
 def recover_runs(paths: Paths, is_alive: Callable[[str], bool]) -> list[RecoveredRun]:
@@ -86,7 +79,7 @@ def _recover(paths: Paths, path: str) -> RecoveredRun | None:
     if named is not None and os.path.exists(paths.host_db):
         key = ensure_host_key(paths)
         with HostLog(paths, key) as log:
-            runs = [run for run in log.get_runs(named[0].hex()) if run.run == named[1]]
+            runs = [run for run in log.get_runs(named.container.hex()) if run.run == named.run]
             # No start leaf: the run never began. An exit leaf: only the journal was left.
             if runs and runs[0].exit_leaf is None:
                 closed = _close_run(paths, log, key, runs[0], data)
@@ -95,14 +88,14 @@ def _recover(paths: Paths, path: str) -> RecoveredRun | None:
 
 
 def _close_run(
-    paths: Paths, log: HostLog, key: KeyPair, run: RunRecord, data: bytes
+    paths: Paths, log: HostLog, key: Signer, run: RunRecord, data: bytes
 ) -> RecoveredRun:
     start = hostlog.decode_leaf(log.get_leaf(run.start_leaf))
     if not isinstance(start, hostlog.Start):
         raise TamperError(f"container {run.container[:12]}: its start leaf is something else")
     db = container_store.create_store(paths, run.container)
     try:
-        chain = _sign_journal(db, key, start, data)
+        chain = _sign_journal(db, key, start, data, log.get_cosigned_hash())
         known = log.count_segment_leaves(bytes.fromhex(run.container), run.run)
         rows = list(container_store.iterate_segments(db, run.run))[known:]
     finally:
@@ -111,106 +104,135 @@ def _close_run(
     return RecoveredRun(run.container, run.run, chain.event_count)
 
 
-def _sign_journal(db: sqlite3.Connection, key: KeyPair, start: hostlog.Start, data: bytes) -> Chain:
+def _sign_journal(
+    db: sqlite3.Connection, key: Signer, start: hostlog.Start, data: bytes, cosigned_hash: bytes
+) -> Point:
     """Sign what the journal has beyond the store, and the gap; where the run now ends."""
     genesis = segment.decode_genesis(start.genesis)
     certificate = segment.decode_certificate(start.certificate)
     for row in container_store.iterate_epochs(db, genesis.run):
         certificate = segment.decode_certificate(row.certificate)
-    chain = Chain(0, segment.compute_genesis_hash(start.genesis), receipt.ZERO_USAGE, genesis.time)
-    last = container_store.get_last_header(db, genesis.run)
-    if last:
-        header = segment.decode_header(last)
-        count = header.first_index + header.event_count
-        chain = Chain(count, header.head, header.usage, header.time_last)
     if certificate.issuer == segment.BY_RECOVERY:
-        return chain
-    batches, end = _read_batches(genesis, chain, data)
+        return get_end(db, start, genesis)[0]
+    point, taken = get_end(db, start, genesis)
+    ledger = _read_journal(genesis, point, taken, data)
+    _add_gap(ledger)
     epoch = sealing.make_epoch(
         certificate._replace(
             epoch=certificate.epoch + 1,
-            first_index=chain.event_count,
+            first_index=point.event_count,
             issuer=segment.BY_RECOVERY,
             boot=boot.get_boot_id(),
             boottime=boot.get_boottime_ns(),
             time=time.time_ns(),
+            checkpoint=cosigned_hash,
         ),
-        os.urandom(32),
+        make_epoch_key(),
         key,
     )
     each = bool(genesis.sign_each)
-    rows = [sealing.seal_batch(epoch, batch, sign_each=each) for batch in batches]
+    rows = [sealing.seal_batch(epoch, batch, sign_each=each) for batch in ledger.take_batches()]
+    epoch.key.erase()
     container_store.insert_segments(db, rows, [sealing.get_epoch_row(epoch)])
-    return end
+    return ledger.get_point()
 
 
-def _read_batches(
-    genesis: segment.Genesis, chain: Chain, data: bytes
-) -> tuple[list[sealing.Batch], Chain]:
-    """The journal's events after `chain` and the gap, as batches, and where they end."""
-    batches = [sealing.Batch(chain.event_count)]
-    for event, frame, secret in _iterate_events(genesis, chain, data):
-        batch = batches[-1]
-        other = bool(event.commitments and batch.secret and batch.secret != secret)
-        if batch.is_full() or other:
-            batch = sealing.Batch(event.event_index)
-            batches.append(batch)
-        if event.commitments:
-            batch.secret = secret
-        chain = _add(batch, chain, event, frame)
-    if batches[-1].is_full():
-        batches.append(sealing.Batch(chain.event_count))
-    gap = _make_gap(genesis, chain)
-    raw = receipt.encode_receipt(gap)
-    return batches, _add(batches[-1], chain, gap, receipt.FRAME.pack(len(raw), 0) + raw)
+def get_end(
+    db: sqlite3.Connection, start: hostlog.Start, genesis: segment.Genesis
+) -> tuple[Point, int]:
+    """Where the committed segments of a run end, and how many attempts they took."""
+    data, taken = container_store.get_end(db, genesis.run)
+    if not data:
+        chain = segment.compute_genesis_hash(start.genesis)
+        return Point(0, chain, receipt.ZERO_USAGE, genesis.time), 0
+    header = segment.decode_header(data)
+    count = header.first_index + header.event_count
+    return Point(count, header.head, header.usage, header.time_last), taken
 
 
-def _add(batch: sealing.Batch, chain: Chain, event: receipt.Receipt, frame: bytes) -> Chain:
-    data = frame[receipt.FRAME.size :][: receipt.FRAME.unpack_from(frame)[0]]
-    chain_hash = receipt.compute_chain_hash(chain.chain_hash, data)
-    if not batch.frames:
-        batch.time_first = event.time
-    batch.frames.append(frame)
-    batch.leaf_hashes.append(merkle.compute_leaf_hash(data))
-    batch.chain_hashes.append(chain_hash)
-    batch.ops.add(event.op)
-    batch.size_bytes += len(frame)
-    batch.time_last = event.time
-    batch.usage = event.usage
-    return Chain(chain.event_count + 1, chain_hash, event.usage, event.time)
+class Secrets:
+    """The secrets that a journal names, each from an index on."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, bytes]] = []
+
+    def add(self, index: int, secret: bytes) -> None:
+        """From the receipt `index` on values are under `secret`."""
+        self._found.append((index, secret))
+
+    def get(self, index: int, current: bytes) -> bytes:
+        """The one for `index`; a new one if no chain depends on it."""
+        known = [secret for first, secret in self._found if first <= index]
+        return known[-1] if known else current or os.urandom(receipt.SECRET_BYTES)
 
 
-def _iterate_events(
-    genesis: segment.Genesis, chain: Chain, data: bytes
-) -> Iterator[tuple[receipt.Receipt, bytes, bytes]]:
-    """Receipt, frame and secret of each event after `chain`, up to the first that does not hold."""
+def _read_journal(genesis: segment.Genesis, point: Point, taken: int, data: bytes) -> Ledger:
+    """A ledger with everything that the journal holds after `point`, in the guard's order.
+
+    The guard's own events have their index; attempts fill what lies between, and what follows.
+    The first event that does not chain ends it. Of another boot's journal nothing is taken: its
+    pages may be of any age.
+    """
+    secrets = Secrets()
+    head = journal.read_file_head(data)
+    if head is None or head.boot != boot.get_boot_id():
+        return Ledger(genesis, point, (), secrets.get)
+    ledger = Ledger(genesis, point, attempts.read_rules(data), secrets.get)
+    waiting = deque(attempts.find_attempts(data, taken))
+    records = list(journal.iterate_records(data))
+    for record in records:
+        if record.kind == journal.SECRET:
+            if blake3(record.payload).digest(journal.CHECK_BYTES) != record.check:
+                return ledger
+            secrets.add(*journal.SECRET_RECORD.unpack(record.payload))
     constant = receipt.encode_constant(
         genesis.run, genesis.host, genesis.container, genesis.policy, genesis.boot
     )
-    secret, index, chain_hash = b"", chain.event_count, chain.chain_hash
-    for kind, payload, check in journal.iterate_records(data):
-        if kind == journal.SECRET:
-            if len(payload) != 32 or blake3(payload).digest(journal.CHECK_BYTES) != check:
-                return
-            secret = payload
-            continue
-        size, values_size = receipt.FRAME.unpack_from(payload.ljust(receipt.FRAME.size, b"\0"))
-        raw = payload[receipt.FRAME.size : receipt.FRAME.size + size]
+    for record in records:
+        if record.kind == journal.EVENT and not _take_event(
+            ledger, secrets, waiting, record, constant
+        ):
+            return ledger
+    _take_attempts(ledger, waiting, None)
+    return ledger
+
+
+def _take_attempts(ledger: Ledger, waiting: deque[attempts.Attempt], end: int | None) -> None:
+    """Append attempts until the index `end`, or all; a damaged one is the last."""
+    while waiting and (end is None or ledger.count < end):
         try:
-            event = receipt.decode_receipt(raw)
-        except SpecError:
-            return
-        if event.event_index < index:
-            continue
-        chain_hash = receipt.compute_chain_hash(chain_hash, raw)
-        whole = len(payload) == receipt.FRAME.size + size + values_size
-        first = event.event_index == index and raw.startswith(constant)
-        if not (whole and first and check == chain_hash[: journal.CHECK_BYTES]):
-            return
-        if not _has_its_values(event, payload[receipt.FRAME.size + size :], secret):
-            return
-        yield event, payload, secret
-        index += 1
+            ledger.add_attempt(waiting.popleft())
+        except DocklockError:
+            waiting.clear()
+
+
+def _take_event(
+    ledger: Ledger,
+    secrets: Secrets,
+    waiting: deque[attempts.Attempt],
+    record: journal.Record,
+    constant: bytes,
+) -> bool:
+    """Append one of the guard's events, after the attempts before it; False if it does not fit."""
+    payload = record.payload
+    size, values_size = receipt.FRAME.unpack_from(payload.ljust(receipt.FRAME.size, b"\0"))
+    raw = payload[receipt.FRAME.size : receipt.FRAME.size + size]
+    try:
+        event = receipt.decode_receipt(raw)
+    except SpecError:
+        return False
+    if event.event_index < ledger.count:
+        return True  # committed
+    whole = len(payload) == receipt.FRAME.size + size + values_size and raw.startswith(constant)
+    secret = secrets.get(event.event_index, b"")
+    if not whole or not _has_its_values(event, payload[receipt.FRAME.size + size :], secret):
+        return False
+    _take_attempts(ledger, waiting, event.event_index)
+    chain_hash = receipt.compute_chain_hash(ledger.chain_hash, raw)
+    if ledger.count != event.event_index or record.check != chain_hash[: journal.CHECK_BYTES]:
+        return False
+    ledger.add_frame(event, payload, secret)
+    return True
 
 
 def _has_its_values(event: receipt.Receipt, data: bytes, secret: bytes) -> bool:
@@ -227,37 +249,20 @@ def _has_its_values(event: receipt.Receipt, data: bytes, secret: bytes) -> bool:
     )
 
 
-def _make_gap(genesis: segment.Genesis, chain: Chain) -> receipt.Receipt:
+def _add_gap(ledger: Ledger) -> None:
     now = time.time_ns()
-    return receipt.Receipt(
-        run=genesis.run,
-        host=genesis.host,
-        container=genesis.container,
-        policy=genesis.policy,
-        boot=genesis.boot,
-        event_index=chain.event_count,
-        mono=time.monotonic_ns(),
-        time=now,
-        pid=0,
-        tid=0,
-        arch=0,
-        nr=receipt.NR_NONE,
-        errno=0,
-        ret=0,
+    ledger.add(
+        GAP_OP,
         decision=receipt.ABORTED,
         plane=receipt.RUNTIME,
         seen=receipt.OBSERVED,
-        args=(0,) * 6,
-        usage=chain.usage,
-        app=genesis.app,
-        op=GAP_OP,
-        labels=(("count", "unknown"), ("t1", str(chain.time)), ("t2", str(now))),
-        commitments=(),
+        time_ns=now,
+        labels=(("count", "unknown"), ("t1", str(ledger.time)), ("t2", str(now))),
     )
 
 
 def _log_exit(
-    log: HostLog, run: RunRecord, rows: list[container_store.SegmentRow], chain: Chain
+    log: HostLog, run: RunRecord, rows: list[container_store.SegmentRow], chain: Point
 ) -> None:
     container = bytes.fromhex(run.container)
     with log.write():

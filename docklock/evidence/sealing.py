@@ -15,9 +15,13 @@ BATCH_LIMIT_BYTES = segment.BODY_LIMIT_BYTES // 2
 
 
 class Batch:
-    """Events that will be one segment; `secret` is empty while none of them has a value."""
+    """Events that will be one segment; `secret` is empty while none of them has a value.
+
+    `attempts_taken` counts the run's attempts up to its end: recovery goes on after them.
+    """
 
     __slots__ = (
+        "attempts_taken",
         "chain_hashes",
         "first_index",
         "frames",
@@ -37,6 +41,7 @@ class Batch:
         self.chain_hashes: list[bytes] = []
         self.ops: set[str] = set()
         self.secret = b""
+        self.attempts_taken = 0
         self.size_bytes = 0
         self.time_first = self.time_last = 0
         self.usage: tuple[int, ...] = ZERO_USAGE
@@ -47,16 +52,17 @@ class Batch:
 
 
 class Epoch(NamedTuple):
-    """A key in use: its certificate and the pair. Only in memory."""
+    """A key in use and its certificate. Only in guarded memory of the process that made it."""
 
     certificate: segment.Certificate
     signature: bytes
-    key: keys.KeyPair
+    key: keys.GuardedKey
 
 
-def make_epoch(certificate: segment.Certificate, seed: bytes, issuer: keys.KeyPair) -> Epoch:
-    """An epoch whose key comes from `seed`, certified by `issuer`."""
-    key = keys.make_key_pair(seed)
+def make_epoch(
+    certificate: segment.Certificate, key: keys.GuardedKey, issuer: keys.Signer
+) -> Epoch:
+    """An epoch of `key`, which it owns from now on, certified by `issuer`."""
     whole = certificate._replace(public=key.public)
     data = segment.encode_certificate(whole)
     return Epoch(whole, keys.sign(issuer, domains.SIGN_CERTIFICATE, data), key)
@@ -104,4 +110,5 @@ def seal_batch(epoch: Epoch, batch: Batch, *, sign_each: bool) -> SegmentRow:
         batch.secret,
         b"".join([value[: segment.LEAF_TAG_BYTES] for value in batch.leaf_hashes]),
         segment.pack_body(body),
+        batch.attempts_taken,
     )

@@ -6,12 +6,18 @@ Source: seccomp(2), seccomp_unotify(2), include/uapi/linux/seccomp.h.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import struct
 
-from chainlite.lean import NamedTuple
+from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.bare import partial
 from docklock.errors import KernelError
 from docklock.kernel.call import get_address, make_buffer, make_error, syscall, try_syscall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from mmap import mmap
 
 SET_MODE_FILTER = 1
 GET_NOTIF_SIZES = 3
@@ -42,6 +48,9 @@ NOTIF_ADD = struct.Struct("=QIIII")
 # struct sock_filter: code, jt, jf, k.
 INSTRUCTION = struct.Struct("<HBBI")
 PROGRAM_MAX_INSTRUCTIONS = 4096
+
+
+_ioctl = ctypes.CDLL(None).ioctl  # frees the GIL while it waits
 
 
 class Filter(NamedTuple):
@@ -78,6 +87,23 @@ def get_listener_flags() -> int:
     flags = FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV
     known = try_syscall("seccomp", SET_MODE_FILTER, flags, None) == -errno.EFAULT
     return flags if known else FLAG_NEW_LISTENER
+
+
+def make_receiver(listener: int, mapped: mmap, offset: int) -> Callable[[], int]:
+    """A function that receives the next notification into `mapped` at `offset`; 0, or -1.
+
+    The kernel writes there itself, so a notification is never in this process's own memory alone,
+    as it would be with fcntl.ioctl, which copies (or keeps the GIL while it waits). Before a call
+    the 80 bytes must be zero. -1: the caller died, a signal came, or the filter has no task left.
+    """
+    place = (ctypes.c_char * NOTIF.size).from_buffer(mapped, offset)
+    receive: Callable[[], int] = partial(
+        _ioctl,
+        ctypes.c_int(listener),
+        ctypes.c_ulong(NOTIF_RECV),
+        ctypes.c_void_p(ctypes.addressof(place)),
+    )
+    return receive
 
 
 def check_notif_sizes() -> None:

@@ -72,6 +72,7 @@ def _wait_for_task(channel_fd: int) -> None:
     # Loaded now, while the front end makes the container; run_supervisor and `begin` use them.
     from docklock.evidence import keyring, recorder  # noqa: F401
     from docklock.paths import Paths
+    from docklock.supervisor import worker  # noqa: F401
     from docklock.supervisor.main import run_supervisor
     from docklock.supervisor.wire import receive
 
@@ -87,4 +88,5 @@ def _wait_for_task(channel_fd: int) -> None:
         run=message["run"],
         is_started_at_once=message["start"],
         channel=channel,
+        live_fd=packet.descriptors[0],
     )

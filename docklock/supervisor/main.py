@@ -1,14 +1,16 @@
-"""The supervisor: one process per container that owns its init, listeners, evidence and exit.
+"""The guard: one process per container that owns its init, listeners, evidence and exit.
 
-It is forked single-threaded from whoever creates the container and survives them. Its death kills
-the container (PR_SET_PDEATHSIG), and the next docklock command signs the gap (repair.py).
+It is forked single-threaded from whoever creates the container and survives them. With the worker
+that it forks (worker.py) it is the supervisor. Its death kills the container (PR_SET_PDEATHSIG, and
+the worker), and the next docklock command signs the gap (repair.py). The worker's death is mended.
 
 Order at the start, and why:
 1. cgroup, then init is cloned: its mounts go on while we do 2;
-2. the recorder begins: the start leaf is durable before the container's first instruction;
+2. the recorder begins: the start leaf is durable before the container's first instruction; the
+   worker is forked;
 3. `created` is announced; on `start` the filter is installed and the program runs.
 
-Not here: what the verbs mean to a user (runtime.py), pairs of processes (a later capability).
+Not here: what the verbs mean to a user (runtime.py), answers to the gate (worker.py).
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
 from docklock.bare import signal, socket
-from docklock.capture.gate import Gate, Holds
+from docklock.capture.gate import get_rule_texts, set_sync_wake_up
+from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
+from docklock.evidence.attempts import LISTENERS_MAX
 from docklock.kernel.seccomp import get_listener_flags
 from docklock.lifecycle import (
     CREATED,
@@ -31,6 +35,7 @@ from docklock.lifecycle import (
     STOPPED,
     Container,
     State,
+    mark_guard,
     read_container,
     release_live,
     socket_path,
@@ -45,16 +50,20 @@ from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import Input, Output
 from docklock.supervisor.wire import STDERR, STDOUT, send_message
+from docklock.supervisor.worker import Worker, fork_worker, write_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled
 
 DRAIN_LIMIT_S = 2.0  # how long output of a dead container may take to reach its clients
 SIGNAL_EXIT_BASE = 128
+WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
+WORKER_DEATHS_S = 10.0
 EXIT_RUNTIME_ERROR = 125
 
 
@@ -68,6 +77,7 @@ class Task(NamedTuple):
     run: int
     is_started_at_once: bool
     channel: socket.socket  # to the creator
+    live_fd: int  # the container's lock
 
 
 class Supervisor:
@@ -80,14 +90,15 @@ class Supervisor:
         self._paths = task.paths
         self._container = task.container
         self._loop = Loop()
-        self._gates: list[Gate] = []
+        self._listeners: dict[int, int] = {}  # number in the journal -> descriptor
+        self._worker: Worker | None = None
+        self._worker_deaths: list[float] = []
         self._input: Input | None = None
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
         self._recorder: RunRecorder | None = None
         self._control: Control | None = None
         self._policy = task.policy
-        self._holds: Holds | None = None
         self._start_error = b""
         self._start_failure: DocklockError | None = None
         self._is_announced = False
@@ -109,7 +120,7 @@ class Supervisor:
             raise
         self._init = init
         if listener is not None:
-            self._add_gate(listener)
+            self._add_listener(listener)
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
@@ -129,12 +140,12 @@ class Supervisor:
             raise StateError(f"container is {self._state.status}, not running")
         vector = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in argv)
         self._record("runtime.exec", values=(("argv", vector),))
-        self._add_gate(listener)
+        self._add_listener(listener)
 
     def flush(self, upon_done: Callable[[], None]) -> None:
         """Call `upon_done` once every receipt written so far is durable and signed."""
-        assert self._holds is not None
-        self._holds.add_flush(upon_done)
+        assert self._recorder is not None
+        self._recorder.add_flush(upon_done)
 
     def write_input(self, data: bytes) -> None:
         if self._input is not None:
@@ -164,6 +175,7 @@ class Supervisor:
             if fd > STDERR:
                 os.close(fd)
         self._begin_evidence()
+        self._begin_worker()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
         self._init = init
@@ -199,9 +211,11 @@ class Supervisor:
         exit_code = error_exit_code if error else self._exit_code or 0
         container_id, name = self._container.id, self._container.name
         event = {"event": "exit", "exit_code": exit_code, "message": error}
-        if self._recorder is not None:
-            self._recorder.end()  # its thread commits while we kill and remove
+        if self._recorder is not None and self._recorder.failure is None:
+            self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
         is_oom = self._kill_rest()
+        if self._worker is not None:
+            self._worker.stop()
         is_removed = self._container.auto_remove
         if is_removed:
             discard_files(self._paths, container_id, name)
@@ -272,23 +286,66 @@ class Supervisor:
             policy_digest=policy.digest,
             closed=policy.closed,
             sign_each=container.sign == "each",
+            rules=get_rule_texts(policy),
         )
+        recorder.release = self._release
         self._recorder = recorder
-        self._holds = holds = Holds(recorder)
-        self._loop.watch(recorder.wakeup_fd, lambda _mask: upon_commit(recorder, holds))
+        self._loop.watch(recorder.wakeup_fd, lambda _mask: recorder.upon_commit())
 
-    def _add_gate(self, listener: int) -> None:
-        assert self._recorder is not None
-        assert self._holds is not None
-        gate = Gate(listener, self._policy, self._recorder, self._holds, self._upon_listener_closed)
-        self._gates.append(gate)
-        self._loop.watch(listener, gate.serve)
+    def _release(self, held: Held) -> bool:
+        """In the recorder's thread: a held call's receipt is durable."""
+        listener = self._listeners.get(held.listener)
+        return listener is not None and release(listener, held)
 
-    def _upon_listener_closed(self, gate: Gate) -> None:
+    def _begin_worker(self) -> None:
+        """Fork a worker, and give it every listener there is."""
+        assert self._recorder is not None and self._cgroup is not None
+        log_path = f"{self._directory}/supervisor.log"
+        keep = (self._task.live_fd,)
+        self._worker = fork_worker(self._recorder, self._policy, self._cgroup, log_path, keep)
+        self._loop.watch(self._worker.pidfd, self._upon_worker_death)
+        for number, listener in self._listeners.items():
+            self._worker.add_listener(number, listener)
+
+    def _upon_worker_death(self, _mask: int) -> None:
+        """Interrupt what it had received, and go on with another; StateError if it dies often."""
+        assert self._recorder is not None and self._worker is not None
+        self._loop.unwatch(self._worker.pidfd)
+        self._worker.reap()
+        self._worker = None
+        self._recorder.take_attempts()
+        for number, listener in self._listeners.items():
+            interrupt_in_flight(self._recorder, number, listener, self._policy)
+        self._record("runtime.worker", labels=(("worker", "died"),))
+        now = time.monotonic()
+        self._worker_deaths = [at for at in self._worker_deaths if now - at < WORKER_DEATHS_S]
+        self._worker_deaths.append(now)
+        if len(self._worker_deaths) > WORKER_DEATHS_MAX:
+            raise StateError(
+                f"the container's worker died {len(self._worker_deaths)} times in "
+                f"{WORKER_DEATHS_S:g} s: the container was killed"
+            )
+        self._begin_worker()
+
+    def _add_listener(self, listener: int) -> None:
+        assert self._worker is not None
+        free = (number for number in range(LISTENERS_MAX) if number not in self._listeners)
+        number = next(free, None)
+        if number is None:
+            os.close(listener)
+            raise StateError(f"{LISTENERS_MAX} programs run under the container's gate already")
+        set_sync_wake_up(listener)
+        self._listeners[number] = listener
+        self._loop.watch(listener, lambda _mask: self._upon_listener_closed(number), 0)
+        self._worker.add_listener(number, listener)
+
+    def _upon_listener_closed(self, number: int) -> None:
         """No task of that filter is left."""
-        self._loop.unwatch(gate.listener)
-        os.close(gate.listener)
-        self._gates.remove(gate)
+        listener = self._listeners.pop(number)
+        self._loop.unwatch(listener)
+        os.close(listener)
+        if self._worker is not None:
+            self._worker.drop_listener(number)
 
     def _upon_exec(self, _mask: int) -> None:
         """The program runs (the pipe closed), or the child says why it does not."""
@@ -351,14 +408,6 @@ class Supervisor:
         write_state(self._paths, self._container.id, state)
 
 
-def upon_commit(recorder: RunRecorder, holds: Holds) -> None:
-    """Answer what has become durable; StateError, which ends the run, if nothing can be."""
-    os.eventfd_read(recorder.wakeup_fd)
-    if recorder.failure is not None:
-        raise StateError(f"evidence cannot be written: {recorder.failure}")
-    holds.release_durable()
-
-
 def locate_cgroup(container_id: str, spec: Spec) -> driver.Cgroup:
     """The cgroup that the spec names, or else the one named by the container's id."""
     if spec.linux.cgroups_path:
@@ -394,7 +443,13 @@ def get_start_exit_code(error: DocklockError) -> int:
 
 
 def read_task(
-    paths: Paths, container_id: str, run: int, *, is_started_at_once: bool, channel: socket.socket
+    paths: Paths,
+    container_id: str,
+    run: int,
+    *,
+    is_started_at_once: bool,
+    channel: socket.socket,
+    live_fd: int,
 ) -> Task:
     """What the container's directory says about it."""
     container = read_container(paths, container_id)
@@ -402,16 +457,28 @@ def read_task(
     with open(path, "rb") as file:
         spec = parse_spec(file.read(), path)
     policy = load_container_policy(paths, container, spec)
-    return Task(paths, container, spec, policy, run, is_started_at_once, channel)
+    return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd)
 
 
 def run_supervisor(
-    paths: Paths, container_id: str, *, run: int, is_started_at_once: bool, channel: socket.socket
+    paths: Paths,
+    container_id: str,
+    *,
+    run: int,
+    is_started_at_once: bool,
+    channel: socket.socket,
+    live_fd: int,
 ) -> None:
-    """The whole life of a supervisor process; the caller exits after it."""
+    """The whole life of a guard process; the caller exits after it."""
+    mark_guard(live_fd)
     try:
         task = read_task(
-            paths, container_id, run, is_started_at_once=is_started_at_once, channel=channel
+            paths,
+            container_id,
+            run,
+            is_started_at_once=is_started_at_once,
+            channel=channel,
+            live_fd=live_fd,
         )
     except (DocklockError, OSError) as error:
         release_live(paths, container_id)
@@ -426,10 +493,7 @@ def run_supervisor(
     except DocklockError as error:
         supervisor.finish(str(error), get_start_exit_code(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
-        import traceback
-
-        with open(f"{paths.container(container_id)}/supervisor.log", "a") as file:
-            traceback.print_exc(file=file)
+        write_traceback(f"{paths.container(container_id)}/supervisor.log")
         supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
     else:
         supervisor.finish()

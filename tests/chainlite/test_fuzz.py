@@ -77,6 +77,7 @@ def _reencode_hostlog(data: bytes) -> bytes:
         "Segment": hostlog.encode_segment,
         "Exit": hostlog.encode_exit,
         "Operation": hostlog.encode_operation,
+        "Revocation": hostlog.encode_revocation,
     }
     return encoders[type(leaf).__name__](leaf)
 

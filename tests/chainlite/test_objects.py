@@ -30,7 +30,8 @@ HEADER = segment.Header(HASH, HASH, 1, 2, 3, 4, 1, 0, HASH, HASH, 5, 6, (1, 2, 3
 CERTIFICATE = segment.Certificate(HASH, HASH, 1, 2, 3, 1, HASH, b"\x44" * 16, 5, 6, HASH)
 LEAVES = (
     (hostlog.encode_boot, hostlog.Boot(HASH, b"\x44" * 16, 1, 2, 3)),
-    (hostlog.encode_key, hostlog.Key(HASH, 1, HASH, 2)),
+    (hostlog.encode_key, hostlog.Key(HASH, 1, 2, HASH, 3, HASH * 2)),
+    (hostlog.encode_revocation, hostlog.Revocation(HASH, 1, 2, 3, 4, 5, HASH * 2)),
     (
         hostlog.encode_start,
         hostlog.Start(
@@ -39,7 +40,7 @@ LEAVES = (
     ),
     (hostlog.encode_segment, hostlog.Segment(segment.encode_header(HEADER), HASH * 2)),
     (hostlog.encode_exit, hostlog.Exit(HASH, HASH, 1, 2, HASH, -1, 0, 1, 9)),
-    (hostlog.encode_operation, hostlog.Operation(HASH, "name", "detail", 4)),
+    (hostlog.encode_operation, hostlog.Operation(HASH, HASH, "name", (("a", "b"),), 4)),
 )
 COSIGNED = cosignature.cosign(
     checkpoint.sign_checkpoint(checkpoint.Checkpoint("log.example", 7, HASH), make_key(1)),

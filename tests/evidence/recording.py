@@ -53,7 +53,7 @@ def append(recorder: RunRecorder, number: int) -> int:
         pid=number % 1000,
         tid=number % 1000,
         nr=42,
-        args=number.to_bytes(8, sys.byteorder) * 6,
+        args=(number,) * 6,
         values=values[number % 3],
         errno=number % 2,
     )

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chainlite import checkpoint, hostlog, merkle
-from chainlite.errors import SpecError, StateError
+from chainlite import checkpoint, merkle
 from docklock.cli.verify import run_verify
 from docklock.evidence import host_log, keyring
 from docklock.evidence.audit import audit_log
@@ -39,8 +38,7 @@ def append_operations(paths: Paths, count: int) -> None:
     with host_log.HostLog(paths, keyring.ensure_host_key(paths)) as log:
         for number in range(count):
             with log.write():
-                leaf = hostlog.Operation(log.host, "test", str(number), number)
-                log.append(hostlog.encode_operation(leaf))
+                log.append_operation("test", labels=(("number", str(number)),))
 
 
 def test_the_tree_holds_after_every_commit(tmp_path: Path) -> None:
@@ -165,21 +163,6 @@ def test_evidence_that_the_log_does_not_know_is_seen(tmp_path: Path) -> None:
     stranger = record(other, make_id(2))
     os.rename(f"{other.evidence}/{stranger}.db", f"{paths.evidence}/{stranger}.db")
     assert "no start in the log" in audit_log(paths).why
-
-
-def test_key_files_are_private_made_once_and_checked(tmp_path: Path) -> None:
-    paths = make_paths(tmp_path)
-    with pytest.raises(StateError, match="keys init"):
-        keyring.get_public_key(paths)
-    key = keyring.ensure_host_key(paths)
-    assert keyring.ensure_host_key(paths) == key
-    assert stat.S_IMODE(os.stat(f"{paths.keys}/host.key").st_mode) == 0o600
-    assert sorted(os.listdir(paths.keys)) == ["host.key", "host.pub"]
-    os.unlink(f"{paths.keys}/host.pub")
-    assert keyring.get_public_key(paths) == key.public
-    Path(f"{paths.keys}/host.key").write_text("PRIVATE+KEY+nonsense\n")
-    with pytest.raises(SpecError, match="host.key"):
-        keyring.ensure_host_key(paths)
 
 
 def test_files_of_evidence_are_private(tmp_path: Path) -> None:

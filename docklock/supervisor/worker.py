@@ -1,0 +1,179 @@
+"""The worker: the process that answers the gate, forked from the guard (main.py).
+
+It alone reads what the container wrote, and it holds no key. Its death is an event: the guard
+answers what it had received EINTR and forks the next one. The guard's death is the container's: the
+worker sees its channel end, kills the container's cgroup, and goes; until then it answers and
+records as before.
+
+Invariants: the worker outlives the guard only to kill
+(tests/e2e/test_worker.py::test_the_guards_death_kills_a_container_that_hides_from_its_parent);
+it holds the journal and the container's lock, so nobody mends a run that it still kills; it holds
+no other descriptor of the guard's.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import time
+from _thread import get_ident, start_new_thread
+
+from chainlite.lean import TYPE_CHECKING
+from docklock.bare import signal, socket
+from docklock.capture.gate import Gate
+from docklock.supervisor.wire import make_pair, receive, send_message
+
+if TYPE_CHECKING:
+    from docklock.cgroup.driver import Cgroup
+    from docklock.evidence.recorder import RunRecorder
+    from docklock.policy.load import Compiled
+
+STOP_MAX_S = 5.0
+STOP_STEP_S = 0.001
+FDS_MAX = 1 << 20
+EXIT_FAILED = 70
+EXIT_ORPHANED = 71
+
+
+class Worker:
+    """The guard's end of its worker."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self._channel = channel
+
+    def add_listener(self, number: int, listener: int) -> None:
+        """Have it serve `listener`; if it has died, the next one is told."""
+        self._send({"verb": "listener", "number": number}, (listener,))
+
+    def drop_listener(self, number: int) -> None:
+        """The filter of listener `number` has no task left."""
+        self._send({"verb": "closed", "number": number})
+
+    def stop(self) -> None:
+        """End it: no task is left that it could serve. Every attempt is in the journal then."""
+        self._send({"verb": "stop"})
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        if not poll.poll(STOP_MAX_S * 1000):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self.reap()
+
+    def reap(self) -> None:
+        """It has ended."""
+        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        os.close(self.pidfd)
+        self._channel.close()
+
+    def _send(self, message: dict[str, object], fds: tuple[int, ...] = ()) -> None:
+        try:
+            send_message(self._channel, message, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it is dead, and the guard's loop is about to see that
+
+
+def fork_worker(
+    recorder: RunRecorder, policy: Compiled, cgroup: Cgroup, log_path: str, keep: tuple[int, ...]
+) -> Worker:
+    """A new worker; `keep` are descriptors that it holds as well. No listener is served yet."""
+    ours, theirs = make_pair()
+    pid = os.fork()
+    if pid == 0:
+        code = EXIT_FAILED
+        try:
+            channel_fd = theirs.fileno()
+            keep_only((0, 1, 2, channel_fd, *recorder.get_kept_fds(), *keep))
+            code = _Process(recorder, policy, cgroup, theirs, log_path).run()
+        except BaseException:  # noqa: BLE001 - the guard goes on with another; this says why
+            write_traceback(log_path)
+        finally:
+            os._exit(code)
+    theirs.close()
+    return Worker(pid, ours)
+
+
+def keep_only(fds: tuple[int, ...]) -> None:
+    """Close every other descriptor: pipes and clients of the guard's must end with the guard."""
+    last = -1
+    for fd in sorted(fds):
+        if fd > last + 1:  # os.closerange(0, 0) would close everything
+            os.closerange(last + 1, fd)
+        last = fd
+    os.closerange(last + 1, FDS_MAX)
+
+
+def write_traceback(path: str) -> None:
+    """Append the exception being handled to a file."""
+    import traceback
+
+    with open(path, "a") as file:
+        traceback.print_exc(file=file)
+
+
+class _Thread:
+    """One gate's thread, as the channel's thread knows it."""
+
+    def __init__(self) -> None:
+        self.ident = 0
+        self.is_done = False
+
+
+class _Process:
+    """The worker's own process: a thread for each listener, this one for the channel."""
+
+    def __init__(
+        self,
+        recorder: RunRecorder,
+        policy: Compiled,
+        cgroup: Cgroup,
+        channel: socket.socket,
+        log_path: str,
+    ) -> None:
+        self._map, self._writer = recorder.open_ring()
+        self._policy, self._cgroup, self._channel = policy, cgroup, channel
+        self._log_path = log_path
+        self._threads: dict[int, _Thread] = {}
+
+    def run(self) -> int:
+        """Serve until told to stop, or until the guard is gone: then kill the container."""
+        gc.freeze()
+        gc.enable()
+        signal.signal(signal.SIGUSR1, lambda *_: None)  # ends a RECV that would wait for ever
+        while True:
+            packet = receive(self._channel)
+            if packet.kind < 0:
+                if self._cgroup.exists():
+                    self._cgroup.kill()
+                return EXIT_ORPHANED
+            message = packet.get_message()
+            if message["verb"] == "stop":
+                return 0
+            if message["verb"] == "listener":
+                self._add(packet.descriptors[0], message["number"])
+            else:
+                self._drop(message["number"])
+
+    def _add(self, listener: int, number: int) -> None:
+        gate = Gate(listener, number, self._policy, self._map, self._writer)
+        thread = self._threads[number] = _Thread()
+        start_new_thread(self._serve, (gate, thread))
+
+    def _serve(self, gate: Gate, thread: _Thread) -> None:
+        thread.ident = get_ident()
+        try:
+            gate.serve()
+            os.close(gate.listener)
+        except BaseException:  # noqa: BLE001 - a thread's end must be the worker's
+            write_traceback(self._log_path)
+            os._exit(EXIT_FAILED)
+        thread.is_done = True
+
+    def _drop(self, number: int) -> None:
+        thread = self._threads.pop(number)
+        deadline = time.monotonic() + STOP_MAX_S
+        while not thread.is_done and time.monotonic() < deadline:
+            if thread.ident:
+                signal.pthread_kill(thread.ident, signal.SIGUSR1)
+            time.sleep(STOP_STEP_S)
