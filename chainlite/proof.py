@@ -212,10 +212,11 @@ def _check_certificates(
 ) -> tuple[bytes, bool]:
     """The key of the header's epoch, and whether the host has revoked the one that began it.
 
-    TamperError unless its certificates, if any, lead to it.
+    Without certificates the host's key that took the segment into the log speaks for it.
+    TamperError unless the certificates, if any, lead to the epoch.
     """
     if not proof.certificates:
-        return proof.epoch_public, False
+        return proof.epoch_public, known.is_revoked_at(proof.leaf_index)
     tag = domains.SIGN_CERTIFICATE
     signer = known.find_signer(tag, *proof.certificates[0], first_index=0)
     issuer, last = proof.public if signer is None else signer.public, None

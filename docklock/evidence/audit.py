@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from chainlite import checkpoint, hostlog, merkle, segment
+from chainlite import bundle, checkpoint, hostlog, merkle, segment
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostkeys import HostKeys
 from chainlite.lean import TYPE_CHECKING, NamedTuple
@@ -126,7 +126,7 @@ def audit_log(paths: Paths, notes: tuple[bytes, ...] = ()) -> LogReport:
                 signed = checkpoint.parse_checkpoint(log.get_note(), state.keys.public)
                 if (signed.size, signed.root) != (len(hashes), merkle.compute_root(hashes)):
                     raise TamperError("the leaves are not those under the signed checkpoint")
-                for note in notes:
+                for note in (*notes, *log.get_cosigned_notes(bundle.ANCHORS_MAX)):
                     _check_note(log, note, state.keys, hashes)
                 _check_runs(log, state)
             except (TamperError, SpecError, sqlite3.Error) as error:

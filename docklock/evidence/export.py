@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 NOTHING: frozenset[str] = frozenset()
+KEPT_NOTES_MAX = 3
+"""Of the checkpoints that others have signed and this host keeps, the newest go into a file."""
 
 
 class Written(NamedTuple):
@@ -44,7 +46,8 @@ class Written(NamedTuple):
 def verify_container(paths: Paths, container: str, notes: tuple[bytes, ...] = ()) -> Report:
     """Check what this host holds of a container against its own log and key.
 
-    `notes` are checkpoints of this host which its log must continue.
+    `notes` are checkpoints of this host which its log must continue; it must also continue those
+    that it keeps itself.
     """
     public = get_public_key(paths)
     try:
@@ -72,7 +75,8 @@ def write_evidence(
 ) -> Written:
     """Write the evidence file of a container; TamperError if the store is not whole.
 
-    Values of the classes `redact` are left out; `notes` are put in as anchors.
+    Values of the classes `redact` are left out; `notes`, and the newest cosigned checkpoints that
+    the host keeps, are put in as anchors.
     """
     key = ensure_host_key(paths)
     temporary = f"{path}.{os.getpid()}.part"
@@ -101,18 +105,19 @@ def collect_frames(
     notes: tuple[bytes, ...] = (),
     redact: frozenset[str] = NOTHING,
 ) -> Generator[tuple[int, bytes], None, None]:
-    """Kind and payload of each frame but the seal."""
+    """Kind and payload of each frame but the seal; anchors are `notes` and those the host keeps."""
     with log.read():
         runs, note = log.get_runs(container), log.get_note()
         if not runs:
             raise StateError(f"container {container[:12]}: it never started on this host")
         size, sizes = log.get_size(), []
+        notes = (*notes, *log.get_cosigned_notes(KEPT_NOTES_MAX))
         yield bundle.HOST_KEY, public
         for index, _ in log.get_key_leaves():
             if index:
                 yield bundle.KEY, _encode_logged(log, index, size)
         yield bundle.CHECKPOINT, note
-        for old in notes:
+        for old in dict.fromkeys(notes):
             anchor = get_anchor(log, old)
             sizes.append(checkpoint.parse_claim(old).size)
             yield bundle.ANCHOR, bundle.encode_anchor(anchor)
@@ -131,7 +136,10 @@ def get_anchor(log: HostLog, note: bytes) -> bundle.Anchor:
 
     TamperError where it is of another log, or of more leaves than the log has.
     """
-    old, own = checkpoint.parse_claim(note), checkpoint.parse_claim(log.get_note())
+    try:
+        old, own = checkpoint.parse_claim(note), checkpoint.parse_claim(log.get_note())
+    except SpecError as error:
+        raise TamperError(f"a checkpoint that the host keeps does not read: {error}") from None
     if old.origin != own.origin:
         raise TamperError(f"the checkpoint is of the log {old.origin}, this is {own.origin}")
     if old.size > own.size:

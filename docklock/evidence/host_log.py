@@ -214,6 +214,11 @@ class HostLog:
         """Keep a checkpoint of this log that others have signed, within `write`."""
         self._db.execute("INSERT OR REPLACE INTO cosigned VALUES (?, ?)", (size, note))
 
+    def get_cosigned_notes(self, limit: int) -> tuple[bytes, ...]:
+        """The newest checkpoints that others have signed, newest first."""
+        rows = self._db.execute("SELECT note FROM cosigned ORDER BY size DESC LIMIT ?", (limit,))
+        return tuple(_check_blob(row[0]) for row in rows)
+
     def get_cosigned_hash(self) -> bytes:
         """SHA-256 of the newest checkpoint that others have signed; zeros if there is none."""
         row = self._db.execute("SELECT note FROM cosigned ORDER BY size DESC LIMIT 1").fetchone()

@@ -32,7 +32,8 @@ def make_proof(
 ) -> bytes:
     """The proof of receipt `index` of a run, with its values of these classes.
 
-    Under the checkpoint `note` if there is one, else under the log's own. StateError where there
+    Under the checkpoint `note` if there is one, else under the newest cosigned one that the host
+    keeps and that reaches the receipt, else under the log's own. StateError where there
     is no such receipt, or the checkpoint does not reach it; TamperError where what this host holds
     does not give a proof.
     """
@@ -42,10 +43,8 @@ def make_proof(
         leaf = hostlog.encode_segment(hostlog.Segment(row.header, row.signature))
         leaf_index = _wait_for_leaf(log, leaf, container, run)
         with log.read():
-            if note:
-                get_anchor(log, note)
-            else:
-                note = log.get_note()
+            note = note or _choose_note(log, leaf_index)
+            get_anchor(log, note)
             size = checkpoint.parse_claim(note).size
             if leaf_index >= size:
                 raise StateError(
@@ -76,6 +75,13 @@ def make_proof(
     data = proof.fit(made)
     proof.check_proof(data)
     return data
+
+
+def _choose_note(log: HostLog, leaf_index: int) -> bytes:
+    for note in log.get_cosigned_notes(1):
+        if checkpoint.parse_claim(note).size > leaf_index:
+            return note
+    return log.get_note()
 
 
 def _find_row(db: sqlite3.Connection | None, container: str, run: int, index: int) -> SegmentRow:

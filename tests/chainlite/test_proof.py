@@ -13,6 +13,7 @@ from chainlite import (
     checkpoint,
     cosignature,
     domains,
+    hostkeys,
     hostlog,
     keys,
     merkle,
@@ -216,3 +217,23 @@ def test_a_checkpoint_of_another_history_refuses_the_proof(tmp_path: Path) -> No
     other = checkpoint.sign_checkpoint(state._replace(size=99), HOST)
     assert "does not show" in proof.judge_proof(proven, Trust(note=other)).refusal
     assert proof.judge_proof(proven, Trust(note=made.parts.note)).refusal == ""
+
+
+@pytest.mark.parametrize("epochs", [0, 40])
+def test_a_proof_under_a_revoked_key_is_not_trusted(epochs: int) -> None:
+    """With certificates and without: the leaf lies where the host takes its old key back."""
+    made = make(epochs=epochs)
+    new = make_key(0x55)
+    key = hostkeys.sign_key(hostlog.Key(HOST_ID, 1, 3, new.public, 0, b""), HOST)
+    for first_index, is_revoked in ((0, True), (made.parts.leaf_index + 1, False)):
+        leaf = hostlog.Revocation(HOST_ID, 0, 1, 4, first_index, 0, b"")
+        revocation = hostkeys.sign_revocation(leaf, new)
+        parts = made.parts._replace(
+            note=checkpoint.sign_checkpoint(checkpoint.parse_claim(made.parts.note), new),
+            key_records=(hostlog.encode_key(key), hostlog.encode_revocation(revocation)),
+        )
+        proven = proof.check_proof(proof.fit(parts))
+        assert proven.is_certified == (epochs == 0)
+        assert proven.is_revoked == is_revoked
+        verdict = proof.judge_proof(proven, Trust(HOST_ID.hex()))
+        assert verdict.is_trusted != is_revoked

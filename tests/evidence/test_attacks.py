@@ -21,6 +21,7 @@ from chainlite.errors import SpecError
 from docklock.cli.evidence import run_evidence
 from docklock.cli.prove import run_prove
 from docklock.cli.verify import run_verify
+from docklock.evidence.cosigned import store_cosigned
 from docklock.evidence.keyring import get_fingerprint
 from docklock.paths import Paths
 from tests.chainlite.samples import (
@@ -358,3 +359,26 @@ def test_oversized_fields(paths: Paths, tmp_path: Path, verify: Verify) -> None:
     note.write_bytes(b"x" * 20_000)
     with pytest.raises(SpecError, match="above the limit"):
         run_verify(["--all", "--checkpoint", str(note)], paths)
+
+
+def test_checkpoints_that_the_host_keeps_anchor_without_being_named(
+    paths: Paths, tmp_path: Path, verify: Verify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = cosign_log(paths, tmp_path / "note")
+    store_cosigned(paths, Path(note).read_bytes())
+    record(paths, make_id(3), app="later")
+    for words in (("web",), ("--all",)):
+        code, text = verify(*words, "--witness-key", KEY)
+        assert (code, f"anchored through index 2499 by {WITNESS.name}" in text) == (0, True)
+    assert "not anchored: this host's word" in text
+    file = tmp_path / "web.evidence"
+    export(paths, "web", file)
+    assert verify(str(file), "--witness-key", KEY, "--require-anchor")[0] == 0
+    assert run_prove(["web", "7", "-o", str(file)], paths) == 0
+    assert verify(str(file), "--witness-key", KEY, "--require-anchor")[0] == 0
+    assert run_prove(["later", "0", "-o", str(file)], paths) == 0
+    code, text = verify(str(file), "--witness-key", KEY, "--require-anchor")
+    assert (code, "the receipt is not anchored" in text) == (3, True)
+    # One that says something else about this log is a refusal, by whoever put it there.
+    edit(paths.host_db, "UPDATE cosigned SET note = x'00'")
+    assert verify("web")[0] == 3

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chainlite import bundle, proof, receipt, redaction, segment
+from chainlite import bundle, hostlog, proof, receipt, redaction, segment
 from chainlite.errors import StateError, TamperError
 from docklock.cli.evidence import run_evidence
 from docklock.cli.prove import run_prove
@@ -18,6 +18,7 @@ from docklock.cli.receipts import run_receipts
 from docklock.cli.verify import run_verify
 from docklock.evidence import container_store, erasing
 from docklock.evidence.export import verify_container
+from docklock.evidence.host_log import HostLog
 from docklock.paths import Paths
 from tests.evidence.recording import begin, make_id, make_paths
 
@@ -123,6 +124,11 @@ def test_all_that_was_whole_is_whole_and_kept_values_are_there(
     first = verify_container(paths, container)
     assert run_evidence(["erase", "web", "--values", "argv,addresses"], paths) == 0
     assert "160 values of this container are gone for good" in capsys.readouterr().out
+    with HostLog(paths, None) as log:
+        *_, (_, data) = log.iterate_leaves()
+    leaf = hostlog.decode_leaf(data)
+    assert isinstance(leaf, hostlog.Operation)
+    assert (leaf.name, leaf.labels) == ("erase", (("values", "addresses,argv"),))
     report = verify_container(paths, container)
     assert report.first_bad is None
     assert report.redacted == 160
