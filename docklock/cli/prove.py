@@ -56,8 +56,9 @@ def parse_index(text: str) -> tuple[int, int]:
     """Run and index of `INDEX` (of run 0) or `RUN:INDEX`; SpecError if it is neither."""
     from chainlite.errors import SpecError
 
-    run, _, index = text.rpartition(":")
-    if not (index.isascii() and index.isdigit() and (not run or (run.isascii() and run.isdigit()))):
+    run, has_run, index = text.rpartition(":")
+    words = (run, index) if has_run else (index,)
+    if not all(word.isascii() and word.isdigit() and len(word) < DIGITS_MAX for word in words):
         raise SpecError(f"{text!r}: want an index as `docklock receipts` shows it: 5, or 1:5")
     return int(run or "0"), int(index)
 

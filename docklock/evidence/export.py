@@ -145,6 +145,9 @@ def get_anchor(log: HostLog, note: bytes) -> bundle.Anchor:
 
 
 def _encode_logged(log: HostLog, leaf_index: int, size: int) -> bytes:
+    # The table of runs is nobody's word: what it names is proven, or is not there.
+    if not isinstance(leaf_index, int) or not 0 <= leaf_index < size:
+        raise TamperError(f"the table of runs names leaf {leaf_index}, and the log has {size}")
     proof = log.get_proof(leaf_index, size)
     return bundle.encode_logged_leaf(bundle.LoggedLeaf(leaf_index, log.get_leaf(leaf_index), proof))
 

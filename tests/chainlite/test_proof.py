@@ -58,11 +58,6 @@ def make(
 ) -> Made:
     """The parts of a proof: a real segment, a real tree, the leaf in its middle."""
     sample = make_sample(count=events, per_segment=events)
-    sample = sample._replace(
-        events=tuple(
-            event._replace(receipt=event.receipt._replace(run=0)) for event in sample.events
-        )
-    )
     chain = segment.compute_genesis_hash(segment.encode_genesis(sample.genesis))
     stored, _ = encode_segment(sample, HOST_ID, 0, events, chain, EPOCH)
     header = segment.decode_header(stored.header)._replace(epoch=epochs)

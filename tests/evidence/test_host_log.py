@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chainlite import checkpoint, merkle
+from docklock.cli.verify import run_verify
 from docklock.evidence import host_log, keyring
 from docklock.evidence.audit import audit_log
 from docklock.evidence.export import verify_container
@@ -86,6 +87,8 @@ def test_a_failed_transaction_leaves_the_log_as_it_was(tmp_path: Path) -> None:
         "DELETE FROM leaves WHERE leaf_index = 3",
         "DELETE FROM runs WHERE number = 0",
         "UPDATE runs SET exit_leaf = NULL WHERE number = 1",
+        "UPDATE runs SET start_leaf = 4000 WHERE number = 1",
+        "UPDATE runs SET start_leaf = 'x', exit_leaf = -1 WHERE number = 1",
         "UPDATE state SET note = replace(note, 'docklock', 'docklack')",
         "UPDATE state SET note = CAST(replace(CAST(note AS TEXT), 'docklock', 'docklack') AS BLOB)",
     ],
@@ -100,6 +103,7 @@ def test_an_edit_without_the_hosts_key_is_seen(tmp_path: Path, change: str) -> N
     db.commit()
     db.close()
     assert audit_log(paths).why != ""
+    assert run_verify(["--all"], paths) == 3
 
 
 @pytest.mark.parametrize(
