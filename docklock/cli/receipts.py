@@ -156,12 +156,12 @@ def _show(name: str, value: bytes | None) -> str:
 
 def escape(value: bytes | None) -> str:
     """A value as a terminal may show it: nothing in it steers."""
-    from chainlite import report
+    from chainlite.report import escape as escape_text
 
     if value is None:
         return "(redacted)"
     text = value.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
-    text = report.escape(text)
+    text = escape_text(text)
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
 
 

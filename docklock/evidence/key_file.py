@@ -14,8 +14,14 @@ import struct
 
 from chainlite import domains, keys, sodium
 from chainlite.errors import SpecError, StateError
-from chainlite.lean import NamedTuple
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.kernel.guarded import PAGE_BYTES, GuardedPage, make_guarded_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Read = TypeVar("Read")
 
 MAGIC = b"DOCKLOCK-HOST-KEY\0"
 VERSION = 1
@@ -38,28 +44,52 @@ class KeyHead(NamedTuple):
 
 def read_head(path: str) -> KeyHead:
     """The open part of a key file. StateError if it cannot be read, SpecError if it is none."""
-    fd = _open(path)
-    try:
-        return _parse_head(os.read(fd, _HEAD.size), path)
-    finally:
-        os.close(fd)
+    head = _read(path, lambda fd: _parse_head(os.read(fd, _HEAD.size), path))
+    if head is None:
+        raise StateError(f"{path}: the host's key is not there")
+    return head
 
 
-def load_key(path: str) -> tuple[KeyHead, keys.GuardedKey]:
-    """The key in guarded memory, and what its file says of it."""
-    fd = _open(path)
-    try:
-        page = make_guarded_page()
+def load_key(path: str) -> tuple[KeyHead, keys.GuardedKey] | None:
+    """The key in guarded memory, and what its file says of it; None if there is no file."""
+    return _read(path, lambda fd: _load(fd, path))
+
+
+def _read(path: str, read: Callable[[int], Read]) -> Read | None:
+    """What `read` makes of the file; again if a rotation took the name from it meanwhile.
+
+    A rotation overwrites the file that it has replaced, which may be the one that is open here.
+    """
+    while True:
+        fd = _open(path)
+        if fd is None:
+            return None
         try:
-            data = os.read(fd, _HEAD.size)
-            head = _parse_head(data, path)
-            _read_seed(fd, page, data, path)
-            key = keys.load_guarded_pair(page, _SEED_AT)
-        except BaseException:
-            keys.release_erased(page, PAGE_BYTES)
-            raise
-    finally:
-        os.close(fd)
+            return read(fd)
+        except SpecError:
+            if _has_name(fd, path):
+                raise
+        finally:
+            os.close(fd)
+
+
+def _has_name(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _load(fd: int, path: str) -> tuple[KeyHead, keys.GuardedKey]:
+    page = make_guarded_page()
+    try:
+        data = os.read(fd, _HEAD.size)
+        head = _parse_head(data, path)
+        _read_seed(fd, page, data, path)
+        key = keys.load_guarded_pair(page, _SEED_AT)
+    except BaseException:
+        keys.release_erased(page, PAGE_BYTES)
+        raise
     if key.public != head.public:
         key.erase()
         raise SpecError(f"{path}: the key in it is not the one it names: restore the file")
@@ -117,9 +147,11 @@ def get_credential_path() -> str:
     return path if directory and os.path.exists(path) else ""
 
 
-def _open(path: str) -> int:
+def _open(path: str) -> int | None:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise StateError(f"{path}: cannot read the host's key: {error.strerror}") from None
 
@@ -189,6 +221,8 @@ def _derive_key(page: GuardedPage) -> None:
     start = page.address + _CREDENTIAL_AT
     sodium.get_view(start, 1)[:] = domains.SEALING_KEY
     fd = _open(path)
+    if fd is None:
+        raise StateError(f"{path}: the credential has gone")
     try:
         size = os.readv(fd, [sodium.get_view(start + 1, CREDENTIAL_BYTES_MAX + 1)])
     finally:

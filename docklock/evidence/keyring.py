@@ -55,10 +55,13 @@ class HostKey:
     def hold(self, number: int | None) -> None:
         """Load key `number` (None: the one that is there) into guarded memory, until `drop`."""
         assert self._held is None, "the host's key is held already"
-        for path in (get_key_path(self._paths), get_next_path(self._paths)):
-            if not os.path.exists(path):
+        # host.key again: a rotation may have renamed the next to it just before we looked for that.
+        ours, following = get_key_path(self._paths), get_next_path(self._paths)
+        for path in (ours, following, ours):
+            loaded = key_file.load_key(path)
+            if loaded is None:
                 continue
-            head, key = key_file.load_key(path)
+            head, key = loaded
             if number in (None, head.number) and head.enrolled == self.enrolled:
                 self.take_over(head.number, key)
                 return

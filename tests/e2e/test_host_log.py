@@ -77,7 +77,10 @@ def test_a_container_lives_on_while_the_hosts_key_changes(dock: Docklock) -> Non
     dock("exec", "steady", "true")
     after = json.loads(dock("keys", "revoke", "--format", "json").stdout)
     assert (before["fingerprint"], before["number"] + 2) == (after["fingerprint"], after["number"])
+    dock("verify", "steady")
     dock("stop", "-t", "0", "steady")
+    dock("verify", "steady")
+    dock("verify", "--all")
     assert read_ops(dock, "steady")[-1] == "exit"
     assert dock("keys", "show").stdout.count("revoked from leaf") == 1
     dock("rm", "steady")

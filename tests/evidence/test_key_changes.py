@@ -13,6 +13,7 @@ import pytest
 
 from chainlite import bundle, hostlog, keys
 from chainlite.errors import SpecError
+from chainlite.verify import verify_frames
 from docklock.cli.evidence import run_evidence
 from docklock.cli.prove import run_prove
 from docklock.cli.verify import run_verify
@@ -171,6 +172,16 @@ def test_no_key_frame_can_be_dropped_swapped_or_changed(paths: Paths, tmp_path: 
     swapped = list(frames)
     swapped[first], swapped[second] = frames[second], frames[first]
     assert is_refused(swapped)
+    # Without the seal, and with right checks: each record must be in the log, at its leaf.
+    for place in places:
+        kind, payload = frames[place]
+        for at in (7, len(payload) - 1):
+            spoilt = payload[:at] + bytes([payload[at] ^ 1]) + payload[at + 1 :]
+            open_frames = [*frames[:place], (kind, spoilt), *frames[place + 1 : -1]]
+            report = verify_frames(
+                bundle.Frame(*frame, b"", is_intact=True) for frame in open_frames
+            )
+            assert report.first_bad is not None
     late = [*frames[: places[0]], *frames[places[-1] + 1 :]]
     assert is_refused([*late[:2], *[frames[place] for place in places], *late[2:]])
 

@@ -161,6 +161,66 @@ def test_a_live_run_goes_on_over_rotations(tmp_path: Path) -> None:
         assert log.get_runs()[0].exit_leaf is not None
 
 
+def append_many(paths: Paths, count: int) -> None:
+    for _ in range(count):
+        record_operation(paths, "import")
+
+
+def test_rotations_and_commits_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    paths, rotations, count = make_paths(tmp_path), 0, 40
+    record(paths)
+    live = begin(paths, make_id(2))
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=append_many, args=(paths, count)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        append(live, rotations)
+        live.request_commit(now=True)
+        rotation.rotate_host_key(paths)
+        rotations += 1
+    for writer in writers:
+        writer.join()
+    live.close(0)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert read_keys(paths).number == rotations
+    assert sorted(os.listdir(paths.keys)) == ["host.key", "host.pub"]
+
+
+SIGN_WHILE_RENAMED = """
+import os, sys
+from docklock.evidence import key_file, keyring
+from docklock.evidence.host_log import HostLog
+from docklock.paths import get_paths
+paths = get_paths(sys.argv[1])
+ours, following = keyring.get_key_path(paths), keyring.get_next_path(paths)
+key = keyring.HostKey(paths, key_file.read_head(ours))
+def hook(event, words):
+    if event == "open" and words[0] == following and os.path.exists(following):
+        os.rename(following, ours)
+sys.addaudithook(hook)
+with HostLog(paths, key) as log, log.write():
+    log.append_operation("import")
+assert not os.path.exists(following)
+"""
+
+
+def test_a_key_that_is_renamed_while_it_is_looked_for_is_found(tmp_path: Path) -> None:
+    """The log names key 1, host.key is still key 0; the rename comes between the two looks."""
+    paths = make_paths(tmp_path)
+    record(paths)
+    key = keyring.ensure_host_key(paths)
+    following = keyring.get_next_path(paths)
+    with HostLog(paths, key) as log, log.write():
+        log.append_key(key_file.write_new_key(following, number=1, enrolled=key.enrolled))
+    done = subprocess.run(
+        [sys.executable, "-c", SIGN_WHILE_RENAMED, paths.state],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert read_keys(paths).number == 1
+
+
 ROTATE_AND_DIE = """
 import os, signal, sys
 from docklock.evidence import rotation
@@ -285,7 +345,9 @@ def test_a_sealed_key_is_nowhere_in_the_open_and_works(credential: Path, tmp_pat
     rotation.rotate_host_key(paths)
     record(paths, make_id(2))
     assert read_keys(paths).number == 1
-    head, key = key_file.load_key(keyring.get_key_path(paths))
+    loaded = key_file.load_key(keyring.get_key_path(paths))
+    assert loaded is not None
+    head, key = loaded
     assert head.is_sealed
     key.erase()
     data = Path(keyring.get_key_path(paths)).read_bytes()
