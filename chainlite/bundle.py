@@ -3,9 +3,10 @@
 Not here: whether the frames hold (verify) and who collects them (docklock.evidence.export).
 Every frame is u8 kind, u32 size, payload, and the first 8 bytes of a running BLAKE3 over
 everything so far: that names where a file was spoilt, it proves nothing. What proves is signed.
-Order: host key, checkpoint, then for each run its start, certificates and segments, and its exit
-unless it is open; last the seal. Invariant: sizes are checked against limits before memory is
-taken. Layouts: README.md of this room.
+Order: host key, its later keys and revocations, checkpoint, anchors, then for each run its start,
+certificates and segments (whole or redacted, each perhaps with its place in the host's log), and
+its exit unless it is open; last the seal. Invariant: sizes are checked against limits before memory
+is taken. Layouts: README.md of this room.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from chainlite.errors import SpecError, TamperError
 from chainlite.hostlog import LEAF_LIMIT_BYTES
 from chainlite.keys import SIGNATURE_BYTES
 from chainlite.lean import TYPE_CHECKING, NamedTuple
-from chainlite.receipt import SECRET_BYTES
+from chainlite.receipt import SALT_BYTES, SECRET_BYTES, VALUES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +29,14 @@ MAGIC = b"DOCKLOCK-EVIDENCE\x00\x00\x01"
 """The name, and the version in the last two bytes."""
 VERSION = 1
 HOST_KEY, CHECKPOINT, START, CERTIFICATE, SEGMENT, EXIT, SEAL = 1, 2, 3, 4, 5, 6, 7
+ANCHOR, PLACE, REDACTED, KEY = 8, 9, 10, 11
+OPENING = frozenset((HOST_KEY, KEY, CHECKPOINT))
 CHECK_BYTES = 8
 PROOF_MAX = 64
+ANCHORS_MAX = 16
+SALTS_MAX = segment.EVENTS_MAX * VALUES_MAX
+SALTED = b"\x01"
+"""Before the salts that stand in a segment's `secret` where values were redacted or erased."""
 RUNS_MAX = 100_000
 OPEN, CLOSED, CUT = 0, 1, 2
 STATES = ("open", "closed", "cut")
@@ -42,6 +49,10 @@ SIZE_LIMITS = {
     SEGMENT: segment.PACKED_LIMIT_BYTES + 8192,
     EXIT: LEAF_LIMIT_BYTES + 4096,
     SEAL: RUNS_MAX * 64,
+    ANCHOR: NOTE_LIMIT_BYTES + 4096,
+    PLACE: 4096,
+    KEY: 8192,
+    REDACTED: segment.PACKED_LIMIT_BYTES + 8192 + SALTS_MAX * SALT_BYTES,
 }
 
 
@@ -62,14 +73,48 @@ class LoggedLeaf(NamedTuple):
     proof: tuple[bytes, ...]
 
 
+class Anchor(NamedTuple):
+    """A checkpoint of the host's log, and the proof that the file's log begins with its leaves."""
+
+    note: bytes
+    proof: tuple[bytes, ...]
+
+
+class Place(NamedTuple):
+    """Where the segment before it lies in the host's log, and its inclusion proof there."""
+
+    leaf_index: int
+    proof: tuple[bytes, ...]
+
+
 class StoredSegment(NamedTuple):
-    """A segment as it lies in a store: `secret` is empty where no receipt has a value."""
+    """A segment as it lies in a store.
+
+    `secret` is empty where no receipt has a value, else 32 bytes; where values were redacted it
+    is SALTED and the salt of each value that is left, in order: from a secret all salts follow.
+    """
 
     header: bytes
     signature: bytes
     secret: bytes
     leaf_tags: bytes
     body: bytes
+
+    @property
+    def is_redacted(self) -> bool:
+        """Whether the salts of the values that are left stand in place of the secret."""
+        return len(self.secret) % SALT_BYTES == len(SALTED)
+
+    @property
+    def kind(self) -> int:
+        """The kind of its frame."""
+        return REDACTED if self.is_redacted else SEGMENT
+
+    def get_salts(self) -> tuple[bytes, ...]:
+        """The salts of the values that are left in a redacted segment."""
+        assert self.is_redacted
+        starts = range(len(SALTED), len(self.secret), SALT_BYTES)
+        return tuple([self.secret[at : at + SALT_BYTES] for at in starts])
 
 
 class RunState(NamedTuple):
@@ -134,38 +179,74 @@ def iterate_frames(read: Callable[[int], bytes]) -> Iterator[Frame]:
         raise TamperError("bytes follow the seal")
 
 
+def encode_proof(proof: tuple[bytes, ...]) -> bytes:
+    """A count and the hashes of a path."""
+    return codec.encode_u8(len(proof)) + b"".join(proof)
+
+
+def read_proof(reader: Reader) -> tuple[bytes, ...]:
+    """The path at the reader; SpecError if it is too long or cut."""
+    return tuple([reader.read_fixed(32) for _ in range(reader.read_u8(limit=PROOF_MAX))])
+
+
 def encode_logged_leaf(leaf: LoggedLeaf) -> bytes:
-    """The payload of a start or an exit."""
-    return b"".join(
-        (
-            codec.encode_u64(leaf.leaf_index),
-            codec.encode_bytes(leaf.leaf),
-            codec.encode_u8(len(leaf.proof)),
-            *leaf.proof,
-        )
-    )
+    """The payload of a start, an exit or a key record."""
+    head = codec.encode_u64(leaf.leaf_index)
+    return head + codec.encode_bytes(leaf.leaf) + encode_proof(leaf.proof)
 
 
 def decode_logged_leaf(data: bytes) -> LoggedLeaf:
     """The leaf and proof of a payload; SpecError if it is not canonical."""
     r = Reader(data, "logged leaf")
-    index, leaf = r.read_u64(), r.read_bytes(LEAF_LIMIT_BYTES)
-    proof = tuple(r.read_fixed(32) for _ in range(r.read_u8(limit=PROOF_MAX)))
+    leaf = LoggedLeaf(r.read_u64(), r.read_bytes(LEAF_LIMIT_BYTES), read_proof(r))
     r.finish()
-    return LoggedLeaf(index, leaf, proof)
+    return leaf
+
+
+def encode_anchor(anchor: Anchor) -> bytes:
+    """The payload of an anchor."""
+    return codec.encode_bytes(anchor.note) + encode_proof(anchor.proof)
+
+
+def decode_anchor(data: bytes) -> Anchor:
+    """The anchor of a payload; SpecError if it is not canonical."""
+    r = Reader(data, "anchor")
+    anchor = Anchor(r.read_bytes(NOTE_LIMIT_BYTES), read_proof(r))
+    r.finish()
+    return anchor
+
+
+def encode_place(place: Place) -> bytes:
+    """The payload of a segment's place."""
+    return codec.encode_u64(place.leaf_index) + encode_proof(place.proof)
+
+
+def decode_place(data: bytes) -> Place:
+    """The place of a payload; SpecError if it is not canonical."""
+    r = Reader(data, "place")
+    place = Place(r.read_u64(), read_proof(r))
+    r.finish()
+    return place
 
 
 def encode_segment(stored: StoredSegment) -> bytes:
-    """The payload of a segment."""
-    return b"".join((*stored[:4], codec.encode_bytes(stored.body)))
+    """The payload of a segment, whose frame has the segment's `kind`."""
+    secret = stored.secret
+    if stored.is_redacted:
+        secret = codec.encode_u32(len(secret) // SALT_BYTES) + secret[len(SALTED) :]
+    parts = (stored.header, stored.signature, secret, stored.leaf_tags)
+    return b"".join((*parts, codec.encode_bytes(stored.body)))
 
 
-def decode_segment(data: bytes) -> tuple[segment.Header, StoredSegment]:
+def decode_segment(data: bytes, kind: int = SEGMENT) -> tuple[segment.Header, StoredSegment]:
     """The decoded header, and the parts of a segment's payload; SpecError if not canonical."""
     r = Reader(data, "segment")
     raw, signature = r.read_fixed(segment.HEADER_BYTES), r.read_fixed(SIGNATURE_BYTES)
     header = segment.decode_header(raw)
-    secret = r.read_fixed(SECRET_BYTES if header.has_secret else 0)
+    if kind == REDACTED:
+        secret = SALTED + r.read_fixed(r.read_u32(limit=SALTS_MAX) * SALT_BYTES)
+    else:
+        secret = r.read_fixed(SECRET_BYTES if header.has_secret else 0)
     leaf_tags = r.read_fixed(header.event_count * segment.LEAF_TAG_BYTES)
     body = r.read_bytes(segment.PACKED_LIMIT_BYTES)
     r.finish()

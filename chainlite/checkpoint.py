@@ -1,8 +1,9 @@
 """A log's checkpoint: a signed note over origin, size and root (C2SP tlog-checkpoint).
 
-Not here: the tree (merkle) and the store (docklock.evidence.host_log). Extension lines are
-refused; signatures of other keys (witnesses) are kept and ignored. Invariant: what is accepted
-re-encodes to the same note body. Source: C2SP signed-note and tlog-checkpoint.
+Not here: the tree (merkle), the store (docklock.evidence.host_log) and what witnesses sign
+(cosignature). Extension lines are refused; signatures of other keys are kept and ignored.
+Invariant: what is accepted re-encodes to the same note body.
+Source: C2SP signed-note and tlog-checkpoint.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def encode_body(checkpoint: Checkpoint) -> bytes:
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key: keys.KeyPair) -> bytes:
+def sign_checkpoint(checkpoint: Checkpoint, key: keys.Signer) -> bytes:
     """The note: body, empty line, one signature line under the origin's name."""
     body = encode_body(checkpoint)
     note_id = keys.compute_note_id(checkpoint.origin, key.public)
@@ -44,23 +45,47 @@ def sign_checkpoint(checkpoint: Checkpoint, key: keys.KeyPair) -> bytes:
     return body + f"\n\u2014 {checkpoint.origin} {line}\n".encode()
 
 
-def parse_checkpoint(note: bytes, public: bytes) -> Checkpoint:
-    """The checkpoint of a note signed by `public`; SpecError names what is wrong."""
+def split_note(note: bytes) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+    """The signed text of a note, and (name, key id and signature) of each of its signature lines.
+
+    SpecError where it is not a signed note; whose the signatures are, and whether they hold, is
+    not looked at.
+    """
     if len(note) > NOTE_LIMIT_BYTES:
         raise SpecError(f"checkpoint: {len(note)} bytes, above the limit of {NOTE_LIMIT_BYTES}")
     body, found, tail = note.partition(b"\n\n")
-    checkpoint = _parse_body(body + b"\n")
     if not found or not tail.endswith(b"\n"):
         raise SpecError("checkpoint: no signature lines")
-    note_id = keys.compute_note_id(checkpoint.origin, public)
-    start = f"\u2014 {checkpoint.origin} ".encode()
-    for line in tail[:-1].split(b"\n"):
-        if not line.startswith(b"\xe2\x80\x94 "):
-            raise SpecError("checkpoint: a signature line does not start with a dash")
-        raw = _decode(line[len(start) :]) if line.startswith(start) else b""
-        if raw[:4] == note_id and keys.is_signed(public, b"", body + b"\n", raw[4:]):
+    return body + b"\n", tuple([_parse_line(line) for line in tail[:-1].split(b"\n")])
+
+
+def parse_claim(note: bytes) -> Checkpoint:
+    """What a note says, whoever signed it: to tell which log it speaks of."""
+    return _parse_body(split_note(note)[0])
+
+
+def parse_checkpoint(note: bytes, *publics: bytes) -> Checkpoint:
+    """The checkpoint of a note signed by one of the host's keys; SpecError names what is wrong."""
+    body, lines = split_note(note)
+    checkpoint = _parse_body(body)
+    known = {keys.compute_note_id(checkpoint.origin, public): public for public in publics}
+    for name, raw in lines:
+        if name != checkpoint.origin or raw[:4] not in known:
+            continue
+        if keys.is_signed(known[raw[:4]], b"", body, raw[4:]):
             return checkpoint
     raise SpecError("checkpoint: not signed by the host's key")
+
+
+def _parse_line(line: bytes) -> tuple[str, bytes]:
+    """Name and signature of one line: a dash, a name without spaces, base64."""
+    try:
+        dash, name, signature = line.decode().split(" ")
+    except ValueError:
+        raise SpecError("checkpoint: a signature line is not one") from None
+    if dash != "\u2014" or not name or "+" in name:
+        raise SpecError("checkpoint: a signature line is not one")
+    return name, _decode(signature.encode())
 
 
 def _parse_body(body: bytes) -> Checkpoint:

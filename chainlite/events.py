@@ -2,22 +2,34 @@
 
 Not here: the segment's signature and place (verify). Invariant: each receipt is decoded whole and
 in canonical form, hashed into root and chain, and each value that is present is the one committed
-to. Source: README.md of this room.
+to; values that were redacted are counted. Source: README.md of this room.
 """
 
 from __future__ import annotations
 
 import struct
+from functools import partial
 from hashlib import sha256
 
 from blake3 import blake3
 
 from chainlite import domains, keys, merkle, receipt, segment
 from chainlite.errors import SpecError
-from chainlite.lean import TYPE_CHECKING
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from chainlite.bundle import StoredSegment
+
+
+class Walk(NamedTuple):
+    """A body's leaf and chain hashes, where its frames end, and how many values are redacted."""
+
+    leaf_hashes: list[bytes]
+    chain_hashes: list[bytes]
+    end: int
+    redacted: int
 
 
 class BadEvent(Exception):
@@ -34,20 +46,24 @@ def check_events(
     genesis: segment.Genesis,
     chain_hash: bytes,
     public: bytes,
-) -> None:
-    """Check all receipts of a segment whose header is signed; BadEvent names the first bad one."""
+) -> int:
+    """Check all receipts of a segment whose header is signed; how many of its values are redacted.
+
+    BadEvent names the first bad receipt.
+    """
     try:
         body = segment.unpack_body(stored.body)
     except SpecError as error:
         raise BadEvent(None, str(error)) from None
-    leaf_hashes, chain_hashes, end = _walk(header, stored, genesis, chain_hash, body)
-    first = header.first_index
+    walk = _walk(header, stored, genesis, chain_hash, body)
+    first, end = header.first_index, walk.end
     if header.mode == segment.SIGN_EACH:
-        end = _check_signatures(first, body, end, chain_hashes, public)
+        end = _check_signatures(first, body, end, walk.chain_hashes, public)
     if end != len(body):
         raise BadEvent(None, f"{len(body) - end} bytes follow the last receipt")
-    if merkle.compute_root(leaf_hashes) != header.root or chain_hashes[-1] != header.head:
+    if merkle.compute_root(walk.leaf_hashes) != header.root or walk.chain_hashes[-1] != header.head:
         raise BadEvent(None, "the receipts are not those under the signed root and head")
+    return walk.redacted
 
 
 def _walk(
@@ -56,14 +72,15 @@ def _walk(
     genesis: segment.Genesis,
     chain_hash: bytes,
     body: bytes,
-) -> tuple[list[bytes], list[bytes], int]:
-    """Leaf hashes, chain hashes, and where the frames end."""
+) -> Walk:
+    """Decode and hash every receipt, and check the values beside it."""
     constant = receipt.encode_constant(
         genesis.run, genesis.host, genesis.container, genesis.policy, genesis.boot
     )
     read_frame, read_fields = receipt.FRAME.unpack_from, receipt.VARYING.unpack_from
     constant_size, decode_rest = receipt.CONSTANT.size, receipt.decode_rest
-    app, tags, secret, position = genesis.app, stored.leaf_tags, stored.secret, 0
+    app, tags, position, redacted = genesis.app, stored.leaf_tags, 0, 0
+    get_salt, salts = make_salt_reader(stored)
     leaf_tag, chain_tag = domains.LEAF, domains.RECEIPT
     leaf_hashes: list[bytes] = []
     chain_hashes: list[bytes] = []
@@ -89,7 +106,7 @@ def _walk(
             if fields[0] != index or shape.app != app:
                 raise SpecError("it is another receipt")
             if values_size or digests:
-                _check_values(secret, index, digests, body[middle:position])
+                redacted += _check_values(get_salt, index, digests, body[middle:position])
             if index == header.first_index and fields[2] != header.time_first:
                 raise SpecError("its time is not the header's")
             index += 1
@@ -97,16 +114,44 @@ def _walk(
         raise BadEvent(index, str(error)) from None
     if fields[2] != header.time_last or fields[18:23] != header.usage:
         raise BadEvent(index - 1, "its time or usage is not the header's")
-    return leaf_hashes, chain_hashes, position
+    if next(salts, None) is not None:
+        raise BadEvent(None, "there are more salts than values")
+    return Walk(leaf_hashes, chain_hashes, position, redacted)
 
 
-def _check_values(secret: bytes, index: int, digests: tuple[bytes, ...], data: bytes) -> None:
+def make_salt_reader(
+    stored: StoredSegment,
+) -> tuple[Callable[[int, int], bytes | None], Iterator[bytes]]:
+    """What gives the salt of value `field` of receipt `index` (None: there is none), and the rest.
+
+    In a redacted segment the salts lie in the order of the values that are left, so that it must
+    be called once for each of them, in order; the rest are those not yet given.
+    """
+    if stored.is_redacted:
+        salts = iter(stored.get_salts())
+        return lambda _index, _field: next(salts, None), salts
+    if not stored.secret:
+        return lambda _index, _field: None, iter(())
+    return partial(receipt.compute_salt, stored.secret), iter(())
+
+
+def _check_values(
+    get_salt: Callable[[int, int], bytes | None],
+    index: int,
+    digests: tuple[bytes, ...],
+    data: bytes,
+) -> int:
+    """Check the values that are there against their commitments; how many are not."""
     values = receipt.decode_values(data, len(digests), "values")
+    redacted = 0
     for field, value in enumerate(values):
         if value is None:
+            redacted += 1
             continue
-        if not secret or receipt.compute_commitment(secret, index, field, value) != digests[field]:
+        salt = get_salt(index, field)
+        if salt is None or sha256(salt + value).digest() != digests[field]:
             raise SpecError(f"value {field} is not the one committed to")
+    return redacted
 
 
 def _check_signatures(

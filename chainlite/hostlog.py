@@ -1,13 +1,14 @@
 """The leaves of a host's log: encode and decode.
 
-Not here: the tree and its storage (merkle, docklock.evidence.host_log). Invariant: each leaf is at
-most 65,535 bytes (a tlog entry bundle has 16-bit lengths), starts with a tag of its kind, and
-decodes to what encodes to the same bytes. Layouts: README.md of this room.
+Not here: the tree and its storage (merkle, docklock.evidence.host_log), and which keys follow from
+the key records (hostkeys). Invariant: each leaf is at most 65,535 bytes (a tlog entry bundle has
+16-bit lengths), starts with a tag of its kind, and decodes to what encodes to the same bytes.
+Layouts: README.md of this room.
 """
 
 from __future__ import annotations
 
-from chainlite import codec, domains
+from chainlite import codec, domains, receipt
 from chainlite.codec import Reader
 from chainlite.errors import SpecError
 from chainlite.keys import SIGNATURE_BYTES
@@ -16,13 +17,18 @@ from chainlite.segment import CERTIFICATE_BYTES, HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
+
+    Leaf: TypeAlias = "Boot | Key | Revocation | Start | Segment | Exit | Operation"
 
 VERSION = 1
 LEAF_LIMIT_BYTES = 65535
 GENESIS_LIMIT_BYTES = 60000
 NAME_LIMIT = 64
-DETAIL_LIMIT = 4096
 SEGMENT_KIND = domains.LOG_SEGMENT[0]
+OPERATION_KIND = domains.LOG_OPERATION[0]
+KEY_KINDS = (domains.LOG_KEY[0], domains.LOG_REVOCATION[0])
+NO_CONTAINER = bytes(32)
 
 
 class Boot(NamedTuple):
@@ -36,12 +42,29 @@ class Boot(NamedTuple):
 
 
 class Key(NamedTuple):
-    """The host's key number `number`, from this leaf on."""
+    """The host's key number `number`, from this leaf on; the key before it signed this record.
+
+    Number 0 is the enrolled key, and signed its own. `leaf_index` is this leaf's own place.
+    """
 
     host: bytes
     number: int
+    leaf_index: int
     public: bytes
     time: int
+    signature: bytes
+
+
+class Revocation(NamedTuple):
+    """What key `number` signed from leaf `first_index` on is not to be trusted, says key `by`."""
+
+    host: bytes
+    number: int
+    by: int
+    leaf_index: int
+    first_index: int
+    time: int
+    signature: bytes
 
 
 class Start(NamedTuple):
@@ -74,11 +97,12 @@ class Exit(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Something done to the host's state by an operator."""
+    """Something the runtime was told to do; `container` is NO_CONTAINER where it is to none."""
 
     host: bytes
+    container: bytes
     name: str
-    detail: str
+    labels: tuple[tuple[str, str], ...]
     time: int
 
 
@@ -97,14 +121,32 @@ def encode_boot(leaf: Boot) -> bytes:
 
 
 def encode_key(leaf: Key) -> bytes:
-    """The leaf of a key record."""
+    """The leaf of a key record; without its signature it is what that is over."""
     return b"".join(
         (
             codec.encode_head(domains.LOG_KEY, VERSION),
             leaf.host,
             codec.encode_u32(leaf.number),
+            codec.encode_u64(leaf.leaf_index),
             leaf.public,
             codec.encode_u64(leaf.time),
+            leaf.signature,
+        )
+    )
+
+
+def encode_revocation(leaf: Revocation) -> bytes:
+    """The leaf of a revocation; without its signature it is what that is over."""
+    return b"".join(
+        (
+            codec.encode_head(domains.LOG_REVOCATION, VERSION),
+            leaf.host,
+            codec.encode_u32(leaf.number),
+            codec.encode_u32(leaf.by),
+            codec.encode_u64(leaf.leaf_index),
+            codec.encode_u64(leaf.first_index),
+            codec.encode_u64(leaf.time),
+            leaf.signature,
         )
     )
 
@@ -145,19 +187,22 @@ def encode_exit(leaf: Exit) -> bytes:
 
 
 def encode_operation(leaf: Operation) -> bytes:
-    """The leaf of an operation."""
+    """The leaf of an operation; SpecError above a limit."""
+    if len(leaf.name.encode()) > NAME_LIMIT:
+        raise SpecError(f"operation {leaf.name[:NAME_LIMIT]}...: longer than {NAME_LIMIT} bytes")
     return b"".join(
         (
             codec.encode_head(domains.LOG_OPERATION, VERSION),
             leaf.host,
+            leaf.container,
             codec.encode_text(leaf.name),
-            codec.encode_text(leaf.detail),
+            receipt.encode_labels(leaf.labels),
             codec.encode_u64(leaf.time),
         )
     )
 
 
-def decode_leaf(data: bytes) -> Boot | Key | Start | Segment | Exit | Operation:
+def decode_leaf(data: bytes) -> Leaf:
     """The leaf of these bytes; SpecError if they are not the canonical form of one."""
     if len(data) > LEAF_LIMIT_BYTES:
         raise SpecError(f"host-log leaf: {len(data)} bytes, above {LEAF_LIMIT_BYTES}")
@@ -177,7 +222,13 @@ def _decode_boot(r: Reader) -> Boot:
 
 
 def _decode_key(r: Reader) -> Key:
-    return Key(r.read_fixed(32), r.read_u32(), r.read_fixed(32), r.read_u64())
+    place = (r.read_fixed(32), r.read_u32(), r.read_u64())
+    return Key(*place, r.read_fixed(32), r.read_u64(), r.read_fixed(SIGNATURE_BYTES))
+
+
+def _decode_revocation(r: Reader) -> Revocation:
+    place = (r.read_fixed(32), r.read_u32(), r.read_u32(), r.read_u64())
+    return Revocation(*place, r.read_u64(), r.read_u64(), r.read_fixed(SIGNATURE_BYTES))
 
 
 def _decode_start(r: Reader) -> Start:
@@ -196,15 +247,20 @@ def _decode_exit(r: Reader) -> Exit:
 
 
 def _decode_operation(r: Reader) -> Operation:
-    host = r.read_fixed(32)
-    return Operation(host, r.read_text(NAME_LIMIT), r.read_text(DETAIL_LIMIT), r.read_u64())
+    where = (r.read_fixed(32), r.read_fixed(32), r.read_text(NAME_LIMIT))
+    labels = tuple(
+        (r.read_text(receipt.NAME_LIMIT), r.read_text(receipt.LABEL_LIMIT))
+        for _ in range(r.read_u8(limit=receipt.LABELS_MAX))
+    )
+    return Operation(*where, labels, r.read_u64())
 
 
-_DECODERS: dict[bytes, Callable[[Reader], Boot | Key | Start | Segment | Exit | Operation]] = {
+_DECODERS: dict[bytes, Callable[[Reader], Leaf]] = {
     domains.LOG_BOOT: _decode_boot,
     domains.LOG_KEY: _decode_key,
     domains.LOG_START: _decode_start,
     domains.LOG_SEGMENT: _decode_segment,
     domains.LOG_EXIT: _decode_exit,
     domains.LOG_OPERATION: _decode_operation,
+    domains.LOG_REVOCATION: _decode_revocation,
 }

@@ -1,8 +1,10 @@
 """Ed25519 keys: sign and check tagged messages, host ids, signed-note key texts.
 
-Not here: where keys lie (docklock.evidence.keyring). One verification rule everywhere,
-libsodium's: it refuses small-order points, non-canonical encodings and S >= L. libsodium is
-imported on first use, because many commands never sign. Source: RFC 8032; C2SP signed-note.
+Not here: where keys lie (docklock.evidence.keyring). A GuardedKey's secret is used where it lies:
+no copy of it is ever an object of Python, and only the process that made it can use it. One
+verification rule everywhere, libsodium's: it refuses small-order points, non-canonical encodings
+and S >= L. libsodium is imported on first use, because many commands never sign.
+Source: RFC 8032; C2SP signed-note.
 """
 
 from __future__ import annotations
@@ -10,15 +12,41 @@ from __future__ import annotations
 import binascii
 
 from chainlite import domains, sodium
-from chainlite.errors import SpecError
-from chainlite.lean import NamedTuple
+from chainlite.errors import SpecError, StateError
+from chainlite.lean import NamedTuple, Protocol
 from chainlite.sha2 import sha256
 
 SEED_BYTES = 32
+SECRET_BYTES = 64
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
 NOTE_ED25519 = b"\x01"
 NAME_LIMIT = 200
+
+
+class Signer(Protocol):
+    """What can sign for a public key: a KeyPair, a GuardedKey, the host's key."""
+
+    @property
+    def public(self) -> bytes:
+        """The 32-byte public key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes over the message as it is; callers tag it (`sign` below)."""
+
+
+class Memory(Protocol):
+    """A page that a caller guards: this module knows no system calls."""
+
+    @property
+    def address(self) -> int:
+        """Where it lies; at least 4096 bytes, zeroed at first."""
+
+    def check_owner(self) -> None:
+        """StateError where the memory does not exist: in a forked child."""
+
+    def release(self) -> None:
+        """Give it back."""
 
 
 class KeyPair(NamedTuple):
@@ -27,15 +55,64 @@ class KeyPair(NamedTuple):
     public: bytes
     secret: bytes
 
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes over the message as it is."""
+        return sodium.sign(self.secret, message)
+
+
+class GuardedKey:
+    """An Ed25519 key whose 64-byte secret lies at the start of guarded memory, and nowhere else."""
+
+    __slots__ = ("_memory", "public")
+
+    def __init__(self, public: bytes, memory: Memory) -> None:
+        """For `make_guarded_pair` and `load_guarded_pair`."""
+        self.public = public
+        self._memory: Memory | None = memory
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes over the message as it is; StateError once erased, or in a forked child."""
+        if self._memory is None:
+            raise StateError("the key is erased: its time is over")
+        self._memory.check_owner()
+        return sodium.sign_at(self._memory.address, message)
+
+    def erase(self) -> None:
+        """Overwrite the secret and give its memory back. Again does nothing."""
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            release_erased(memory, SECRET_BYTES)
+
 
 def make_key_pair(seed: bytes) -> KeyPair:
     """The key pair of a 32-byte seed."""
     return KeyPair(*sodium.make_key_pair(seed))
 
 
-def sign(key: KeyPair, tag: bytes, message: bytes) -> bytes:
+def make_guarded_pair(memory: Memory) -> GuardedKey:
+    """A new random key, made by libsodium inside `memory`, which the key owns from now on."""
+    return GuardedKey(sodium.make_random_pair_at(memory.address), memory)
+
+
+def load_guarded_pair(memory: Memory, seed_offset: int) -> GuardedKey:
+    """The key of the 32-byte seed in `memory` at `seed_offset` (64 or more), which is erased."""
+    assert seed_offset >= SECRET_BYTES
+    seed = memory.address + seed_offset
+    public = sodium.make_key_pair_at(memory.address, seed)
+    sodium.erase_at(seed, SEED_BYTES)
+    return GuardedKey(public, memory)
+
+
+def release_erased(memory: Memory, size: int) -> None:
+    """Overwrite the first `size` bytes and give the memory back."""
+    memory.check_owner()
+    sodium.erase_at(memory.address, size)
+    memory.release()
+
+
+def sign(key: Signer, tag: bytes, message: bytes) -> bytes:
     """64 bytes over the tag and the message."""
-    return sodium.sign(key.secret, tag + message)
+    return key.sign(tag + message)
 
 
 def is_signed(public: bytes, tag: bytes, message: bytes, signature: bytes) -> bool:

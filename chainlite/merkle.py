@@ -1,7 +1,7 @@
 """RFC 6962 Merkle trees over SHA-256: roots, inclusion and consistency proofs.
 
 Not here: who stores leaves (docklock.evidence) and who signs roots (checkpoint). All functions
-are pure; the hash reader of `compute_inclusion` is the caller's. Invariant: a leaf hash is
+are pure; the hash reader of the proofs is the caller's. Invariant: a leaf hash is
 SHA-256(0x00 || bytes), a node SHA-256(0x01 || left || right), so neither passes for the other.
 Source: RFC 6962 section 2.1; RFC 9162 section 2.1.3 and 2.1.4 for the checks.
 """
@@ -91,6 +91,25 @@ def compute_inclusion(
         else:
             path.append(compute_range_root(start, middle, read))
             start = middle
+    return tuple(reversed(path))
+
+
+def compute_consistency(
+    old_size: int, new_size: int, read: Callable[[int, int], bytes]
+) -> tuple[bytes, ...]:
+    """The proof that the first `old_size` leaves are a prefix of a tree (RFC 6962, 2.1.2)."""
+    assert 0 < old_size <= new_size
+    start, end, path = 0, new_size, list[bytes]()
+    while end != old_size:
+        middle = start + (1 << (end - start - 1).bit_length() - 1)
+        if old_size <= middle:
+            path.append(compute_range_root(middle, end, read))
+            end = middle
+        else:
+            path.append(compute_range_root(start, middle, read))
+            start = middle
+    if start:
+        path.append(compute_range_root(start, end, read))
     return tuple(reversed(path))
 
 

@@ -16,8 +16,12 @@ from blake3 import blake3
 from chainlite import domains
 from chainlite.codec import Reader
 from chainlite.errors import SpecError
-from chainlite.lean import NamedTuple
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.sha2 import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 VERSION = 1
 ALLOWED, DENIED, KILLED, ABORTED = 0, 1, 2, 3
@@ -39,6 +43,7 @@ VALUES_MAX = 16
 VALUE_LIMIT_BYTES = 65536
 RECEIPT_LIMIT_BYTES = 32768
 SECRET_BYTES = 32
+SALT_BYTES = 32
 ABSENT = 0xFFFFFFFF
 """A value's length in a frame whose value was redacted."""
 
@@ -218,6 +223,20 @@ def decode_values(data: bytes, count: int, where: str) -> tuple[bytes | None, ..
     return tuple(values)
 
 
+def iterate_frames(body: bytes, count: int) -> Iterator[tuple[bytes, bytes, int]]:
+    """Receipt, values and end of each event in an unpacked body; SpecError if it is too short."""
+    position, head = 0, FRAME.size
+    for _ in range(count):
+        if position + head > len(body):
+            raise SpecError("body: ends before its last receipt")
+        size, values_size = FRAME.unpack_from(body, position)
+        start = position + head
+        middle, position = start + size, start + size + values_size
+        if position > len(body):
+            raise SpecError("body: ends inside a receipt")
+        yield body[start:middle], body[middle:position], position
+
+
 def compute_salt(secret: bytes, index: int, field: int) -> bytes:
     """The salt of value number `field` of receipt `index`: 32 bytes."""
     return blake3(_SALT.pack(domains.SALT, index, field), key=secret).digest()
@@ -231,3 +250,32 @@ def compute_commitment(secret: bytes, index: int, field: int, value: bytes) -> b
 def compute_chain_hash(previous: bytes, receipt: bytes) -> bytes:
     """BLAKE3(0x13 || previous || receipt)."""
     return blake3(domains.RECEIPT + previous + receipt).digest()
+
+
+def describe(event: Receipt) -> dict[str, Any]:
+    """The fields as JSON shows them: u64 as decimal strings, bytes as hex."""
+    return {
+        "index": str(event.event_index),
+        "run": event.run,
+        "host": event.host.hex(),
+        "container": event.container.hex(),
+        "app": event.app,
+        "op": event.op,
+        "pid": event.pid,
+        "tid": event.tid,
+        "nr": event.nr,
+        "arch": event.arch,
+        "args": [str(value) for value in event.args],
+        "decision": DECISIONS[event.decision],
+        "errno": event.errno,
+        "ret": str(event.ret),
+        "plane": PLANES[event.plane],
+        "seen": SEENS[event.seen],
+        "policy": event.policy.hex(),
+        "mono": str(event.mono),
+        "time": str(event.time),
+        "boot": event.boot.hex(),
+        "usage": [str(value) for value in event.usage],
+        "labels": dict(event.labels),
+        "commitments": {name: digest.hex() for name, digest in event.commitments},
+    }

@@ -1,56 +1,44 @@
 """Verify evidence: frames in, a report out. `python -m chainlite.verify FILE` does it alone.
 
-Not here: reading stores and host logs (docklock.evidence). Nothing in here does I/O but `main`.
-The order of the checks is the order of trust: the host's key, its checkpoint, the leaf that starts
-a run and the certificate in it, each further certificate by the key before it, each segment by its
+Not here: reading stores and host logs (docklock.evidence), what a report is worth and says
+(report), proofs of one event (proof). Nothing in here does I/O but `main`.
+The order of the checks is the order of trust: the host's key, each later one by the key before
+it, its checkpoint by the newest, the earlier checkpoints that it continues, the leaf that starts a
+run and the certificate in it, each further certificate by the key before it, each segment by its
 epoch's key, each receipt by root and chain, the exit leaf, the seal over the whole file.
-Invariants: nothing is reported whole that was not checked; whoever named no key is told `trusted`
-is false. Source: README.md of this room; RFC 6962.
+Invariant: nothing is reported whole that was not checked.
+Source: README.md of this room; RFC 6962.
 """
 
 from __future__ import annotations
 
-from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, segment
+from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, proof, segment
 from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
-from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.hostkeys import HostKeyRecord, HostKeys
+from chainlite.lean import TYPE_CHECKING
+from chainlite.report import (
+    EXIT_NOT_EVIDENCE,
+    EXIT_TAMPERED,
+    EXIT_UNTRUSTED,
+    EXIT_WHOLE,
+    FirstBad,
+    Logged,
+    Report,
+    RunReport,
+    SeenLog,
+    Trust,
+    compute_exit_code,
+    describe_report,
+    escape,
+    judge,
+    render_report,
+)
+from chainlite.trust import add_trust_options, read_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn
-
-EXIT_WHOLE, EXIT_NOT_EVIDENCE, EXIT_TAMPERED, EXIT_UNTRUSTED = 0, 2, 3, 4
-
-
-class FirstBad(NamedTuple):
-    """Where evidence first fails: receipts `first` to `last` of a run (None: no end known)."""
-
-    run: int | None
-    first: int
-    last: int | None
-    why: str
-
-
-class RunReport(NamedTuple):
-    """What was checked of one run; `state` is open, closed or cut."""
-
-    run: int
-    state: str
-    receipts: int
-    segments: int
-    head: str
-
-
-class Report(NamedTuple):
-    """What verification found; `host` is the fingerprint of the key that signed."""
-
-    host: str
-    container: str
-    app: str
-    receipts: int
-    segments: int
-    runs: tuple[RunReport, ...]
-    first_bad: FirstBad | None
+    from typing import NoReturn
 
 
 class Run:
@@ -62,7 +50,12 @@ class Run:
         self.chain_hash = segment.compute_genesis_hash(start.genesis)
         self.event_count = 0
         self.segments = 0
+        self.redacted = 0
         self.state = bundle.OPEN
+        self.logged: list[Logged] = []
+        self.last_leaf = b""
+        self.recovered_by: HostKeyRecord | None = None
+        self.is_revoked = False
 
     def get_state(self) -> bundle.RunState:
         """How far this run goes, as a seal says it."""
@@ -73,9 +66,11 @@ class Verification:
     """Takes the frames of one container's evidence in order; TamperError at the first bad one."""
 
     def __init__(self) -> None:
-        self.public = b""
+        self.keys: HostKeys | None = None
         self.host = b""
+        self._key_leaves: list[bundle.LoggedLeaf] = []
         self.checkpoint: checkpoint.Checkpoint | None = None
+        self.logs: list[SeenLog] = []
         self.runs: list[Run] = []
         self.is_sealed = False
         self.span: tuple[int, int | None] = (0, None)
@@ -83,8 +78,9 @@ class Verification:
     def upon_frame(self, frame: bundle.Frame) -> None:
         """Check one frame against all before it."""
         kind = frame.kind
-        late = self.is_sealed or (kind <= bundle.CHECKPOINT and self.checkpoint is not None)
-        early = kind > bundle.CHECKPOINT and self.checkpoint is None
+        is_opening, is_open = kind in bundle.OPENING, self.checkpoint is not None
+        late = self.is_sealed or (is_opening and is_open)
+        early = not is_opening and not is_open
         if late or early:
             self.refuse(f"a frame of kind {kind} is out of its order")
         try:
@@ -101,20 +97,50 @@ class Verification:
 
     def upon_host_key(self, frame: bundle.Frame) -> None:
         """The key that everything rests on; whether it is the right one is the caller's word."""
-        if self.public or len(frame.payload) != keys.PUBLIC_BYTES:
+        if self.keys is not None or len(frame.payload) != keys.PUBLIC_BYTES:
             self.refuse("the host's key is not one")
-        self.public = frame.payload
-        self.host = keys.compute_host_id(self.public)
+        self.keys = HostKeys(frame.payload)
+        self.host = self.keys.host
+
+    def upon_key(self, frame: bundle.Frame) -> None:
+        """The host's next key, or a revocation, by the key before; `upon_checkpoint` finds it."""
+        logged = bundle.decode_logged_leaf(frame.payload)
+        leaf = hostlog.decode_leaf(logged.leaf)
+        if not isinstance(leaf, hostlog.Key | hostlog.Revocation):
+            self.refuse("the leaf is not a key record")
+        if leaf.leaf_index != logged.leaf_index:
+            self.refuse("the key record is of another leaf")
+        self._get_keys().take(leaf)
+        self._key_leaves.append(logged)
 
     def upon_checkpoint(self, frame: bundle.Frame) -> None:
-        """The signed size and root of the host's log."""
-        self.checkpoint = checkpoint.parse_checkpoint(frame.payload, self.public)
+        """The signed size and root of the host's log; the log has each key record."""
+        self.checkpoint = checkpoint.parse_checkpoint(frame.payload, self._get_keys().public)
         if self.checkpoint.origin != checkpoint.get_origin(self.host):
             self.refuse("the checkpoint is of another log")
+        for logged in self._key_leaves:
+            self._check_included(logged.leaf, logged.leaf_index, logged.proof)
+        self.logs.append(SeenLog(self.checkpoint.size, self.checkpoint.root, frame.payload))
+
+    def upon_anchor(self, frame: bundle.Frame) -> None:
+        """An earlier state of the host's log, which the log continues: who cosigned it is asked
+        when the report is judged."""
+        if self.runs or len(self.logs) > bundle.ANCHORS_MAX:
+            self.refuse("an anchor is out of its order, or one too many")
+        anchor, log = bundle.decode_anchor(frame.payload), self._get_log()
+        old = checkpoint.parse_checkpoint(anchor.note, *self._get_keys().publics)
+        if old.origin != log.origin:
+            self.refuse("an anchor is of another log")
+        if not merkle.is_consistent(old.size, log.size, anchor.proof, old.root, log.root):
+            self.refuse(
+                f"the host's log of {log.size} leaves does not continue the checkpoint of "
+                f"{old.size}: it was forked or rewritten"
+            )
+        self.logs.append(SeenLog(old.size, old.root, anchor.note))
 
     def upon_start(self, frame: bundle.Frame) -> None:
         """A run's start leaf: in the log, next in number, on top of the run before."""
-        start = self._check_logged(frame.payload)
+        leaf_index, start = self._check_logged(frame.payload)
         if not isinstance(start, hostlog.Start):
             self.refuse("the leaf is not a run's start")
         run = Run(start)
@@ -133,7 +159,10 @@ class Verification:
             or genesis.number != before.genesis.number
         ):
             self.refuse("the run does not continue the one before it")
-        self._check_certificate(run, start.certificate, start.signature, self.public)
+        self._add_logged(run, leaf_index, is_end=False)
+        issuer = self._get_keys().get_at(leaf_index).public
+        run.is_revoked = self._get_keys().is_revoked_at(leaf_index)
+        self._check_certificate(run, start.certificate, start.signature, issuer)
         if run.certificate.issuer != segment.BY_HOST or run.certificate.epoch != 0:
             self.refuse("the first certificate is not the host's")
 
@@ -144,14 +173,15 @@ class Verification:
         old, run.certificate = run.certificate, segment.decode_certificate(data)
         if run.certificate.epoch != old.epoch + 1 or run.certificate.issuer == segment.BY_HOST:
             self.refuse("the certificate is not the next epoch's")
-        by_epoch = run.certificate.issuer == segment.BY_EPOCH
-        issuer = old.public if by_epoch else self.public
-        self._check_certificate(run, data, frame.payload[len(data) :], issuer)
+        signature, issuer = frame.payload[len(data) :], old.public
+        if run.certificate.issuer == segment.BY_RECOVERY:
+            issuer = self._find_recoverer(run, data, signature)
+        self._check_certificate(run, data, signature, issuer)
 
     def upon_segment(self, frame: bundle.Frame) -> None:
         """A segment: next in index, signed by its epoch, its receipts under root and chain."""
         run = self._get_open_run()
-        header, stored = bundle.decode_segment(frame.payload)
+        header, stored = bundle.decode_segment(frame.payload, frame.kind)
         last = header.first_index + header.event_count - 1
         if header.first_index == run.event_count:
             self.span = (header.first_index, last)
@@ -165,7 +195,9 @@ class Verification:
         if header.first_index != run.event_count:
             self._refuse_hole(run, header.first_index)
         try:
-            check_events(header, stored, genesis, run.chain_hash, certificate.public)
+            run.redacted += check_events(
+                header, stored, genesis, run.chain_hash, certificate.public
+            )
         except BadEvent as error:
             if error.index is not None:
                 self.span = (error.index, error.index)
@@ -173,11 +205,21 @@ class Verification:
         run.chain_hash = header.head
         run.event_count = last + 1
         run.segments += 1
+        run.last_leaf = hostlog.encode_segment(hostlog.Segment(stored.header, stored.signature))
+
+    def upon_place(self, frame: bundle.Frame) -> None:
+        """Where the segment just seen lies in the host's log."""
+        run = self._get_open_run()
+        if not run.segments:
+            self.refuse("a place belongs to no segment")
+        place = bundle.decode_place(frame.payload)
+        self._check_included(run.last_leaf, place.leaf_index, place.proof)
+        self._add_logged(run, place.leaf_index, is_end=False)
 
     def upon_exit(self, frame: bundle.Frame) -> None:
         """The exit leaf: in the log, and equal to what was counted."""
         run = self._get_open_run()
-        leaf = self._check_logged(frame.payload)
+        leaf_index, leaf = self._check_logged(frame.payload)
         if not isinstance(leaf, hostlog.Exit):
             self.refuse("the leaf is not a run's exit")
         genesis = run.genesis
@@ -187,6 +229,8 @@ class Verification:
             self._refuse_hole(run, leaf.event_count)
         if leaf.head != run.chain_hash:
             self.refuse("the exit names another head")
+        self._add_logged(run, leaf_index, is_end=True)
+        run.is_revoked = run.is_revoked or _is_revoked_by(run.recovered_by, leaf_index)
         run.state = bundle.CUT if leaf.cut else bundle.CLOSED
 
     def upon_seal(self, frame: bundle.Frame) -> None:
@@ -194,12 +238,11 @@ class Verification:
         seal, signature = bundle.decode_seal(frame.payload)
         self.span = (0, None)
         data = bundle.encode_seal(seal)
-        if not keys.is_signed(self.public, domains.SIGN_SEAL, data, signature):
+        if not keys.is_signed(self._get_keys().public, domains.SIGN_SEAL, data, signature):
             self.refuse("the seal is not signed by the host's key")
         states = tuple(run.get_state() for run in self.runs)
         container = self.runs[0].genesis.container if self.runs else b""
-        log = self.checkpoint
-        assert log is not None
+        log = self._get_log()
         if seal.runs != states or (seal.host, seal.container) != (self.host, container):
             self._refuse_seal(seal, states)
         if (seal.log_size, seal.log_root) != (log.size, log.root) or seal.digest != frame.digest:
@@ -226,13 +269,39 @@ class Verification:
             self.refuse("a frame belongs to no run")
         return self.runs[-1]
 
-    def _check_logged(self, payload: bytes) -> object:
-        logged, log = bundle.decode_logged_leaf(payload), self.checkpoint
-        assert log is not None
-        leaf_hash = merkle.compute_leaf_hash(logged.leaf)
-        if not merkle.is_included(leaf_hash, logged.leaf_index, log.size, logged.proof, log.root):
+    def _get_keys(self) -> HostKeys:
+        if self.keys is None:
+            self.refuse("the host's key is missing")
+        return self.keys
+
+    def _find_recoverer(self, run: Run, data: bytes, signature: bytes) -> bytes:
+        """The key of the host that took the run over: one from its start on."""
+        start, tag = run.logged[0].leaf_index, domains.SIGN_CERTIFICATE
+        record = self._get_keys().find_signer(tag, data, signature, first_index=start)
+        if record is None:
+            self.refuse("the certificate is not signed by its issuer")
+        run.recovered_by = record
+        return record.public
+
+    def _get_log(self) -> checkpoint.Checkpoint:
+        assert self.checkpoint is not None, "the order of frames is checked before they are"
+        return self.checkpoint
+
+    def _add_logged(self, run: Run, leaf_index: int, *, is_end: bool) -> None:
+        before = run.logged or (self.runs[-2].logged if len(self.runs) > 1 else ())
+        if before and leaf_index <= before[-1].leaf_index:
+            self.refuse("the leaves of the host's log are in another order")
+        run.logged.append(Logged(leaf_index, run.event_count, is_end))
+
+    def _check_logged(self, payload: bytes) -> tuple[int, object]:
+        logged = bundle.decode_logged_leaf(payload)
+        self._check_included(logged.leaf, logged.leaf_index, logged.proof)
+        return logged.leaf_index, hostlog.decode_leaf(logged.leaf)
+
+    def _check_included(self, leaf: bytes, leaf_index: int, proof: tuple[bytes, ...]) -> None:
+        log, leaf_hash = self._get_log(), merkle.compute_leaf_hash(leaf)
+        if not merkle.is_included(leaf_hash, leaf_index, log.size, proof, log.root):
             self.refuse("a leaf is not in the host's log")
-        return hostlog.decode_leaf(logged.leaf)
 
     def _check_certificate(self, run: Run, data: bytes, signature: bytes, issuer: bytes) -> None:
         certificate, genesis = run.certificate, run.genesis
@@ -244,14 +313,25 @@ class Verification:
             self.refuse("the certificate is not signed by its issuer")
 
 
+def _is_revoked_by(record: HostKeyRecord | None, leaf_index: int) -> bool:
+    """Whether what this key signed shortly before the leaf is not to be trusted."""
+    return (
+        record is not None and record.revoked_from is not None and record.revoked_from <= leaf_index
+    )
+
+
 _UPON: dict[int, Callable[[Verification, bundle.Frame], None]] = {
     bundle.HOST_KEY: Verification.upon_host_key,
+    bundle.KEY: Verification.upon_key,
     bundle.CHECKPOINT: Verification.upon_checkpoint,
     bundle.START: Verification.upon_start,
     bundle.CERTIFICATE: Verification.upon_certificate,
     bundle.SEGMENT: Verification.upon_segment,
     bundle.EXIT: Verification.upon_exit,
     bundle.SEAL: Verification.upon_seal,
+    bundle.ANCHOR: Verification.upon_anchor,
+    bundle.PLACE: Verification.upon_place,
+    bundle.REDACTED: Verification.upon_segment,
 }
 
 
@@ -282,104 +362,104 @@ def make_report(state: Verification, why: str) -> Report:
             run.event_count,
             run.segments,
             run.chain_hash.hex(),
+            run.redacted,
+            tuple(run.logged),
         )
         for run in state.runs
     )
     last = state.runs[-1].genesis if state.runs else None
     return Report(
         state.host.hex(),
+        state.keys.publics if state.keys is not None else (),
         last.container.hex() if last else "",
         last.app if last else "",
         sum(run.receipts for run in runs),
         sum(run.segments for run in runs),
+        sum(run.redacted for run in runs),
         runs,
+        tuple(state.logs),
         FirstBad(last.run if last else None, *state.span, why) if why else None,
+        tuple(run.genesis.run for run in state.runs if is_revoked(state, run)),
     )
 
 
-def compute_exit_code(report: Report, *, trusted: bool) -> int:
-    """0 whole and trusted, 3 tampered, 4 whole but of a key that was not named."""
-    if report.first_bad is not None:
-        return EXIT_TAMPERED
-    return EXIT_WHOLE if trusted else EXIT_UNTRUSTED
+def is_revoked(state: Verification, run: Run) -> bool:
+    """Whether a key that speaks for the run is not to be trusted there, says the host."""
+    size = state.checkpoint.size if state.checkpoint is not None else 0
+    return run.is_revoked or (run.state == bundle.OPEN and _is_revoked_by(run.recovered_by, size))
 
 
-def describe_report(report: Report, *, trusted: bool) -> dict[str, Any]:
-    """The report as JSON shows it."""
-    bad = report.first_bad
-    first_bad: dict[str, Any] | None = None
-    if bad is not None:
-        place = {"index": bad.first} if bad.first == bad.last else {"range": [bad.first, bad.last]}
-        first_bad = {"run": bad.run, **place, "why": bad.why}
-    return {
-        "ok": bad is None,
-        "trusted": trusted,
-        "anchored_to": None,
-        "host": report.host,
-        "container": report.container,
-        "app": report.app,
-        "receipts": report.receipts,
-        "segments": report.segments,
-        "first_bad": first_bad,
-        "runs": [run._asdict() for run in report.runs],
-    }
+def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:
+    """What to print about an evidence file or a proof, and the exit code.
+
+    SpecError: it is neither, or the trust's checkpoint is not signed by its host.
+    """
+    start = read(len(proof.MAGIC))
+    if start == proof.MAGIC:
+        return check_proof_file(start + read(proof.PROOF_LIMIT_BYTES), trust, as_json=as_json)
+    return show_report(verify_file(Rewound(start, read).read), trust, as_json=as_json)
 
 
-def describe_bad(bad: FirstBad) -> str:
-    """One line: which receipts, and why."""
-    run = "" if bad.run is None else f" of run {bad.run}"
-    if bad.first == bad.last:
-        return f"receipt {bad.first}{run}: {bad.why}"
-    end = "the end" if bad.last is None else str(bad.last)
-    return f"receipts {bad.first} to {end}{run}: {bad.why}"
+def show_report(report: Report, trust: Trust, *, as_json: bool) -> tuple[str, int]:
+    """What to print about a report, and the exit code."""
+    import json
+
+    verdict = judge(report, trust)
+    code = compute_exit_code(report, verdict)
+    if as_json:
+        return json.dumps(describe_report(report, verdict)) + "\n", code
+    return render_report(report, verdict), code
+
+
+def check_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, int]:
+    """As check_file, for the bytes of a proof."""
+    import json
+
+    try:
+        proven = proof.check_proof(data)
+    except TamperError as error:
+        bad = {"ok": False, "first_bad": {"why": str(error)}}
+        shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
+        return shown, EXIT_TAMPERED
+    verdict = proof.judge_proof(proven, trust)
+    trusted_code = EXIT_WHOLE if verdict.is_trusted else EXIT_UNTRUSTED
+    code = EXIT_TAMPERED if verdict.refusal else trusted_code
+    if as_json:
+        return json.dumps(proof.describe_proof(proven, verdict)) + "\n", code
+    return proof.render_proof(proven, verdict), code
+
+
+class Rewound:
+    """A reader whose first bytes were read already."""
+
+    def __init__(self, start: bytes, rest: Callable[[int], bytes]) -> None:
+        self._start, self._rest = start, rest
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end."""
+        data, self._start = self._start[:size], self._start[size:]
+        return data + self._rest(size - len(data)) if len(data) < size else data
 
 
 def main(argv: list[str] | None = None) -> int:
     """Verify one file on its own: `python -m chainlite.verify FILE [--host-key KEY]`."""
     import argparse
-    import json
-    import os
     import sys
 
     parser = argparse.ArgumentParser(prog="python -m chainlite.verify", description=main.__doc__)
     parser.add_argument("file", metavar="FILE")
-    parser.add_argument("--host-key", metavar="FILE|FINGERPRINT", default="")
     parser.add_argument("--json", action="store_true")
+    add_trust_options(parser)
     options = parser.parse_args(argv)
     try:
-        named = options.host_key
-        if named and os.path.exists(named):
-            with open(named, encoding="ascii", errors="replace") as file:
-                named = file.read(4096)
-        fingerprint = keys.parse_fingerprint(named) if named else ""
+        trust = read_trust(options)
         with open(options.file, "rb") as file:
-            report = verify_file(file.read)
+            text, code = check_file(file.read, trust, as_json=options.json)
     except (OSError, SpecError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return EXIT_NOT_EVIDENCE
-    trusted = fingerprint == report.host
-    if options.json:
-        sys.stdout.write(json.dumps(describe_report(report, trusted=trusted)) + "\n")
-    else:
-        sys.stdout.write(render_report(report, trusted=trusted))
-    return compute_exit_code(report, trusted=trusted)
-
-
-def render_report(report: Report, *, trusted: bool) -> str:
-    """The report for people: a few lines, the verdict first."""
-    if report.first_bad is not None:
-        return f"TAMPERED: {describe_bad(report.first_bad)}\n"
-    signer = f"host {report.host[:16]}"
-    verdict = f"whole: signed by {signer}"
-    if not trusted:
-        verdict = f"UNTRUSTED: whole, but signed by {signer}, a key you did not name"
-    lines = [f"{verdict}; container {report.container[:12]} ({report.app})"]
-    lines += [
-        f"  run {run.run} {run.state}: {run.receipts} receipts in {run.segments} segments"
-        for run in report.runs
-    ]
-    lines.append("  anchored by nobody else yet: this is that host's word")
-    return "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    return code
 
 
 if __name__ == "__main__":

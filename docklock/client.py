@@ -60,7 +60,15 @@ def wait_event(channel: _socket.socket, events: tuple[str, ...]) -> dict[str, An
 def send_signal(paths: Paths, container_id: str, number: int) -> None:
     """Signal the container's init, on record."""
     with connect(paths, container_id) as channel:
-        request(channel, {"verb": "signal", "signal": number})
+        request_signal(channel, paths, container_id, number)
+
+
+def request_signal(channel: socket.socket, paths: Paths, container_id: str, number: int) -> None:
+    """As send_signal, on a connection that is there; the host log's leaf comes first."""
+    from docklock.evidence.operations import record_operation
+
+    record_operation(paths, "signal", container_id, (("signal", str(number)),))
+    request(channel, {"verb": "signal", "signal": number})
 
 
 def flush(paths: Paths, container_id: str) -> None:
@@ -77,7 +85,7 @@ def wait_exit(channel: socket.socket, timeout_s: float | None = None) -> int | N
     channel.settimeout(timeout_s)
     try:
         return int(wait_event(channel, ("exit",))["exit_code"])
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):  # the second for a timeout of 0
         return None
     finally:
         channel.settimeout(None)

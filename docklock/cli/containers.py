@@ -144,9 +144,9 @@ def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
         with client.connect(paths, container_id) as channel:
             client.request(channel, {"verb": "wait"})
             number = parse_signal(container.stop_signal)
-            client.request(channel, {"verb": "signal", "signal": number})
+            client.request_signal(channel, paths, container_id, number)
             if client.wait_exit(channel, timeout_s) is None:
-                client.request(channel, {"verb": "signal", "signal": int(signal.SIGKILL)})
+                client.request_signal(channel, paths, container_id, signal.SIGKILL)
                 client.wait_exit(channel)
     except StateError:
         pass  # it ended while we asked
@@ -186,7 +186,16 @@ def run_rm(argv: list[str], paths: Paths) -> int:
     """`docklock rm`: StateError for a running one without --force."""
     values, words = options.parse(RM, argv)
     check_count(RM, words, 1)
-    return for_each(words, paths, lambda one: delete(paths, one, force=values["force"]))
+    return for_each(words, paths, lambda one: remove(paths, one, force=values["force"]))
+
+
+def remove(paths: Paths, container_id: str, *, force: bool) -> None:
+    """Remove a container, on record; the evidence stays."""
+    from docklock.evidence.operations import record_operation
+
+    read_container(paths, container_id)  # a StateError leaves no leaf
+    record_operation(paths, "remove", container_id, (("force", str(int(force))),))
+    delete(paths, container_id, force=force)
 
 
 def run_ps(argv: list[str], paths: Paths) -> int:

@@ -1,6 +1,8 @@
-"""`docklock evidence CONTAINER -o FILE`: write a container's evidence to one file.
+"""`docklock evidence CONTAINER`: write a container's evidence to one file, whole or redacted.
+`docklock evidence erase CONTAINER --values CLASSES`: erase stored values for good.
 
-Not here: the file's format (chainlite.bundle) and its checks (chainlite.verify).
+Not here: the file's format (chainlite.bundle), its checks (chainlite.verify), what is taken out
+(chainlite.redaction, docklock.evidence.erasing). A container named `erase` goes by its id.
 """
 
 from __future__ import annotations
@@ -17,18 +19,71 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
     import argparse
 
     from chainlite.bundle import STATES
-    from docklock.evidence.export import write_evidence
+    from chainlite.redaction import parse_classes
+    from chainlite.trust import read_note
+    from docklock.evidence.export import NOTHING, write_evidence
+    from docklock.evidence.operations import record_operation
+    from docklock.evidence.reading import find_evidence
+
+    if argv[:1] == ["erase"]:
+        return _run_erase(argv[1:], paths)
+    parser = argparse.ArgumentParser(
+        prog="docklock evidence",
+        description="Write a container's evidence to one file.",
+        epilog="`docklock evidence erase CONTAINER --values CLASSES` erases stored values.",
+    )
+    parser.add_argument("container", metavar="CONTAINER")
+    parser.add_argument("-o", "--output", metavar="FILE", help="else CONTAINER.evidence, here")
+    parser.add_argument(
+        "--redact", metavar="CLASSES", help="leave values out: argv,paths,addresses,strings,env,all"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="show that the host's log continues this checkpoint; may be given several times",
+    )
+    options = parser.parse_args(argv)
+    container = find_evidence(paths, options.container)
+    redact = parse_classes(options.redact, "--redact") if options.redact else NOTHING
+    notes = tuple([read_note(path) for path in options.checkpoint])
+    output = options.output or f"{container[:12]}.evidence"
+    labels = (("redact", ",".join(sorted(redact))),) if redact else ()
+    record_operation(paths, "evidence", container, labels)
+    written = write_evidence(paths, container, output, redact=redact, notes=notes)
+    for run in written.runs:
+        sys.stdout.write(f"run {run.run} {STATES[run.state]}: {run.event_count} receipts\n")
+    if written.redacted:
+        sys.stdout.write(f"{written.redacted} values redacted\n")
+    sys.stdout.write(f"{output}: {written.size_bytes} bytes\n")
+    return 0
+
+
+def _run_erase(argv: list[str], paths: Paths) -> int:
+    import argparse
+
+    from chainlite.redaction import parse_classes
+    from docklock.evidence.erasing import erase_values
+    from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence
 
     parser = argparse.ArgumentParser(
-        prog="docklock evidence", description="Write a container's evidence to one file."
+        prog="docklock evidence erase",
+        description="Erase a stopped container's stored values for good; its proofs stay.",
     )
     parser.add_argument("container", metavar="CONTAINER")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True)
+    parser.add_argument(
+        "--values", metavar="CLASSES", required=True, help="argv,paths,addresses,strings,env,all"
+    )
     options = parser.parse_args(argv)
     container = find_evidence(paths, options.container)
-    written = write_evidence(paths, container, options.output)
-    for run in written.runs:
-        sys.stdout.write(f"run {run.run} {STATES[run.state]}: {run.event_count} receipts\n")
-    sys.stdout.write(f"{options.output}: {written.size_bytes} bytes\n")
+    classes = parse_classes(options.values, "--values")
+    labels = (("values", ",".join(sorted(classes))),)
+    record_operation(paths, "erase", container, labels)
+    erased = erase_values(paths, container, classes)
+    sys.stdout.write(
+        f"{erased.segments} segments written anew; {erased.values} values of this container are "
+        "gone for good\n"
+    )
     return 0

@@ -91,12 +91,14 @@ def join_and_wait(
 ) -> int:
     """Start the program in the container, hand its listener over, wait; its exit code."""
     from docklock import enter
+    from docklock.evidence.operations import record_operation
     from docklock.kernel.seccomp import get_listener_flags
     from docklock.supervisor.main import locate_cgroup
 
     policy = load_container_policy(paths, container, spec)
     pidfd = os.pidfd_open(pid)
     channel = client.connect(paths, container.id)  # it lives, so `pid` was its init's
+    record_operation(paths, "exec", container.id)
     stdin = 0 if values["interactive"] else os.open("/dev/null", os.O_RDONLY)
     init = enter.join(
         pidfd,

@@ -126,12 +126,12 @@ def kill(argv: list[str], paths: Paths) -> None:
 
 def delete(argv: list[str], paths: Paths) -> None:
     """`delete`: StateError unless it is stopped; with --force no error if there is none."""
-    from docklock.runtime import delete as delete_container
+    from docklock.cli.containers import remove
 
     values, words = options.parse(DELETE, argv)
     check_count(DELETE, words, 1, 1)
     try:
-        delete_container(paths, find_container(paths, words[0]), force=values["force"])
+        remove(paths, find_container(paths, words[0]), force=values["force"])
     except StateError:
         if not values["force"]:
             raise

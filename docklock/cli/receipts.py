@@ -39,8 +39,16 @@ def run_receipts(argv: list[str], paths: Paths) -> int:
     parser.add_argument("--op", metavar="PATTERN", default="*", help="as 'syscall.*'")
     parser.add_argument("--since", metavar="TIME", default="", help="10m, RFC 3339 or Unix time")
     parser.add_argument("--json", action="store_true", help="one object per line")
+    parser.add_argument("--host", action="store_true", help="what the host's log says was done")
     options = parser.parse_args(argv)
     name = options.container
+    if options.host:
+        from docklock.cli.host_receipts import print_host_log
+
+        query = Query(options.op, parse_since(options.since, time.time_ns()))
+        container = find_evidence(paths, name) if name else ""
+        print_host_log(paths, container, query, as_json=options.json)
+        return 0
     container = find_evidence(paths, name) if name else find_newest(paths)
     flush(paths, container)
     query = Query(options.op, parse_since(options.since, time.time_ns()))
@@ -121,16 +129,21 @@ def render_row(shown: Shown) -> str:
 
     event = shown.receipt
     index = f"{event.run}:{event.event_index}" if event.run else str(event.event_index)
-    seconds, rest = divmod(event.time, 10**9)
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) + f".{rest // 10**6:03}"
+    stamp = format_time(event.time)
     decision = DECISIONS[event.decision]
     if event.errno:
         import errno
 
         decision += " " + errno.errorcode.get(event.errno, str(event.errno))
     parts = [f"{name}={_show(name, value)}" for name, value in shown.values]
-    parts += [f"{name}={_escape(text.encode())}" for name, text in event.labels]
+    parts += [f"{name}={escape(text.encode())}" for name, text in event.labels]
     return _ROW.format(index, stamp, event.pid, event.op, decision, " ".join(parts)).rstrip() + "\n"
+
+
+def format_time(time_ns: int) -> str:
+    """UTC, to the millisecond."""
+    seconds, rest = divmod(time_ns, 10**9)
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)) + f".{rest // 10**6:03}"
 
 
 def _show(name: str, value: bytes | None) -> str:
@@ -138,14 +151,17 @@ def _show(name: str, value: bytes | None) -> str:
         from docklock.cli.addresses import format_sockaddr
 
         value = format_sockaddr(value).encode()
-    return _escape(value)
+    return escape(value)
 
 
-def _escape(value: bytes | None) -> str:
+def escape(value: bytes | None) -> str:
+    """A value as a terminal may show it: nothing in it steers."""
+    from chainlite.report import escape as escape_text
+
     if value is None:
         return "(redacted)"
     text = value.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = escape_text(text)
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
 
 
@@ -164,9 +180,8 @@ def describe_receipt(shown: Shown) -> dict[str, Any]:
     """
     import base64
 
-    from chainlite.receipt import DECISIONS, PLANES, SEENS
+    from chainlite import receipt
 
-    event = shown.receipt
     values: dict[str, str | None] = {}
     for name, value in shown.values:
         if name == "sockaddr" and value is not None:
@@ -177,29 +192,4 @@ def describe_receipt(shown: Shown) -> dict[str, Any]:
             values[name] = None if value is None else value.decode()
         except UnicodeDecodeError:
             values[f"{name}_base64"] = base64.b64encode(value or b"").decode()
-    return {
-        "index": str(event.event_index),
-        "run": event.run,
-        "host": event.host.hex(),
-        "container": event.container.hex(),
-        "app": event.app,
-        "op": event.op,
-        "pid": event.pid,
-        "tid": event.tid,
-        "nr": event.nr,
-        "arch": event.arch,
-        "args": [str(value) for value in event.args],
-        "decision": DECISIONS[event.decision],
-        "errno": event.errno,
-        "ret": str(event.ret),
-        "plane": PLANES[event.plane],
-        "seen": SEENS[event.seen],
-        "policy": event.policy.hex(),
-        "mono": str(event.mono),
-        "time": str(event.time),
-        "boot": event.boot.hex(),
-        "usage": [str(value) for value in event.usage],
-        "labels": dict(event.labels),
-        "values": values,
-        "commitments": {name: digest.hex() for name, digest in event.commitments},
-    }
+    return receipt.describe(shown.receipt) | {"values": values}

@@ -106,11 +106,13 @@ def run_create(argv: list[str], paths: Paths) -> int:
     """`docklock create`: print the id."""
     values, words = options.parse(CREATE, argv)
     request = build_request(paths, CREATE, values, words)
+    from docklock.evidence.operations import record_operation
     from docklock.lifecycle import release_live
 
     make_directories(paths)
     load_container_policy(paths, *request)
     live_fd = _make(paths, request)
+    record_operation(paths, "create", request.container.id)
 
     release_live(paths, request.container.id)
     os.close(live_fd)

@@ -1,7 +1,9 @@
-"""`docklock verify [CONTAINER|--all|FILE]`: is the evidence whole, and signed by whom you named.
+"""`docklock verify [CONTAINER|--all|FILE]`: is the evidence whole, signed by whom you named, and
+who else has seen it.
 
-Not here: the checks (chainlite.verify, docklock.evidence.audit). Exit: 0 whole and trusted, 3
-tampered, 4 whole but signed by a key that was not named, 2 not evidence, 1 no such container.
+Not here: the checks (chainlite.verify, docklock.evidence.audit) and what they are worth
+(chainlite.report). Exit: 0 whole and trusted; 3 tampered, or not anchored as asked for; 4 whole but
+signed by a key that was not named; 2 not evidence; 1 no such container.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainlite.verify import Report
+    from chainlite.report import Trust
     from docklock.paths import Paths
 
 
@@ -20,6 +22,7 @@ def run_verify(argv: list[str], paths: Paths) -> int:
     import argparse
 
     from chainlite.errors import SpecError
+    from chainlite.trust import add_trust_options, read_trust
     from docklock.evidence import keyring
 
     parser = argparse.ArgumentParser(
@@ -27,25 +30,24 @@ def run_verify(argv: list[str], paths: Paths) -> int:
     )
     parser.add_argument("target", metavar="CONTAINER|FILE", nargs="?", default="")
     parser.add_argument("--all", action="store_true", help="the host log and every container")
-    parser.add_argument("--host-key", metavar="FILE|FINGERPRINT", default="")
     parser.add_argument("--json", action="store_true")
+    add_trust_options(parser)
     options = parser.parse_args(argv)
     if options.all and options.target:
         raise SpecError("verify: name a container, or --all, not both")
-    fingerprint = ""
-    if options.host_key:
-        fingerprint = keyring.parse_host_key(options.host_key)
-    elif keyring.has_host_key(paths):
-        fingerprint = keyring.get_fingerprint(paths)
-    if not options.target:
-        return _verify_all(paths, fingerprint, as_json=options.json)
-    report = _verify_target(paths, options.target)
-    return _show_report(report, fingerprint, as_json=options.json)
+    own = keyring.get_fingerprint(paths) if keyring.has_host_key(paths) else ""
+    trust = read_trust(options, own)
+    if options.target:
+        text, code = _verify_target(paths, options.target, trust, as_json=options.json)
+    else:
+        text, code = _verify_all(paths, trust, as_json=options.json)
+    sys.stdout.write(text)
+    return code
 
 
-def _verify_target(paths: Paths, target: str) -> Report:
+def _verify_target(paths: Paths, target: str, trust: Trust, *, as_json: bool) -> tuple[str, int]:
     from chainlite.errors import StateError
-    from chainlite.verify import verify_file
+    from chainlite.verify import check_file, show_report
     from docklock.client import flush
     from docklock.evidence.export import verify_container
     from docklock.evidence.reading import find_evidence
@@ -59,64 +61,66 @@ def _verify_target(paths: Paths, target: str) -> Report:
                 raise
     if container:
         flush(paths, container)
-        return verify_container(paths, container)
+        report = verify_container(paths, container, _get_notes(trust))
+        return show_report(report, trust, as_json=as_json)
     try:
         with open(target, "rb") as file:
-            return verify_file(file.read)
+            return check_file(file.read, trust, as_json=as_json)
     except OSError as error:
         raise StateError(f"{target}: cannot read it: {error.strerror}") from None
 
 
-def _show_report(report: Report, fingerprint: str, *, as_json: bool) -> int:
+def _get_notes(trust: Trust) -> tuple[bytes, ...]:
+    return (trust.note,) if trust.note else ()
+
+
+def _verify_all(paths: Paths, trust: Trust, *, as_json: bool) -> tuple[str, int]:
     import json
 
-    from chainlite import verify
-
-    trusted = fingerprint == report.host
-    if as_json:
-        sys.stdout.write(json.dumps(verify.describe_report(report, trusted=trusted)) + "\n")
-    else:
-        sys.stdout.write(verify.render_report(report, trusted=trusted))
-    return verify.compute_exit_code(report, trusted=trusted)
-
-
-def _verify_all(paths: Paths, fingerprint: str, *, as_json: bool) -> int:
-    import json
-
-    from chainlite import verify
+    from chainlite import report
     from docklock.evidence.audit import audit_log
     from docklock.evidence.export import verify_container
-    from docklock.evidence.keyring import get_fingerprint
 
-    log = audit_log(paths)
-    trusted = fingerprint == get_fingerprint(paths)
-    reports = [verify_container(paths, container) for container in log.containers]
-    described = [verify.describe_report(report, trusted=trusted) for report in reports]
-    bad = [
-        shown["first_bad"] | {"container": shown["container"]}
-        for shown in described
-        if not shown["ok"]
+    notes = _get_notes(trust)
+    log = audit_log(paths, notes)
+    reports = [verify_container(paths, container, notes) for container in log.containers]
+    verdicts = [report.judge(one, trust) for one in reports]
+    described = [
+        report.describe_report(one, verdict) for one, verdict in zip(reports, verdicts, strict=True)
     ]
-    if log.why:
-        bad.insert(0, {"run": None, "range": [0, None], "why": f"host log: {log.why}"})
+    bad: list[dict[str, Any]] = [
+        {"run": None, "range": [0, None], "why": f"host log: {why}"} for why in log.problems
+    ]
+    for shown in described:
+        if shown["first_bad"]:
+            bad.append(shown["first_bad"] | {"container": shown["container"]})
+    is_refused = any(verdict.refusal for verdict in verdicts)
+    is_revoked = any(one.revoked_runs for one in reports)
+    trusted = trust.fingerprint == log.host and not is_revoked
     whole: dict[str, Any] = {
-        "ok": not bad,
+        "ok": not bad and not is_refused,
         "trusted": trusted,
-        "anchored_to": None,
-        "receipts": sum(report.receipts for report in reports),
-        "segments": sum(report.segments for report in reports),
+        "anchored_to": next((one["anchored_to"] for one in described if one["anchored_to"]), None),
+        "receipts": sum(one.receipts for one in reports),
+        "segments": sum(one.segments for one in reports),
         "first_bad": bad[0] if bad else None,
-        "log": {"size": log.size, "ok": not log.why, "why": log.why},
+        "log": {
+            "size": log.size,
+            "ok": not log.problems,
+            "why": log.why,
+            "problems": list(log.problems),
+        },
         "containers": described,
     }
     if as_json:
-        sys.stdout.write(json.dumps(whole) + "\n")
+        text = json.dumps(whole) + "\n"
     else:
-        verdict = f"TAMPERED: {log.why}" if log.why else "whole"
-        sys.stdout.write(f"host log: {log.size} leaves: {verdict}\n")
-        for report in reports:
-            where = f"{report.container[:12]}: " if report.first_bad is not None else ""
-            sys.stdout.write(where + verify.render_report(report, trusted=trusted))
-    if bad:
-        return verify.EXIT_TAMPERED
-    return verify.EXIT_WHOLE if trusted else verify.EXIT_UNTRUSTED
+        lines = [f"TAMPERED: {report.escape(why)}" for why in log.problems]
+        text = "\n".join(lines or ["whole"])
+        text = f"host log: {log.size} leaves: {text}\n"
+        for one, verdict in zip(reports, verdicts, strict=True):
+            where = f"{one.container[:12]}: " if one.first_bad is not None else ""
+            text += where + report.render_report(one, verdict)
+    if bad or is_refused:
+        return text, report.EXIT_TAMPERED
+    return text, report.EXIT_WHOLE if trusted else report.EXIT_UNTRUSTED

@@ -3,8 +3,10 @@
 Not here: the leaves' bytes (chainlite.hostlog) and the tree's rules (chainlite.merkle). Many
 processes append: BEGIN IMMEDIATE serialises them. Invariants: the checkpoint of the last commit
 covers exactly the leaves in the table; leaves are never changed or removed; containers are
-numbered 0, 1, 2, ... in the order of their first start. `runs` only repeats what leaves say, so
-that a name is found without reading them all; whoever edits it gains nothing that verifies.
+numbered 0, 1, 2, ... in the order of their first start; a container's first start has a leaf
+`create` somewhere before it; each commit is signed by the key that the log names (a rotation by
+another process counts from the next one on). `runs` and `state` only repeat what leaves say, so
+that a name is found without reading them all; whoever edits them gains nothing that verifies.
 Source: RFC 6962; C2SP tlog-checkpoint.
 """
 
@@ -14,9 +16,10 @@ import fcntl
 import os
 import time
 
-from chainlite import checkpoint, hostlog, keys, merkle, segment
+from chainlite import checkpoint, hostkeys, hostlog, merkle, segment
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.sha2 import sha256
 from docklock.evidence import boot
 from docklock.evidence.database import sqlite3
 
@@ -24,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
+    from chainlite.keys import GuardedKey
+    from docklock.evidence.keyring import HostKey
     from docklock.paths import Paths
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_S = 30.0
 _SCHEMA = (
     "CREATE TABLE leaves (leaf_index INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
@@ -39,10 +44,13 @@ _SCHEMA = (
     " head BLOB NOT NULL, PRIMARY KEY (container, run)) WITHOUT ROWID",
     "CREATE INDEX runs_of ON runs (number)",
     "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL,"
-    " boot BLOB NOT NULL, note BLOB NOT NULL)",
+    " boot BLOB NOT NULL, note BLOB NOT NULL, host BLOB NOT NULL, key_number INTEGER NOT NULL)",
+    "CREATE TABLE cosigned (size INTEGER PRIMARY KEY, note BLOB NOT NULL)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 _NONE = b""
+_NO_RUN = -1
+_CREATE = "create"
 
 
 class RunRecord(NamedTuple):
@@ -91,12 +99,12 @@ class Transaction:
 class HostLog:
     """An open host.db. Use as a context manager; one thread at a time."""
 
-    def __init__(self, paths: Paths, key: keys.KeyPair | None) -> None:
+    def __init__(self, paths: Paths, key: HostKey | None) -> None:
         """Open the log; with `key` for writing (made if missing), without for reading."""
         self._key = key
         self._size_before = 0
         self._db = _open(paths.host_db, writable=key is not None)
-        self.host = keys.compute_host_id(key.public) if key else b""
+        self.host = key.host if key else b""
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +118,6 @@ class HostLog:
 
     def write(self) -> Transaction:
         """One transaction: all leaves appended within, and the checkpoint over them, or none."""
-        assert self._key is not None
         return Transaction(self._begin, self._commit, self._undo)
 
     def read(self) -> Transaction:
@@ -127,9 +134,11 @@ class HostLog:
         if size != self._size_before:
             self._sign(size)
         self._db.execute("COMMIT")
+        self._get_key().drop()
 
     def _undo(self, error: BaseException) -> None:
         self._rollback()
+        self._get_key().drop()
         if isinstance(error, sqlite3.Error):
             raise StateError(f"the host log cannot be written: {error}") from error
 
@@ -137,7 +146,7 @@ class HostLog:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
-    def append(self, leaf: bytes, *, container: bytes = _NONE, run: int = -1) -> int:
+    def append(self, leaf: bytes, *, container: bytes = _NONE, run: int = _NO_RUN) -> int:
         """Append one leaf within `write`; returns its index."""
         index = self.get_size()
         self._db.execute(
@@ -154,11 +163,17 @@ class HostLog:
         return index
 
     def append_start(
-        self, container: bytes, run: int, app: str, make: Callable[[int, bytes], bytes]
+        self, container: bytes, run: int, app: str, make: Callable[[int, bytes, bytes], bytes]
     ) -> int:
-        """Append a run's start within `write`: `make(number, previous head)` gives its leaf."""
+        """Append a run's start within `write`, and before the first one the leaf `create`.
+
+        `make(number, previous head, hash of the newest cosigned checkpoint)` gives its leaf.
+        """
         number, previous = self._check_next_run(container, run)
-        index = self.append(make(number, previous), container=container, run=run)
+        if run == 0 and not self._has_operation(container, _CREATE):
+            self.append_operation(_CREATE, container)
+        leaf = make(number, previous, self.get_cosigned_hash())
+        index = self.append(leaf, container=container, run=run)
         self._db.execute(
             "INSERT INTO runs VALUES (?, ?, ?, ?, ?, NULL, 0, ?)",
             (container, run, number, app, index, segment.ZERO_HASH),
@@ -175,6 +190,64 @@ class HostLog:
             (index, leaf.event_count, leaf.head, leaf.container, leaf.run),
         )
         return index
+
+    def append_operation(
+        self, name: str, container: bytes = _NONE, labels: tuple[tuple[str, str], ...] = ()
+    ) -> int:
+        """Append something the runtime is about to do, within `write`."""
+        where = container or hostlog.NO_CONTAINER
+        leaf = hostlog.Operation(self.host, where, name, labels, time.time_ns())
+        return self.append(hostlog.encode_operation(leaf), container=container)
+
+    def append_key(self, new: GuardedKey) -> int:
+        """Append the record of the host's next key within `write`, which signs from now on."""
+        old = self._get_key()
+        number = old.number + 1
+        now, size = time.time_ns(), self.get_size()
+        leaf = hostlog.Key(self.host, number, size, new.public, now, b"")
+        index = self.append(hostlog.encode_key(hostkeys.sign_key(leaf, old)))
+        old.take_over(number, new)
+        self._db.execute("UPDATE state SET key_number = ?", (number,))
+        return index
+
+    def add_cosigned(self, size: int, note: bytes) -> None:
+        """Keep a checkpoint of this log that others have signed, within `write`."""
+        self._db.execute("INSERT OR REPLACE INTO cosigned VALUES (?, ?)", (size, note))
+
+    def get_cosigned_notes(self, limit: int) -> tuple[bytes, ...]:
+        """The newest checkpoints that others have signed, newest first."""
+        rows = self._db.execute("SELECT note FROM cosigned ORDER BY size DESC LIMIT ?", (limit,))
+        return tuple(_check_blob(row[0]) for row in rows)
+
+    def get_cosigned_hash(self) -> bytes:
+        """SHA-256 of the newest checkpoint that others have signed; zeros if there is none."""
+        row = self._db.execute("SELECT note FROM cosigned ORDER BY size DESC LIMIT 1").fetchone()
+        return sha256(_check_blob(row[0])).digest() if row else segment.ZERO_HASH
+
+    def get_key_number(self) -> int:
+        """The number of the key that signed the last commit; -1 in an empty log."""
+        row = self._db.execute("SELECT key_number FROM state").fetchone()
+        return int(row[0]) if row else -1
+
+    def get_key_leaves(self) -> tuple[tuple[int, bytes], ...]:
+        """Index and bytes of the key records and revocations, in order."""
+        rows = self._db.execute(
+            "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ?"
+            " AND kind IN (?, ?) ORDER BY leaf_index",
+            (_NONE, _NO_RUN, *hostlog.KEY_KINDS),
+        )
+        return tuple((index, _check_blob(data)) for index, data in rows)
+
+    def read_keys(self, enrolled: bytes) -> hostkeys.HostKeys:
+        """The host's keys as the log says; TamperError if they do not follow from `enrolled`."""
+        found = hostkeys.HostKeys(enrolled)
+        for index, data in self.get_key_leaves():
+            leaf = hostlog.decode_leaf(data)
+            assert isinstance(leaf, hostlog.Key | hostlog.Revocation)
+            if leaf.leaf_index != index:
+                raise TamperError(f"host log: leaf {index} says that it is {leaf.leaf_index}")
+            found.take(leaf)
+        return found
 
     def get_size(self) -> int:
         """How many leaves the log has."""
@@ -220,14 +293,57 @@ class HostLog:
         )
 
     def get_proof(self, leaf_index: int, tree_size: int) -> tuple[bytes, ...]:
-        """The inclusion proof of a leaf in the tree of the first `tree_size` leaves."""
+        """The inclusion proof of a leaf in the tree of the first `tree_size` leaves.
+
+        TamperError for a leaf that they have not: a row may name any.
+        """
+        if not 0 <= leaf_index < tree_size:
+            raise TamperError(f"host log: leaf {leaf_index} is named, and there are {tree_size}")
         return merkle.compute_inclusion(leaf_index, tree_size, self._read_node)
+
+    def compute_root(self, tree_size: int) -> bytes:
+        """The root of the first `tree_size` leaves."""
+        return merkle.compute_tree_root(tree_size, self._read_node)
+
+    def get_consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """The proof that the tree of the first `new_size` leaves continues that of `old_size`."""
+        return merkle.compute_consistency(old_size, new_size, self._read_node)
+
+    def get_segment_places(self, container: bytes, run: int) -> tuple[tuple[int, bytes], ...]:
+        """Index and bytes of the segment leaves of a run, in order."""
+        rows = self._db.execute(
+            "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+            " ORDER BY leaf_index",
+            (container, run, hostlog.SEGMENT_KIND),
+        )
+        return tuple((index, _check_blob(data)) for index, data in rows)
+
+    def find_leaf(self, leaf: bytes, container: bytes, run: int) -> int | None:
+        """The index of the leaf of a run that has these bytes."""
+        row = self._db.execute(
+            "SELECT leaf_index FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+            " AND bytes = ?",
+            (container, run, leaf[0], leaf),
+        ).fetchone()
+        return int(row[0]) if row else None
 
     def get_runs(self, container: str = "") -> tuple[RunRecord, ...]:
         """The runs of a container (all for "") in the order of their starts."""
         where = ("WHERE container = ?", (bytes.fromhex(container),)) if container else ("", ())
         rows = self._db.execute(f"SELECT * FROM runs {where[0]} ORDER BY start_leaf", where[1])
         return tuple(RunRecord(row[0].hex(), *row[1:]) for row in rows)
+
+    def _has_operation(self, container: bytes, name: str) -> bool:
+        rows = self._db.execute(
+            "SELECT bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?",
+            (container, _NO_RUN, hostlog.OPERATION_KIND),
+        )
+        leaves = (hostlog.decode_leaf(row[0]) for row in rows)
+        return any(isinstance(leaf, hostlog.Operation) and leaf.name == name for leaf in leaves)
+
+    def _get_key(self) -> HostKey:
+        assert self._key is not None, "the log is open for reading"
+        return self._key
 
     def _check_next_run(self, container: bytes, run: int) -> tuple[int, bytes]:
         row = self._db.execute(
@@ -249,25 +365,27 @@ class HostLog:
         return number, head
 
     def _append_first_leaves(self) -> None:
-        assert self._key is not None
-        now = time.time_ns()
-        row = self._db.execute("SELECT boot FROM state").fetchone()
+        """Hold the key that the log names; a new log begins with it, a new boot with its record."""
+        key, now, boot_id = self._get_key(), time.time_ns(), boot.get_boot_id()
+        row = self._db.execute("SELECT boot, host, key_number FROM state").fetchone()
+        if row is not None and row[1] != self.host:
+            raise StateError("host.db is another host's log: restore keys/ and host.db together")
+        key.hold(row[2] if row is not None else 0)
         if row is None:
-            self._db.execute("INSERT INTO state VALUES (0, 0, x'', x'')")
-            self.append(hostlog.encode_key(hostlog.Key(self.host, 0, self._key.public, now)))
-        boot_id = boot.get_boot_id()
+            self._db.execute("INSERT INTO state VALUES (0, 0, x'', x'', ?, 0)", (self.host,))
+            leaf = hostlog.Key(self.host, 0, 0, key.public, now, b"")
+            self.append(hostlog.encode_key(hostkeys.sign_key(leaf, key)))
         if row is None or row[0] != boot_id:
             size = self.get_size()
-            leaf = hostlog.Boot(self.host, boot_id, boot.get_boottime_ns(), now, size)
-            self.append(hostlog.encode_boot(leaf))
+            record = hostlog.Boot(self.host, boot_id, boot.get_boottime_ns(), now, size)
+            self.append(hostlog.encode_boot(record))
             self._db.execute("UPDATE state SET boot = ?", (boot_id,))
             self._sign(size + 1)
 
     def _sign(self, size: int) -> None:
-        assert self._key is not None
-        root = merkle.compute_tree_root(size, self._read_node)
+        root = self.compute_root(size)
         state = checkpoint.Checkpoint(checkpoint.get_origin(self.host), size, root)
-        note = checkpoint.sign_checkpoint(state, self._key)
+        note = checkpoint.sign_checkpoint(state, self._get_key())
         self._db.execute("UPDATE state SET note = ?", (note,))
 
     def _insert_node(self, level: int, number: int, value: bytes) -> None:
@@ -298,14 +416,18 @@ def _open(path: str, *, writable: bool) -> sqlite3.Connection:
         raise StateError(f"{path}: no host log yet: no container has run here")
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     # A recorder begins in one thread and goes on in another; never in two at once.
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = None
     try:
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and writable:
             version = _create(db, path)
         db.execute("PRAGMA synchronous = FULL")
     except sqlite3.DatabaseError as error:
-        db.close()
+        if db is not None:
+            db.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise StateError(f"{path}: the host log cannot be opened: {error}") from None
         raise SpecError(f"{path}: not a host log: {error}") from None
     if version != SCHEMA_VERSION:
         db.close()

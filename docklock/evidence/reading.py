@@ -94,16 +94,10 @@ def iterate_receipts(
 
 def read_segment(row: container_store.SegmentRow) -> Iterator[Shown]:
     """The receipts of a stored segment; TamperError if they cannot be read."""
-    position = 0
     try:
         body = segment.unpack_body(row.body)
-        for _ in range(row.event_count):
-            head = body[position : position + receipt.FRAME.size].ljust(receipt.FRAME.size, b"\0")
-            size, values_size = receipt.FRAME.unpack(head)
-            start = position + receipt.FRAME.size
-            position = start + size + values_size
-            event = receipt.decode_receipt(body[start : start + size])
-            data = body[start + size : position]
+        for raw, data, _ in receipt.iterate_frames(body, row.event_count):
+            event = receipt.decode_receipt(raw)
             values = receipt.decode_values(data, len(event.commitments), "values")
             names = [name for name, _ in event.commitments]
             yield Shown(event, tuple(zip(names, values, strict=True)))

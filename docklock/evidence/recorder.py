@@ -27,7 +27,7 @@ from docklock.bare import deque
 from docklock.evidence import attempts, boot, container_store, journal, sealing
 from docklock.evidence.database import sqlite3
 from docklock.evidence.host_log import HostLog
-from docklock.evidence.keyring import ensure_host_key
+from docklock.evidence.keyring import ensure_host_key, make_epoch_key
 from docklock.evidence.ledger import ATTEMPT_LABEL, Held, Ledger, Point
 from docklock.evidence.run_start import RunStart, make_genesis
 from docklock.evidence.waiting import Condition, Thread
@@ -272,6 +272,7 @@ class RunRecorder:
             if self._thread is not None:
                 self._thread.join()
             self._reader.close()
+            self._epoch.key.erase()
             self._log.close()
             os.close(self.wakeup_fd)
             os.close(self._work_fd)
@@ -448,8 +449,10 @@ class RunRecorder:
             issuer=segment.BY_EPOCH,
             boottime=boot.get_boottime_ns(),
             time=time.time_ns(),
+            checkpoint=self._log.get_cosigned_hash(),
         )
-        self._epoch = sealing.make_epoch(certificate, os.urandom(32), old.key)
+        self._epoch = sealing.make_epoch(certificate, make_epoch_key(), old.key)
+        old.key.erase()
         self._epoch_began = now
         return [sealing.get_epoch_row(self._epoch)]
 

@@ -21,14 +21,14 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import deque
 from docklock.evidence import attempts, boot, container_store, journal, sealing
 from docklock.evidence.host_log import HostLog, RunRecord
-from docklock.evidence.keyring import ensure_host_key
+from docklock.evidence.keyring import ensure_host_key, make_epoch_key
 from docklock.evidence.ledger import Ledger, Point
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from chainlite.keys import KeyPair
+    from chainlite.keys import Signer
     from docklock.paths import Paths
 
 GAP_OP = "gap"
@@ -88,14 +88,14 @@ def _recover(paths: Paths, path: str) -> RecoveredRun | None:
 
 
 def _close_run(
-    paths: Paths, log: HostLog, key: KeyPair, run: RunRecord, data: bytes
+    paths: Paths, log: HostLog, key: Signer, run: RunRecord, data: bytes
 ) -> RecoveredRun:
     start = hostlog.decode_leaf(log.get_leaf(run.start_leaf))
     if not isinstance(start, hostlog.Start):
         raise TamperError(f"container {run.container[:12]}: its start leaf is something else")
     db = container_store.create_store(paths, run.container)
     try:
-        chain = _sign_journal(db, key, start, data)
+        chain = _sign_journal(db, key, start, data, log.get_cosigned_hash())
         known = log.count_segment_leaves(bytes.fromhex(run.container), run.run)
         rows = list(container_store.iterate_segments(db, run.run))[known:]
     finally:
@@ -104,7 +104,9 @@ def _close_run(
     return RecoveredRun(run.container, run.run, chain.event_count)
 
 
-def _sign_journal(db: sqlite3.Connection, key: KeyPair, start: hostlog.Start, data: bytes) -> Point:
+def _sign_journal(
+    db: sqlite3.Connection, key: Signer, start: hostlog.Start, data: bytes, cosigned_hash: bytes
+) -> Point:
     """Sign what the journal has beyond the store, and the gap; where the run now ends."""
     genesis = segment.decode_genesis(start.genesis)
     certificate = segment.decode_certificate(start.certificate)
@@ -123,12 +125,14 @@ def _sign_journal(db: sqlite3.Connection, key: KeyPair, start: hostlog.Start, da
             boot=boot.get_boot_id(),
             boottime=boot.get_boottime_ns(),
             time=time.time_ns(),
+            checkpoint=cosigned_hash,
         ),
-        os.urandom(32),
+        make_epoch_key(),
         key,
     )
     each = bool(genesis.sign_each)
     rows = [sealing.seal_batch(epoch, batch, sign_each=each) for batch in ledger.take_batches()]
+    epoch.key.erase()
     container_store.insert_segments(db, rows, [sealing.get_epoch_row(epoch)])
     return ledger.get_point()
 

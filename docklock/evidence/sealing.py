@@ -52,16 +52,17 @@ class Batch:
 
 
 class Epoch(NamedTuple):
-    """A key in use: its certificate and the pair. Only in memory."""
+    """A key in use and its certificate. Only in guarded memory of the process that made it."""
 
     certificate: segment.Certificate
     signature: bytes
-    key: keys.KeyPair
+    key: keys.GuardedKey
 
 
-def make_epoch(certificate: segment.Certificate, seed: bytes, issuer: keys.KeyPair) -> Epoch:
-    """An epoch whose key comes from `seed`, certified by `issuer`."""
-    key = keys.make_key_pair(seed)
+def make_epoch(
+    certificate: segment.Certificate, key: keys.GuardedKey, issuer: keys.Signer
+) -> Epoch:
+    """An epoch of `key`, which it owns from now on, certified by `issuer`."""
     whole = certificate._replace(public=key.public)
     data = segment.encode_certificate(whole)
     return Epoch(whole, keys.sign(issuer, domains.SIGN_CERTIFICATE, data), key)

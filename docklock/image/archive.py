@@ -53,7 +53,7 @@ def _load(staging: Staging, directory: str, where: str) -> tuple[Entry, ...]:
                 f"{where}: neither {LAYOUT_FILE} nor {MANIFEST_FILE} is in it: `docklock load`"
                 " takes saved images; a root file system goes in with `docklock import`"
             )
-    staging.commit(images)
+    staging.commit(images, "load")
     return tuple(image.entry for image in images)
 
 

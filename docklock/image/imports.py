@@ -121,7 +121,7 @@ def _commit(
         }
     )
     image = add_manifest(staging, document, (layer,), reference.text if reference else "")
-    staging.commit((image,))
+    staging.commit((image,), "import")
     return image.entry.image_id
 
 

@@ -12,6 +12,7 @@ import os
 
 from chainlite.errors import SpecError, StateError
 from docklock.document import parse_document
+from docklock.evidence.operations import record_operation
 from docklock.image.reference import parse_reference
 from docklock.image.staging import (
     lock_store,
@@ -44,6 +45,9 @@ def remove_image(paths: Paths, text: str, *, is_forced: bool) -> tuple[str, ...]
         if user:
             left += (entry._replace(reference=""),)
         diff_ids = _read_layers(store, entry)
+        for item in gone:
+            labels = (("image", item.image_id), ("name", item.reference))
+            record_operation(paths, "rmi", labels=labels)
         write_index(store.root, tidy_entries(left))
         removed = remove_unused(store, left)
     lines = [f"Untagged: {_show(item.reference)}" for item in gone if item.reference]

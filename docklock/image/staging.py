@@ -20,6 +20,7 @@ from typing import NamedTuple, Self
 
 from chainlite.errors import StateError
 from docklock.document import encode_document
+from docklock.evidence.operations import record_operation
 from docklock.image.store import (
     IMAGE_ID,
     IMAGE_SIZE,
@@ -49,6 +50,7 @@ class Staging:
         _make_store(self.store.root)
         with lock_store(self.store.root):
             remove_leftovers(self.store)
+            self._paths = paths
             self.path = f"{self.store.root}/staging/{secrets.token_hex(8)}"
             os.mkdir(self.path, 0o700)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -77,9 +79,15 @@ class Staging:
         _write_durable(self.blob(digest), data)
         return digest
 
-    def commit(self, images: Iterable[NewImage]) -> None:
-        """Moves everything in and names the images; a name that was taken goes to the new one."""
+    def commit(self, images: Iterable[NewImage], operation: str) -> None:
+        """Moves everything in and names the images; a name that was taken goes to the new one.
+
+        The host log has a leaf `operation` for each image first.
+        """
         images = tuple(images)
+        for image in images:
+            labels = (("image", image.entry.image_id), ("name", image.entry.reference))
+            record_operation(self._paths, operation, labels=labels)
         # Thousands of files: one sync of everything costs less than an fsync of each.
         os.sync()
         with lock_store(self.store.root):

@@ -41,6 +41,8 @@ _HINTS_BY_CALL: dict[tuple[str, int], str] = {
     ("seccomp", errno.ENOMEM): "the filters of this process exceed 32768 instructions",
     ("capset", errno.EPERM): "a capability is asked for that this process does not have",
     ("pidfd_getfd", errno.EPERM): "ptrace access to the process is refused (yama, user namespace)",
+    ("mlock", errno.ENOMEM): "too little may be locked in memory: raise ulimit -l (64 is enough)",
+    ("mlock", errno.EPERM): "nothing may be locked in memory: raise ulimit -l (64 is enough)",
     ("bpf", errno.EPERM): "needs CAP_BPF or CAP_SYS_ADMIN",
 }
 

@@ -9,13 +9,32 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, receipt, segment
+from chainlite import (
+    bundle,
+    checkpoint,
+    cosignature,
+    domains,
+    hostlog,
+    keys,
+    merkle,
+    receipt,
+    segment,
+)
+
+
+def make_key(number: int) -> keys.KeyPair:
+    return keys.make_key_pair(bytes([number]) * 32)
+
+
+WITNESS_KEY = make_key(0x77)
+WITNESS = cosignature.Witness("witness.example/w1", WITNESS_KEY.public)
 
 
 class Event(NamedTuple):
@@ -205,6 +224,20 @@ def encode_frames(frames: list[tuple[int, bytes]]) -> tuple[bytes, bytes]:
 def decode_frames(data: bytes) -> list[tuple[int, bytes]]:
     """Kind and payload of every frame of a file."""
     return [(f.kind, f.payload) for f in bundle.iterate_frames(io.BytesIO(data).read)]
+
+
+def make_tree(leaves: list[bytes]) -> tuple[bytes, Callable[[int, int], bytes]]:
+    """Root of a tree over these leaf hashes, and a reader of its complete subtrees."""
+    levels = [leaves]
+    while len(levels[-1]) > 1:
+        below = iter(levels[-1])
+        pairs = zip(below, below, strict=False)
+        levels.append([merkle.compute_node_hash(left, right) for left, right in pairs])
+
+    def read(level: int, number: int) -> bytes:
+        return levels[level][number]
+
+    return merkle.compute_tree_root(len(leaves), read), read
 
 
 def read_sample(data: bytes) -> Sample:

@@ -10,9 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from chainlite import bundle, hostlog, receipt, segment, verify
+from chainlite import bundle, checkpoint, cosignature, hostlog, proof, receipt, segment, verify
 from chainlite.errors import SpecError
-from tests.chainlite.samples import decode_frames, encode_sample, make_receipt, make_sample
+from tests.chainlite.samples import (
+    WITNESS,
+    WITNESS_KEY,
+    decode_frames,
+    encode_sample,
+    make_key,
+    make_receipt,
+    make_sample,
+)
+from tests.chainlite.test_proof import make
 
 VECTORS = Path(__file__).parents[1] / "vectors/formats.json"
 HASH = b"\x11" * 32
@@ -21,7 +30,8 @@ HEADER = segment.Header(HASH, HASH, 1, 2, 3, 4, 1, 0, HASH, HASH, 5, 6, (1, 2, 3
 CERTIFICATE = segment.Certificate(HASH, HASH, 1, 2, 3, 1, HASH, b"\x44" * 16, 5, 6, HASH)
 LEAVES = (
     (hostlog.encode_boot, hostlog.Boot(HASH, b"\x44" * 16, 1, 2, 3)),
-    (hostlog.encode_key, hostlog.Key(HASH, 1, HASH, 2)),
+    (hostlog.encode_key, hostlog.Key(HASH, 1, 2, HASH, 3, HASH * 2)),
+    (hostlog.encode_revocation, hostlog.Revocation(HASH, 1, 2, 3, 4, 5, HASH * 2)),
     (
         hostlog.encode_start,
         hostlog.Start(
@@ -30,9 +40,24 @@ LEAVES = (
     ),
     (hostlog.encode_segment, hostlog.Segment(segment.encode_header(HEADER), HASH * 2)),
     (hostlog.encode_exit, hostlog.Exit(HASH, HASH, 1, 2, HASH, -1, 0, 1, 9)),
-    (hostlog.encode_operation, hostlog.Operation(HASH, "name", "detail", 4)),
+    (hostlog.encode_operation, hostlog.Operation(HASH, HASH, "name", (("a", "b"),), 4)),
+)
+COSIGNED = cosignature.cosign(
+    checkpoint.sign_checkpoint(checkpoint.Checkpoint("log.example", 7, HASH), make_key(1)),
+    WITNESS.name,
+    WITNESS_KEY,
+    1_795_000_000,
 )
 SEAL = bundle.Seal(HASH, HASH, 3, HASH, 4, HASH, (bundle.RunState(0, 2, 5, HASH),))
+
+
+REDACTED = bundle.StoredSegment(
+    segment.encode_header(HEADER._replace(event_count=2)),
+    HASH * 2,
+    bundle.SALTED + HASH * 3,
+    b"\x01\x02\x03\x04" * 2,
+    b"body",
+)
 
 
 def get_encoded() -> dict[str, bytes]:
@@ -48,6 +73,12 @@ def get_encoded() -> dict[str, bytes]:
         "certificate": segment.encode_certificate(CERTIFICATE),
         "header": segment.encode_header(HEADER),
         "seal": bundle.encode_seal(SEAL),
+        "witness_key": cosignature.encode_witness(WITNESS).encode(),
+        "cosigned_checkpoint": COSIGNED,
+        "anchor": bundle.encode_anchor(bundle.Anchor(COSIGNED, (HASH, HASH))),
+        "place": bundle.encode_place(bundle.Place(5, (HASH, HASH))),
+        "redacted_segment": bundle.encode_segment(REDACTED),
+        "proof": proof.encode_proof(make(epochs=1).parts),
         **{f"leaf_{type(leaf).__name__.lower()}": encode(leaf) for encode, leaf in LEAVES},  # type: ignore[operator]
         "evidence_file_without_bodies": b"".join(
             payload for kind, payload in decode_frames(file) if kind in (1, 2, 3, 6)

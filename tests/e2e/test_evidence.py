@@ -163,3 +163,46 @@ def test_keys_are_made_once_and_shown(tmp_path: Path) -> None:
     key_files = [path for path in (tmp_path / "root/keys").iterdir() if "pub" not in path.name]
     assert key_files
     assert all(path.stat().st_mode & 0o077 == 0 for path in key_files)
+
+
+def test_one_receipt_is_proven_to_a_stranger(dock: Docklock, file: Path) -> None:
+    """`prove` and the standalone verifier: the value told is the one that was recorded."""
+    wanted = next(r for r in dock.receipts("job") if r["op"] == "syscall.mount")
+    path = file.with_name("job.proof")
+    dock("prove", "job", str(wanted["index"]), "--values", "paths", "-o", str(path))
+    assert path.stat().st_size <= 4096
+    fingerprint = json.loads(dock("keys", "show", "--format", "json").stdout)["fingerprint"]
+    done = subprocess.run(
+        [sys.executable, "-m", "chainlite.verify", str(path), "--host-key", fingerprint],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"receipt {wanted['index']} of run 0: syscall.mount denied" in done.stdout
+    assert "path1=/tmp" in done.stdout
+    assert "string2=(redacted)" in done.stdout or "string=(redacted)" in done.stdout
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    dock("verify", str(path), code=3)
+
+
+def test_argv_is_redacted_in_a_file_and_erased_on_the_host(dock: Docklock) -> None:
+    dock("run", "--name", "secretive", "busybox", "sh", "-c", ": hush-hush; ls / >/dev/null")
+    top = Path(dock.root)
+    file = top / "secretive.evidence"
+    stores = [path for path in top.rglob("evidence/*.db") if b"hush-hush" in path.read_bytes()]
+    assert len(stores) == 1, "so short a body lies there as it is"
+    dock("evidence", "secretive", "--redact", "argv,paths,addresses", "-o", str(file))
+    assert "values redacted" in dock("verify", str(file)).stdout
+    assert "hush-hush" in dock("receipts", "secretive").stdout
+    dock("evidence", "erase", "secretive", "--values", "argv")
+    shown = dock("receipts", "secretive").stdout
+    assert "hush-hush" not in shown
+    assert "argv=(redacted)" in shown
+    assert "values redacted" in dock("verify", "secretive").stdout
+    dock("rm", "secretive")
+    dock("verify", "--all")
+    files = [path for path in top.rglob("*") if path.is_file() and path != file]
+    assert [path for path in files if b"hush-hush" in path.read_bytes()] == []

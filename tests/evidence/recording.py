@@ -10,9 +10,12 @@ import textwrap
 from pathlib import Path
 
 from chainlite import receipt
+from chainlite.cosignature import cosign
 from docklock.evidence.attempts import RuleText
+from docklock.evidence.host_log import HostLog
 from docklock.evidence.recorder import RunRecorder
 from docklock.paths import Paths, get_paths
+from tests.chainlite.samples import WITNESS, WITNESS_KEY
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,3 +93,11 @@ def record_and_die(paths: Paths, source: str, *, before: str = "", rules: bool =
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL
     return done.stdout
+
+
+def cosign_log(paths: Paths, file: Path, *, time_s: int = 1_795_000_000) -> str:
+    """Write the log's checkpoint as it is now, cosigned by WITNESS; the file's name."""
+    with HostLog(paths, None) as log:
+        note = log.get_note()
+    file.write_bytes(cosign(note, WITNESS.name, WITNESS_KEY, time_s))
+    return str(file)

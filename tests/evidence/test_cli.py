@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from chainlite.cosignature import encode_witness
 from chainlite.errors import SpecError, StateError
+from chainlite.proof import PROOF_TARGET_BYTES
+from chainlite.verify import main as verify_main
 from docklock.cli.evidence import run_evidence
 from docklock.cli.keys import run_keys
+from docklock.cli.prove import run_prove
 from docklock.cli.receipts import parse_since, run_receipts
 from docklock.cli.verify import run_verify
 from docklock.evidence.keyring import get_fingerprint
 from docklock.evidence.recorder import RunRecorder
 from docklock.paths import Paths
-from tests.chainlite.samples import encode_sample, read_sample
-from tests.evidence.recording import append, begin, make_id, make_paths, record
+from tests.chainlite.samples import WITNESS, encode_sample, read_sample
+from tests.evidence.recording import append, begin, cosign_log, make_id, make_paths, record
 
 
 @pytest.fixture
@@ -76,6 +81,79 @@ def test_evidence_of_what_is_not_whole_is_not_written(paths: Paths, tmp_path: Pa
         run_evidence(["web", "-o", str(tmp_path / "out")], paths)
     assert not (tmp_path / "out").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["root"]
+
+
+def test_prove_writes_a_small_file_that_verifies_alone(
+    paths: Paths,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_prove(["web", "4"], paths) == 0
+    [file] = tmp_path.glob("*.proof")
+    assert file.name == f"{make_id(1)[:12]}-0-4.proof"
+    assert file.stat().st_size <= PROOF_TARGET_BYTES
+    capsys.readouterr()
+    assert run_verify([str(file)], paths) == 0
+    text = capsys.readouterr().out
+    assert "receipt 4 of run 0: syscall.connect allowed" in text
+    assert "path=(redacted)" in text
+    assert verify_main([str(file), "--host-key", get_fingerprint(paths)]) == 0
+    record(paths, make_id(1), run=1, count=3)
+    assert run_prove(["web", "1:2", "--values", "paths", "-o", "p"], paths) == 0
+    assert run_verify(["p", "--json"], paths) == 0
+    shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (shown["receipt"]["run"], shown["receipt"]["index"]) == (1, "2")
+    assert shown["values_hex"] == {"path": "", "argv": None}
+    assert {path.name for path in tmp_path.iterdir()} == {"root", file.name, "p"}
+
+
+def test_prove_says_what_it_cannot_prove(paths: Paths, tmp_path: Path) -> None:
+    early = cosign_log(paths, tmp_path / "note")
+    record(paths, make_id(3), app="later")
+    output = ["-o", str(tmp_path / "p")]
+    assert run_prove(["web", "4", "--checkpoint", early, *output], paths) == 0
+    with pytest.raises(StateError, match="does not reach receipt 0"):
+        run_prove(["later", "0", "--checkpoint", early, *output], paths)
+    with pytest.raises(StateError, match="10 committed receipts, and none has the index 10"):
+        run_prove(["web", "10", *output], paths)
+    with pytest.raises(StateError, match="0 committed receipts"):
+        run_prove(["web", "3:0", *output], paths)
+    for text in ("", "x", "1:", ":1", "-1", "1:2:3", "9" * 30):
+        with pytest.raises(SpecError, match="want an index"):
+            run_prove(["web", text, *output], paths)
+
+
+def test_a_receipt_of_a_live_run_is_proven_once_it_is_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = make_paths(tmp_path)
+    live = begin(paths)
+    try:
+        index = append(live, 7)
+        live.request_commit(now=True)
+        while live.durable_count <= index:
+            time.sleep(0.001)
+        file = str(tmp_path / "p")
+        assert run_prove(["web", str(index), "-o", file], paths) == 0
+        assert run_verify([file], paths) == 0
+    finally:
+        live.close(0)
+
+
+def test_what_one_asks_for_must_be_named(paths: Paths, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="name the witnesses"):
+        run_verify(["web", "--require-anchor"], paths)
+    with pytest.raises(SpecError, match="--witness-key"):
+        run_verify(["web", "--witness-key", "nonsense"], paths)
+    with pytest.raises(SpecError, match="no-such-file: cannot read it"):
+        run_verify(["web", "--checkpoint", "no-such-file"], paths)
+    key = tmp_path / "witness.pub"
+    key.write_text(encode_witness(WITNESS) + "\n")
+    note = cosign_log(paths, tmp_path / "note")
+    words = ["web", "--checkpoint", note, "--require-anchor"]
+    assert run_verify([*words, "--witness-key", str(key)], paths) == 0
 
 
 def test_receipts_are_one_object_a_line_with_the_names_of_the_design(

@@ -1,0 +1,309 @@
+"""A proof of one event: its receipt, a path to its segment's root, a path to the host's log.
+
+Not here: who finds the parts (docklock.evidence.proving) and whom to trust (report). What is
+proven: this host logged this receipt, under the checkpoint that the proof carries. The epoch's key
+is shown by its certificates from the host's key on where these are few enough to fit in
+PROOF_TARGET_BYTES; else the log alone shows it, since the header and its signature are a leaf.
+Invariant: no bit of a proof can be changed without the host's key, but in cosignatures of
+witnesses that the verifier does not name. Layout: README.md of this room, "Proof of one event".
+"""
+
+from __future__ import annotations
+
+from chainlite import bundle, checkpoint, codec, domains, hostlog, keys, merkle, receipt, segment
+from chainlite.codec import Reader
+from chainlite.errors import SpecError, TamperError
+from chainlite.hostkeys import KEYS_MAX, HostKeys
+from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.report import (
+    SeenLog,
+    Trust,
+    Verdict,
+    describe_anchor,
+    escape,
+    format_time,
+    judge_logs,
+    render_cosignatures,
+    render_signer,
+)
+from chainlite.sha2 import sha256
+
+if TYPE_CHECKING:
+    from typing import Any
+
+MAGIC = b"DOCKLOCK-PROOF\x00\x00\x01"
+"""The name, and the version in the last two bytes."""
+PROOF_TARGET_BYTES = 4096
+CERTIFICATES_MAX = 16
+KEY_RECORDS_MAX = 2 * KEYS_MAX
+KEY_RECORD_LIMIT_BYTES = 256
+PROOF_LIMIT_BYTES = (
+    checkpoint.NOTE_LIMIT_BYTES
+    + receipt.RECEIPT_LIMIT_BYTES
+    + receipt.VALUES_MAX * (receipt.VALUE_LIMIT_BYTES + 64)
+    + KEY_RECORDS_MAX * KEY_RECORD_LIMIT_BYTES
+    + 32768
+)
+
+
+class Opened(NamedTuple):
+    """A value of the receipt and the salt that its commitment was made with."""
+
+    salt: bytes
+    value: bytes
+
+
+class Proof(NamedTuple):
+    """The parts of a proof; `values` has one entry for each commitment (None: not told).
+
+    `certificates` are (certificate, signature) from one that the host signed to the epoch's own;
+    where there are none, `epoch_public` is the epoch's key. `key_records` are
+    the leaves of the host's later keys and revocations; each is signed by the key before it.
+    """
+
+    public: bytes
+    note: bytes
+    header: bytes
+    signature: bytes
+    certificates: tuple[tuple[bytes, bytes], ...]
+    epoch_public: bytes
+    leaf_index: int
+    log_proof: tuple[bytes, ...]
+    segment_proof: tuple[bytes, ...]
+    receipt: bytes
+    values: tuple[Opened | None, ...]
+    key_records: tuple[bytes, ...] = ()
+
+
+class Proven(NamedTuple):
+    """What a proof shows; `is_certified` where the certificates are in it.
+
+    `is_revoked` where the host has said that the key they begin with is not to be trusted there.
+    """
+
+    host: str
+    publics: tuple[bytes, ...]
+    event: receipt.Receipt
+    values: tuple[tuple[str, bytes | None], ...]
+    leaf_index: int
+    log: SeenLog
+    is_certified: bool
+    is_revoked: bool = False
+
+
+def encode_proof(proof: Proof) -> bytes:
+    """The bytes of a proof's file."""
+    certificates = proof.certificates
+    parts = [
+        MAGIC,
+        proof.public,
+        codec.encode_u32(len(proof.key_records)),
+        *[codec.encode_bytes(leaf) for leaf in proof.key_records],
+        codec.encode_bytes(proof.note),
+        proof.header,
+        proof.signature,
+        codec.encode_u8(len(certificates)),
+        *[certificate + signature for certificate, signature in certificates],
+        b"" if certificates else proof.epoch_public,
+        codec.encode_u64(proof.leaf_index),
+        bundle.encode_proof(proof.log_proof),
+        bundle.encode_proof(proof.segment_proof),
+        codec.encode_bytes(proof.receipt),
+    ]
+    for opened in proof.values:
+        parts.append(codec.encode_u8(0 if opened is None else 1))
+        if opened is not None:
+            parts += (opened.salt, codec.encode_bytes(opened.value))
+    return b"".join(parts)
+
+
+def fit(proof: Proof) -> bytes:
+    """The bytes of a proof: with its certificates if it is small with them, values not counted."""
+    certificates = proof.certificates
+    if len(certificates) > 1:
+        last = segment.decode_certificate(certificates[-1][0])
+        bare = proof._replace(values=tuple(None for _ in proof.values))
+        if len(certificates) > CERTIFICATES_MAX or len(encode_proof(bare)) > PROOF_TARGET_BYTES:
+            proof = proof._replace(certificates=(), epoch_public=last.public)
+    return encode_proof(proof)
+
+
+def decode_proof(data: bytes) -> Proof:
+    """The proof of these bytes; SpecError if they are not one in canonical form."""
+    if data[: len(MAGIC) - 2] != MAGIC[:-2]:
+        raise SpecError("not a proof: it does not start with DOCKLOCK-PROOF")
+    if not data.startswith(MAGIC):
+        raise SpecError(f"proof version {data[len(MAGIC) - 2 : len(MAGIC)].hex()} is not known")
+    r = Reader(data[len(MAGIC) :], "proof")
+    public = r.read_fixed(keys.PUBLIC_BYTES)
+    records = tuple(
+        r.read_bytes(KEY_RECORD_LIMIT_BYTES) for _ in range(r.read_u32(limit=KEY_RECORDS_MAX))
+    )
+    note = r.read_bytes(checkpoint.NOTE_LIMIT_BYTES)
+    header, signature = r.read_fixed(segment.HEADER_BYTES), r.read_fixed(keys.SIGNATURE_BYTES)
+    certificates = tuple(
+        (r.read_fixed(segment.CERTIFICATE_BYTES), r.read_fixed(keys.SIGNATURE_BYTES))
+        for _ in range(r.read_u8(limit=CERTIFICATES_MAX))
+    )
+    epoch_public = b"" if certificates else r.read_fixed(keys.PUBLIC_BYTES)
+    paths = (r.read_u64(), bundle.read_proof(r), bundle.read_proof(r))
+    event = r.read_bytes(receipt.RECEIPT_LIMIT_BYTES)
+    values = tuple(_read_opened(r) for _ in receipt.decode_receipt(event).commitments)
+    r.finish()
+    signed = (public, note, header, signature, certificates, epoch_public)
+    return Proof(*signed, *paths, event, values, records)
+
+
+def _read_opened(r: Reader) -> Opened | None:
+    if not r.read_u8(limit=1):
+        return None
+    return Opened(r.read_fixed(receipt.SALT_BYTES), r.read_bytes(receipt.VALUE_LIMIT_BYTES))
+
+
+def check_proof(data: bytes) -> Proven:
+    """What the proof shows; TamperError where it contradicts itself, SpecError: it is no proof."""
+    if not data.startswith(MAGIC):
+        decode_proof(data)
+    try:
+        proof = decode_proof(data)
+        header = segment.decode_header(proof.header)
+        event = receipt.decode_receipt(proof.receipt)
+        known = _read_keys(proof)
+        log = checkpoint.parse_checkpoint(proof.note, known.public)
+        public, is_revoked = _check_certificates(proof, header, known)
+    except SpecError as error:
+        raise TamperError(str(error)) from None
+    host = known.host
+    if known.last_index >= log.size:
+        raise TamperError("a key record is of a later log than the checkpoint's")
+    if header.host != host or log.origin != checkpoint.get_origin(host):
+        raise TamperError("the segment or the checkpoint is of another host")
+    if not keys.is_signed(public, domains.SIGN_SEGMENT, proof.header, proof.signature):
+        raise TamperError("the segment's header is not signed by its epoch's key")
+    leaf = hostlog.encode_segment(hostlog.Segment(proof.header, proof.signature))
+    place = (merkle.compute_leaf_hash(leaf), proof.leaf_index, log.size)
+    if not merkle.is_included(*place, proof.log_proof, log.root):
+        raise TamperError("the segment is not in the host's log")
+    _check_receipt(proof, header, event)
+    return Proven(
+        host.hex(),
+        known.publics,
+        event,
+        _check_values(proof, event),
+        proof.leaf_index,
+        SeenLog(log.size, log.root, proof.note),
+        bool(proof.certificates),
+        is_revoked,
+    )
+
+
+def _read_keys(proof: Proof) -> HostKeys:
+    known = HostKeys(proof.public)
+    for data in proof.key_records:
+        leaf = hostlog.decode_leaf(data)
+        if not isinstance(leaf, hostlog.Key | hostlog.Revocation):
+            raise TamperError("a leaf is not a key record")
+        known.take(leaf)
+    return known
+
+
+def _check_certificates(
+    proof: Proof, header: segment.Header, known: HostKeys
+) -> tuple[bytes, bool]:
+    """The key of the header's epoch, and whether the host has revoked the one that began it.
+
+    Without certificates the host's key that took the segment into the log speaks for it.
+    TamperError unless the certificates, if any, lead to the epoch.
+    """
+    if not proof.certificates:
+        return proof.epoch_public, known.is_revoked_at(proof.leaf_index)
+    tag = domains.SIGN_CERTIFICATE
+    signer = known.find_signer(tag, *proof.certificates[0], first_index=0)
+    issuer, last = proof.public if signer is None else signer.public, None
+    for data, signature in proof.certificates:
+        certificate = segment.decode_certificate(data)
+        by_host = certificate.issuer != segment.BY_EPOCH
+        follows = last is not None and certificate.epoch == last.epoch + 1
+        if by_host if last is None else not by_host and follows:
+            last = certificate
+        else:
+            raise TamperError("the certificates do not lead from the host's key on")
+        if certificate[:3] != header[:3] or certificate.first_index > header.first_index:
+            raise TamperError("a certificate is of another run, or of later receipts")
+        if not keys.is_signed(issuer, domains.SIGN_CERTIFICATE, data, signature):
+            raise TamperError("a certificate is not signed by its issuer")
+        issuer = certificate.public
+    if last is None or last.epoch != header.epoch:
+        raise TamperError("the certificates do not lead to the segment's epoch")
+    revoked_from = signer.revoked_from if signer is not None else None
+    return issuer, revoked_from is not None and revoked_from <= proof.leaf_index
+
+
+def _check_receipt(proof: Proof, header: segment.Header, event: receipt.Receipt) -> None:
+    if (event.host, event.container, event.run) != header[:3]:
+        raise TamperError("the receipt is of another host, container or run")
+    at = event.event_index - header.first_index
+    leaf_hash = merkle.compute_leaf_hash(proof.receipt)
+    path = proof.segment_proof
+    if not merkle.is_included(leaf_hash, at, header.event_count, path, header.root):
+        raise TamperError("the receipt is not in the segment at its index")
+
+
+def _check_values(proof: Proof, event: receipt.Receipt) -> tuple[tuple[str, bytes | None], ...]:
+    shown = []
+    for (name, digest), opened in zip(event.commitments, proof.values, strict=True):
+        if opened is not None and sha256(opened.salt + opened.value).digest() != digest:
+            raise TamperError(f"the value of {name} is not the one committed to")
+        shown.append((name, None if opened is None else opened.value))
+    return tuple(shown)
+
+
+def judge_proof(proven: Proven, trust: Trust) -> Verdict:
+    """What the verifier may believe. SpecError: the named checkpoint is not one of this host."""
+    log, by, refusal = judge_logs((proven.log,), proven.publics, trust)
+    if not refusal and trust.is_anchor_required and log is None:
+        refusal = "the receipt is not anchored"
+    is_trusted = proven.host == trust.fingerprint and not proven.is_revoked
+    return Verdict(is_trusted, log, by, (), refusal)
+
+
+def describe_proof(proven: Proven, verdict: Verdict) -> dict[str, Any]:
+    """The proof as JSON shows it; values are hex, null where they are not told."""
+    return {
+        "ok": not verdict.refusal,
+        "trusted": verdict.is_trusted,
+        "anchored_to": describe_anchor(verdict.log, verdict.by),
+        "refused": verdict.refusal or None,
+        "host": proven.host,
+        "certified": proven.is_certified,
+        "revoked": proven.is_revoked,
+        "leaf_index": proven.leaf_index,
+        "log": {"size": proven.log.size, "root": proven.log.root.hex()},
+        "receipt": receipt.describe(proven.event),
+        "values_hex": {
+            name: None if value is None else value.hex() for name, value in proven.values
+        },
+    }
+
+
+def render_proof(proven: Proven, verdict: Verdict) -> str:
+    """The proof for people: the verdict, the receipt, where it lies, and by whose word."""
+    event = proven.event
+    lines = [f"REFUSED: {escape(verdict.refusal)}"] if verdict.refusal else []
+    about = f"container {event.container.hex()[:12]} ({escape(event.app)})"
+    signer = render_signer(proven.host, is_trusted=verdict.is_trusted)
+    if proven.is_revoked:
+        signer = f"UNTRUSTED: whole, but host {proven.host[:16]} has revoked the key of this run"
+    lines.append(f"{signer}; {about}")
+    decision = receipt.DECISIONS[event.decision] + (f" errno {event.errno}" if event.errno else "")
+    when = format_time(event.time // 10**9)
+    lines.append(f"  receipt {event.event_index} of run {event.run}: {escape(event.op)} {decision}")
+    lines.append(f"  the host's time {when}; leaf {proven.leaf_index} of {proven.log.size}")
+    for name, value in proven.values:
+        text = "(redacted)" if value is None else escape(value.decode(errors="backslashreplace"))
+        lines.append(f"  {escape(name)}={text}")
+    if verdict.log is None:
+        lines.append("  anchored by nobody that you named: this is that host's word")
+    else:
+        lines.append(f"  anchored by {render_cosignatures(verdict.by)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,54 @@
+"""Record what the runtime is told to do: one leaf of the host log, durable before it is done.
+
+Not here: starts, exits, segments and key records, which are leaves of their own (host_log,
+rotation), and what a container does (capture). A leaf says that it was asked for; an operation
+that then fails has left its leaf. Labels are public in every proof of the log: names and numbers,
+never arguments, paths or addresses.
+"""
+
+from __future__ import annotations
+
+from chainlite.lean import TYPE_CHECKING
+from docklock.evidence.host_log import HostLog
+from docklock.evidence.keyring import ensure_host_key
+
+if TYPE_CHECKING:
+    from docklock.paths import Paths
+
+# What a leaf may be named, and what its labels say. `create` is also written by a first start.
+OPERATIONS = {
+    "attach": "a client reads a running container's output, or writes its input",
+    "cp": "files go into a container, or out of it",
+    "create": "a container is made",
+    "denied": "a request that was refused; labels: request, why",
+    "evidence": "a container's evidence is written to a file; label: redact",
+    "erase": "a container's stored values are erased; label: values",
+    "exec": "a program is run in a running container",
+    "import": "an image is made; labels: image, name",
+    "limit": "a container's limit is reached",
+    "load": "images are loaded; labels: image, name",
+    "mount": "a mount is added to a container",
+    "network": "a network is made, removed, joined or left",
+    "oom": "the kernel has killed a process for memory",
+    "pause": "a container is frozen, or thawed; label: state",
+    "policy": "a policy is made, changed or removed",
+    "pull": "an image is fetched; labels: image, name",
+    "remove": "a container is removed; its evidence stays",
+    "rmi": "an image is removed; label: name",
+    "signal": "a signal is sent to a container; label: signal",
+    "update": "a container's limits are changed",
+}
+
+
+def record_operation(
+    paths: Paths, name: str, container: str = "", labels: tuple[tuple[str, str], ...] = ()
+) -> int:
+    """Append an operation's leaf durably, before it is done; its index in the log.
+
+    `container` is a full id, or empty. Costs one transaction (an fsync): a caller that has one
+    open uses HostLog.append_operation instead. StateError if the log cannot be written: then the
+    operation must not be done.
+    """
+    assert name in OPERATIONS, name
+    with HostLog(paths, ensure_host_key(paths)) as log, log.write():
+        return log.append_operation(name, bytes.fromhex(container), labels)

@@ -1,0 +1,239 @@
+"""A proof of one event: small, alone, and every bit of it covered."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from chainlite import (
+    checkpoint,
+    cosignature,
+    domains,
+    hostkeys,
+    hostlog,
+    keys,
+    merkle,
+    proof,
+    receipt,
+    redaction,
+    segment,
+)
+from chainlite.errors import SpecError, TamperError
+from chainlite.report import Trust
+from tests.chainlite.samples import (
+    WITNESS,
+    WITNESS_KEY,
+    encode_segment,
+    make_key,
+    make_sample,
+    make_tree,
+)
+from tests.chainlite.test_verify import run_alone
+
+HOST = make_key(1)
+HOST_ID = keys.compute_host_id(HOST.public)
+EPOCH = make_key(2)
+TIME_S = 1_795_000_000
+
+
+class Made(NamedTuple):
+    parts: proof.Proof
+    log_size: int
+
+
+def certify(epoch: int, issuer: int, public: bytes, by: keys.KeyPair) -> tuple[bytes, bytes]:
+    container = make_sample(count=1).genesis.container
+    certificate = segment.Certificate(
+        HOST_ID, container, 0, epoch, 0, issuer, public, b"\x44" * 16, 5, 6, bytes(32)
+    )
+    data = segment.encode_certificate(certificate)
+    return data, keys.sign(by, domains.SIGN_CERTIFICATE, data)
+
+
+def make(
+    *, events: int = 20, at: int = 7, log_size: int = 5, epochs: int = 0, witnesses: int = 0
+) -> Made:
+    """The parts of a proof: a real segment, a real tree, the leaf in its middle."""
+    sample = make_sample(count=events, per_segment=events)
+    chain = segment.compute_genesis_hash(segment.encode_genesis(sample.genesis))
+    stored, _ = encode_segment(sample, HOST_ID, 0, events, chain, EPOCH)
+    header = segment.decode_header(stored.header)._replace(epoch=epochs)
+    raw = segment.encode_header(header)
+    signature = keys.sign(EPOCH, domains.SIGN_SEGMENT, raw)
+    found = list(redaction.iterate_events(stored, segment.unpack_body(stored.body)))
+    _, read = make_tree([merkle.compute_leaf_hash(event.raw) for event in found])
+    leaf_index = log_size // 2
+    leaves = [number.to_bytes(32, "big") for number in range(log_size)]
+    leaf = hostlog.encode_segment(hostlog.Segment(raw, signature))
+    leaves[leaf_index] = merkle.compute_leaf_hash(leaf)
+    root, read_log = make_tree(leaves)
+    state = checkpoint.Checkpoint(checkpoint.get_origin(HOST_ID), log_size, root)
+    note = checkpoint.sign_checkpoint(state, HOST)
+    for number in range(witnesses):
+        key = WITNESS_KEY if number == 0 else make_key(0x77 + number)
+        name = WITNESS.name if number == 0 else f"witness.example.org/{number}"
+        note = cosignature.cosign(note, name, key, TIME_S + number)
+    return Made(
+        proof.Proof(
+            HOST.public, note, raw, signature, make_certificates(epochs), b"", leaf_index,
+            merkle.compute_inclusion(leaf_index, log_size, read_log),
+            merkle.compute_inclusion(at, events, read),
+            found[at].raw,
+            tuple(
+                None if value is None else proof.Opened(salt, value)
+                for value, salt in zip(found[at].values, found[at].salts, strict=True)
+            ),
+        ),
+        log_size,
+    )  # fmt: skip
+
+
+def make_certificates(epochs: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The list from the host's key to the epoch's, as long as the run is old."""
+    pairs = [make_key(3 + number % 200) for number in range(epochs)] + [EPOCH]
+    made = [certify(0, segment.BY_HOST, pairs[0].public, HOST)]
+    for number in range(1, epochs + 1):
+        issuer = pairs[number - 1]
+        made.append(certify(number, segment.BY_EPOCH, pairs[number].public, issuer))
+    return tuple(made)
+
+
+def refuse(parts: proof.Proof) -> str:
+    with pytest.raises(TamperError) as error:
+        proof.check_proof(proof.encode_proof(parts))
+    return str(error.value)
+
+
+def test_a_proof_takes_4_kib_at_a_million_segments_and_a_day_of_epochs() -> None:
+    """The longest paths: 1,024 events in the segment, a million leaves, the last epoch of a day."""
+    for epochs, is_certified in ((0, True), (3, True), (1439, False)):
+        made = make(events=1024, at=1000, log_size=1_000_000, epochs=epochs, witnesses=3)
+        parts = made.parts._replace(values=tuple(None for _ in made.parts.values))
+        assert (len(parts.segment_proof), len(parts.log_proof)) == (10, 20)
+        data = proof.fit(parts)
+        assert len(data) <= proof.PROOF_TARGET_BYTES
+        proven = proof.check_proof(data)
+        assert proven.is_certified == is_certified
+        assert (proven.event.event_index, proven.log.size) == (1000, 1_000_000)
+        assert proof.judge_proof(proven, Trust(HOST_ID.hex(), (WITNESS,))).by[0].time == TIME_S
+
+
+def test_a_proof_comes_back_as_it_went_in() -> None:
+    for epochs in (0, 2, 40):
+        data = proof.fit(make(epochs=epochs).parts)
+        assert proof.encode_proof(proof.decode_proof(data)) == data
+
+
+@pytest.mark.parametrize("epochs", [0, 2, 40])
+def test_every_flipped_bit_of_a_proof_is_refused(epochs: int, *, full: bool, seed: int) -> None:
+    data = proof.fit(make(epochs=epochs).parts)
+    rng = random.Random(seed)
+    positions = range(len(data)) if full else sorted(rng.sample(range(len(data)), 400))
+    for position in positions:
+        spoilt = bytearray(data)
+        spoilt[position] ^= 1 << rng.randrange(8)
+        with pytest.raises((TamperError, SpecError)):
+            proof.check_proof(bytes(spoilt))
+    for spoilt_data in (data + b"\0", data[:-1], data[: len(data) // 2]):
+        with pytest.raises(TamperError):
+            proof.check_proof(spoilt_data)
+
+
+def test_every_part_must_belong_to_the_others() -> None:
+    made, other = make().parts, make(at=8).parts
+    stranger = make_key(9)
+    assert "not in the segment" in refuse(made._replace(receipt=other.receipt, values=()))
+    assert "not in the segment" in refuse(made._replace(segment_proof=other.segment_proof))
+    assert "host's log" in refuse(made._replace(leaf_index=made.leaf_index + 1))
+    assert "host's key" in refuse(made._replace(public=stranger.public))
+    changed = receipt.decode_receipt(made.receipt)._replace(container=bytes(32))
+    raw = receipt.encode_receipt(changed)
+    assert "another host, container or run" in refuse(made._replace(receipt=raw))
+    unsigned = made._replace(certificates=(), epoch_public=stranger.public)
+    assert "not signed by its epoch" in refuse(unsigned)
+
+
+def test_certificates_must_lead_from_the_host_to_the_segments_epoch() -> None:
+    parts = make(epochs=3).parts
+    certificates = parts.certificates
+    for spoilt in (
+        certificates[1:],
+        certificates[:-1],
+        certificates[::-1],
+        (certificates[0], *certificates[2:]),
+        (*certificates, certificates[-1]),
+    ):
+        assert "certificates" in refuse(parts._replace(certificates=spoilt))
+    forged = certify(0, segment.BY_HOST, EPOCH.public, make_key(9))
+    assert "signed by its issuer" in refuse(parts._replace(certificates=(forged,)))
+    recovered = (certify(3, segment.BY_RECOVERY, EPOCH.public, HOST),)
+    data = proof.encode_proof(parts._replace(certificates=recovered))
+    assert proof.check_proof(data).is_certified
+
+
+def test_a_value_is_told_with_its_salt_or_not_at_all() -> None:
+    parts = make().parts
+    opened = parts.values[0]
+    assert opened is not None
+    told = proof.check_proof(proof.encode_proof(parts))
+    assert told.values[0] == ("v0", opened.value)
+    hidden = proof.check_proof(proof.encode_proof(parts._replace(values=(None,) * 2)))
+    assert [value for _, value in hidden.values] == [None, None]
+    other = parts._replace(values=(opened._replace(value=b"other"), *parts.values[1:]))
+    assert "committed" in refuse(other)
+
+
+def test_a_proof_verifies_alone_with_the_exit_codes_of_evidence(tmp_path: Path) -> None:
+    data = proof.fit(make(witnesses=1).parts)
+    host, witness = HOST_ID.hex(), cosignature.encode_witness(WITNESS)
+    code, text = run_alone(tmp_path, data, "--host-key", host)
+    assert code == 0
+    assert "syscall.connect" in text and "this is that host's word" in text
+    anchored = ("--host-key", host, "--require-anchor", "--witness-key")
+    code, text = run_alone(tmp_path, data, *anchored, witness)
+    assert code == 0
+    assert f"anchored by {WITNESS.name} at 2026-" in text
+    stranger = cosignature.Witness(WITNESS.name, make_key(5).public)
+    code, text = run_alone(tmp_path, data, *anchored, cosignature.encode_witness(stranger))
+    assert (code, text.splitlines()[0]) == (3, "REFUSED: the receipt is not anchored")
+    assert run_alone(tmp_path, data)[0] == 4
+    assert run_alone(tmp_path, data[:-1], "--host-key", host)[0] == 3
+    assert run_alone(tmp_path, data[:9], "--host-key", host)[0] == 2
+    code, text = run_alone(tmp_path, data, "--json", "--host-key", host)
+    shown = json.loads(text)
+    assert (code, shown["ok"], shown["receipt"]["index"]) == (0, True, "7")
+
+
+def test_a_checkpoint_of_another_history_refuses_the_proof(tmp_path: Path) -> None:
+    made = make()
+    state = checkpoint.parse_claim(made.parts.note)
+    forked = checkpoint.sign_checkpoint(state._replace(root=bytes(32)), HOST)
+    proven = proof.check_proof(proof.fit(made.parts))
+    assert "forked" in proof.judge_proof(proven, Trust(note=forked)).refusal
+    other = checkpoint.sign_checkpoint(state._replace(size=99), HOST)
+    assert "does not show" in proof.judge_proof(proven, Trust(note=other)).refusal
+    assert proof.judge_proof(proven, Trust(note=made.parts.note)).refusal == ""
+
+
+@pytest.mark.parametrize("epochs", [0, 40])
+def test_a_proof_under_a_revoked_key_is_not_trusted(epochs: int) -> None:
+    """With certificates and without: the leaf lies where the host takes its old key back."""
+    made = make(epochs=epochs)
+    new = make_key(0x55)
+    key = hostkeys.sign_key(hostlog.Key(HOST_ID, 1, 3, new.public, 0, b""), HOST)
+    for first_index, is_revoked in ((0, True), (made.parts.leaf_index + 1, False)):
+        leaf = hostlog.Revocation(HOST_ID, 0, 1, 4, first_index, 0, b"")
+        revocation = hostkeys.sign_revocation(leaf, new)
+        parts = made.parts._replace(
+            note=checkpoint.sign_checkpoint(checkpoint.parse_claim(made.parts.note), new),
+            key_records=(hostlog.encode_key(key), hostlog.encode_revocation(revocation)),
+        )
+        proven = proof.check_proof(proof.fit(parts))
+        assert proven.is_certified == (epochs == 0)
+        assert proven.is_revoked == is_revoked
+        verdict = proof.judge_proof(proven, Trust(HOST_ID.hex()))
+        assert verdict.is_trusted != is_revoked
