@@ -150,7 +150,7 @@ def get_capabilities(added: list[str], dropped: list[str]) -> tuple[str, ...]:
 def _read_capability(word: str) -> set[str]:
     from chainlite.errors import SpecError
     from docklock.capability import CAPABILITIES
-    from docklock.policy.parse import suggest
+    from docklock.policy.parse_words import suggest
 
     name = word.upper()
     if name == "ALL":
@@ -162,9 +162,10 @@ def _read_capability(word: str) -> set[str]:
 
 
 def _read_model(path: str) -> Model:
-    from docklock.policy.parse import parse_policy
+    from docklock.policy.inherit import resolve_policy
+    from docklock.policy.load import read_base
 
-    return parse_policy(read_source(path), path)
+    return resolve_policy(read_source(path), path, read_base).model
 
 
 def _write_file(path: str, data: bytes) -> None:

@@ -136,8 +136,8 @@ def test_shipped_programs_and_decide_agree_on_every_number(name, machine, capabi
 
 
 def compute_arms_of(name: str, machine: str, capabilities: tuple[str, ...]) -> dict[int, object]:
+    from docklock.policy.inherit import parse_policy
     from docklock.policy.load import read_source
-    from docklock.policy.parse import parse_policy
     from docklock.policy.shipped import find_policy
 
     model = parse_policy(read_source(find_policy(name)), name)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainlite.errors import SpecError
+from docklock.policy.inherit import parse_policy
 from docklock.policy.load import compile_source, read_source
 from docklock.policy.model import encode_model
-from docklock.policy.parse import parse_policy
 from docklock.policy.shipped import find_policy, list_profiles
 
 HEAD = "name: test\ndefault: {action: deny}\nrules:\n"
@@ -234,3 +234,41 @@ def test_shipped_policies_with_spoilt_bytes_give_a_policy_or_a_spec_error(full, 
             else:
                 data[at] = chosen.choice(b"{}[]:,&*!|>'\"%@`-?#\n\t 0~")
         compile_quietly(bytes(data))
+
+
+MASKS = {
+    "{syscalls: [execve], action: record, masks: [argv]}": "",
+    "{syscalls: [execve, connect], action: hold, masks: [sockaddr, argv]}": "",
+    "{syscalls: [execve], action: record, masks: [args]}": "4:50: no value to mask is called",
+    "{syscalls: [connect], action: record, masks: [path]}": "choose one of sockaddr",
+    "{syscalls: [execve], action: allow, masks: [argv]}": "allow leaves no receipt",
+    "{syscalls: [getpid], action: record, masks: [path]}": "none of these calls has a path",
+    "{syscalls: [execve], action: record, masks: []}": "at least one name",
+    "{syscalls: [execve], action: record, masks: argv}": "must be a sequence",
+    "{syscalls: [execve], action: record, masks: [argv, argv]}": "twice",
+}
+
+
+@pytest.mark.parametrize("rule", MASKS)
+def test_masks_name_values_that_the_calls_have(rule) -> None:
+    if MASKS[rule]:
+        assert MASKS[rule] in get_rule_error(rule)
+    else:
+        parse_policy(f"{HEAD}  - {rule}\n{TAIL}".encode(), "a")
+
+
+def test_a_masked_value_is_not_among_those_to_read() -> None:
+    rule = "  - {syscalls: [execve, rename, connect], action: record, masks: [argv, path1]}\n"
+    compiled = compile_source((HEAD + rule + TAIL).encode(), "a", "x86_64", ())
+    execve, rename, connect = (compiled.rules[nr] for nr in (59, 82, 42))
+    assert (execve.strings, execve.masks) == (((0, "path"),), ("argv",))
+    assert (rename.strings, rename.masks) == (((0, "path"),), ("path1",))
+    assert (connect.strings, connect.masks) == (((1, "sockaddr"),), ())
+
+
+def test_on_worker_death_is_restart_or_kill() -> None:
+    head = "name: a\ndefault: {action: allow}\n"
+    assert parse_policy(head.encode(), "a").on_worker_death == "restart"
+    text = head + "on-worker-death: kill\n"
+    assert parse_policy(text.encode(), "a").on_worker_death == "kill"
+    assert "choose one of kill, restart" in get_error(head + "on-worker-death: freeze\n")
