@@ -192,8 +192,8 @@ def _make_arm(name: str, rule: RuleModel, capabilities: frozenset[str]) -> Arm:
         named = rule.unless.capability
         unless = rule.unless.args if not named or named in capabilities else ()
     return Arm(
-        tuple(_make_check(name, test) for test in when),
-        tuple(_make_check(name, test) for test in unless),
+        tuple(make_check(name, test) for test in when),
+        tuple(make_check(name, test) for test in unless),
         _make_rule(name, rule.action, rule.errno, rule.masks),
     )
 
@@ -205,7 +205,8 @@ def _make_rule(name: str, action: str, errno: int, masks: tuple[str, ...] = ()) 
     return Rule(name, f"syscall.{name}", action, errno, strings, masked)
 
 
-def _make_check(name: str, test: ArgumentTest) -> Check:
+def make_check(name: str, test: ArgumentTest) -> Check:
+    """The comparison in the bits that the kernel reads of this call's argument."""
     width = get_width(name, test.argument)
     if test.op == "masked":
         return Check(test.argument, "eq", test.mask & width, test.value)

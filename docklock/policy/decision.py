@@ -67,7 +67,7 @@ class Compiled(NamedTuple):
             rule = self.rules.get(nr)
             return UNEXPECTED if rule is None else rule
         for arm in arms:
-            if _holds_all(arm.when, args) and not (arm.unless and _holds_all(arm.unless, args)):
+            if holds_all(arm.when, args) and not (arm.unless and holds_all(arm.unless, args)):
                 return arm.rule
         return UNEXPECTED
 
@@ -83,7 +83,8 @@ def compute_key(arch: int, nr: int, native: int) -> int:
 UNEXPECTED = Rule("unknown", "syscall.unknown", "deny", 38, ())
 
 
-def _holds_all(checks: tuple[Check, ...], args: tuple[int, ...]) -> bool:
+def holds_all(checks: tuple[Check, ...], args: tuple[int, ...]) -> bool:
+    """Whether every check is true of these registers."""
     for argument, op, mask, value in checks:
         got = args[argument] & mask
         if op == "eq":

@@ -16,7 +16,14 @@ from docklock.policy.shipped import find_policy
 DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "vectors", "policy")
 CASES = tuple(
     (policy, held, machine)
-    for policy, held in (("default", "docker"), ("default", "all"), ("observe", "all"))
+    for policy, held in (
+        ("default", "docker"),
+        ("default", "all"),
+        ("observe", "all"),
+        ("strict", "docker"),
+        ("network-service", "docker"),
+        ("batch", "docker"),
+    )
     for machine in ("aarch64", "x86_64")
 ) + (("i386", "docker", "x86_64"),)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainlite.errors import SpecError
-from docklock.policy.inherit import parse_policy
-from docklock.policy.load import compile_source, read_source
+from docklock.policy.inherit import parse_policy, resolve_policy
+from docklock.policy.load import compile_source, read_base, read_source
 from docklock.policy.model import encode_model
 from docklock.policy.shipped import find_policy, list_profiles
 
@@ -175,7 +175,8 @@ def test_the_order_of_keys_comments_and_spelling_do_not_reach_the_model() -> Non
 
 @pytest.mark.parametrize("name", list_profiles())
 def test_shipped_policies_bear_their_files_names(name) -> None:
-    model = parse_policy(read_source(find_policy(name)), name)
+    path = find_policy(name)
+    model = resolve_policy(read_source(path), path, read_base).model
     assert model.name == name
     assert model.description
 
