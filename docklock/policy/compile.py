@@ -67,6 +67,7 @@ def compile_policy(model: Model, machine: Machine, capabilities: frozenset[str])
         arms={key: one for key, one in arms.items() if len(one) > 1 and _is_gated(one)},
         closed=_name_closed(sections),
         kills_on_worker_death=model.on_worker_death == "kill",
+        architectures=tuple(one.name for one, _ in sections[1:]),
     )
 
 

@@ -53,6 +53,7 @@ class Compiled(NamedTuple):
     arms: dict[int, tuple[Arm, ...]]  # by key, calls whose registers decide; first match wins
     closed: tuple[str, ...]  # what fails without a receipt
     kills_on_worker_death: bool = False
+    architectures: tuple[str, ...] = ()  # those beside the machine's own
 
     def decide(self, nr: int, args: tuple[int, ...], arch: int = 0) -> Rule:
         """The rule for one trapped call of `arch` (AUDIT_ARCH_*; 0 is the machine's own).

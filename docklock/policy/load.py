@@ -126,6 +126,7 @@ def encode_cache(compiled: Compiled, bases: Bases) -> bytes:
         [[key, rule] for key, rule in compiled.rules.items()],
         [[key, arms] for key, arms in compiled.arms.items()],
         compiled.kills_on_worker_death,
+        compiled.architectures,
     ]
     text = encode_json(table).encode("ascii")
     rest = len(text).to_bytes(4, "big") + text + compiled.program
@@ -137,7 +138,7 @@ def parse_cache(data: bytes) -> tuple[Compiled, Bases] | None:
     if data[:8] != MAGIC or sha256(data[40:]).digest() != data[8:40]:
         return None
     end = 44 + int.from_bytes(data[40:44], "big")
-    bases, name, digest, arch, closed, rules, arms, kills = parse_json(data[44:end])
+    bases, name, digest, arch, closed, rules, arms, kills, more = parse_json(data[44:end])
     compiled = Compiled(
         name,
         bytes.fromhex(digest),
@@ -147,6 +148,7 @@ def parse_cache(data: bytes) -> tuple[Compiled, Bases] | None:
         {key: tuple([_make_arm(arm) for arm in one]) for key, one in arms},
         tuple(closed),
         kills,
+        tuple(more),
     )
     return compiled, [(path, base) for path, base in bases]
 

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import random
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chainlite.errors import SpecError
 from docklock.policy.inherit import parse_policy, resolve_policy
@@ -179,62 +175,6 @@ def test_shipped_policies_bear_their_files_names(name) -> None:
     model = resolve_policy(read_source(path), path, read_base).model
     assert model.name == name
     assert model.description
-
-
-def compile_quietly(data: bytes) -> None:
-    """Both machines; any other exception than SpecError fails the test."""
-    for machine in ("aarch64", "x86_64"):
-        try:
-            compile_source(data, "fuzz.yaml", machine, ("CAP_SYS_ADMIN",))
-        except SpecError as error:
-            assert "fuzz.yaml" in str(error) or "policy" in str(error)
-
-
-WORDS = st.sampled_from(
-    "name default rules syscalls action errno when unless capability args index op value mask allow"
-    " deny closed record read socket EPERM CAP_SYS_ADMIN masked any_bits == 0 1 0xff no 010 ~ <<"
-    " = -1 path & * ! | > % @ ` { } [ ] , : - ? # ' \" \n".split(" ")
-)
-PIECES = st.lists(st.one_of(WORDS, st.text(max_size=4), st.just(" "), st.just("\n")), max_size=60)
-VALUES = st.recursive(
-    st.one_of(WORDS, st.integers(-5, 1 << 65).map(str)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4).map(lambda items: f"[{', '.join(items)}]"),
-        st.lists(st.tuples(WORDS, inner), max_size=4).map(
-            lambda pairs: "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
-        ),
-    ),
-    max_leaves=12,
-)
-
-
-@given(st.one_of(PIECES.map("".join), VALUES, VALUES.map(lambda v: f"{HEAD}  - {v}\n{TAIL}")))
-def test_any_text_gives_a_policy_or_a_spec_error(text) -> None:
-    compile_quietly(text.encode("utf-8", "surrogatepass"))
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_give_a_policy_or_a_spec_error(data) -> None:
-    compile_quietly(data)
-
-
-def test_shipped_policies_with_spoilt_bytes_give_a_policy_or_a_spec_error(full, seed) -> None:
-    chosen = random.Random(seed)
-    source = read_source(find_policy("observe"))
-    for _ in range(2000 if full else 100):
-        data = bytearray(source)
-        for _ in range(chosen.randint(1, 4)):
-            at = chosen.randrange(len(data))
-            kind = chosen.randrange(4)
-            if kind == 0:
-                data[at] ^= 1 << chosen.randrange(8)
-            elif kind == 1:
-                del data[at : at + chosen.randrange(1, 20)]
-            elif kind == 2:
-                data[at:at] = data[chosen.randrange(len(data)) :][: chosen.randrange(20)]
-            else:
-                data[at] = chosen.choice(b"{}[]:,&*!|>'\"%@`-?#\n\t 0~")
-        compile_quietly(bytes(data))
 
 
 MASKS = {
