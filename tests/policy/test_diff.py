@@ -157,3 +157,9 @@ def test_the_exit_code_says_whether_the_second_is_looser(capsys) -> None:
     assert (code, found["looser"]) == (1, True)
     assert {"kind": "allows", "architecture": "x86_64", "syscall": "mount", "example": "mount",
             "before": "deny EPERM", "after": "record"} in found["changes"]  # fmt: skip
+
+
+def test_probes_include_a_pattern_that_no_comparison_asks_for() -> None:
+    probes = compute_probes([Check(0, "eq", 3, 0), Check(0, "eq", 3, 3)])
+    assert probes is not None
+    assert {args[0] for args in probes} & {1, 2}

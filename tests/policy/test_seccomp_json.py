@@ -277,3 +277,31 @@ def test_export_writes_a_document_that_import_reads(tmp_path, capfd) -> None:
     mine.write_text("name: mine\nextends: default\narchitectures: [i386]\n")
     assert run_policy(["export", str(mine), "--arch", "x86_64"], PATHS) == 0
     assert "calls of i386 are left out, so they stay closed" in capfd.readouterr().err
+
+
+def import_rules(*rules: dict[str, Any]) -> Compiled:
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": list(rules)}
+    return compile_imported(profile, "x86_64", ())
+
+
+def test_several_comparisons_of_one_argument_are_alternatives() -> None:
+    """As runc adds them: libseccomp takes one comparison of an argument in a rule."""
+    args = [{"index": 0, "op": "SCMP_CMP_EQ", "value": value} for value in (1, 2)]
+    rule = {"names": ["socket"], "action": "SCMP_ACT_LOG", "args": args}
+    compiled = import_rules(rule)
+    actions = [compiled.decide(41, (family, 0, 0, 0, 0, 0)).action for family in range(4)]
+    assert actions == ["deny", "record", "record", "deny"]
+
+
+def test_a_rule_without_comparisons_wins_wherever_it_stands() -> None:
+    """As in libseccomp's tree: it replaces those with comparisons, before or after it."""
+    test = {"index": 0, "op": "SCMP_CMP_EQ", "value": 1}
+    rules = [
+        {"names": ["socket"], "action": "SCMP_ACT_KILL_PROCESS", "args": [test]},
+        {"names": ["socket"], "action": "SCMP_ACT_LOG"},
+    ]
+    for one in (rules, rules[::-1]):
+        compiled = import_rules(*one)
+        profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": one}
+        check_same(profile, compiled, "x86_64", (), ["socket"])
+        assert compiled.decide(41, (1, 0, 0, 0, 0, 0)).action == "record"
