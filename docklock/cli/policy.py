@@ -1,6 +1,8 @@
-"""`docklock policy ls|show|check|compile`: look at policies and compile them, changing nothing.
+"""`docklock policy ls|show|check|compile|...`: look at policies and compile them, changing nothing.
 
-Not here: the language (docklock/policy). Exit 0, or SpecError (2) with the place of the mistake.
+Not here: the language (docklock/policy); explain and diff (policy_questions.py); schema, import
+and export (policy_formats.py). Exit 0, or SpecError (2) with the place of the mistake; `diff` has
+1 for a looser policy.
 """
 
 from __future__ import annotations
@@ -26,40 +28,104 @@ OPERATOR_TEXT = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge":
 def run_policy(argv: list[str], _paths: Paths) -> int:
     """The exit status of `docklock policy ARGV`."""
     options = _make_parser().parse_args(argv)
-    verbs = {"ls": _run_ls, "show": _run_show, "check": _run_check, "compile": _run_compile}
+    verbs = {
+        "ls": _run_ls,
+        "show": _run_show,
+        "check": _run_check,
+        "compile": _run_compile,
+        "explain": _run_explain,
+        "diff": _run_diff,
+        "schema": _run_schema,
+        "import": _run_import,
+        "export": _run_export,
+    }
     return verbs[options.verb](options)
 
 
 def _make_parser() -> argparse.ArgumentParser:
     import argparse
 
-    from docklock.policy.machines import MACHINES
+    from docklock.policy.machines import ARCHITECTURES, MACHINES
 
     parser = argparse.ArgumentParser("docklock policy", description="Look at and compile policies.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="ls|show|check|compile")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("ls", help="list the policies that come with docklock")
     show = verbs.add_parser("show", help="show what a policy does with each call")
     check = verbs.add_parser("check", help="read a policy and name its first mistake")
     compiling = verbs.add_parser("compile", help="write the seccomp program")
-    for one in (show, compiling):
+    explain = verbs.add_parser("explain", help="which rule decides a call, and why")
+    diff = verbs.add_parser("diff", help="what a policy changes; exit 1 if it is looser")
+    schema = verbs.add_parser("schema", help="print the JSON Schema of a policy")
+    importing = verbs.add_parser("import", help="make a policy of a seccomp profile in JSON")
+    exporting = verbs.add_parser("export", help="write a policy as the OCI's linux.seccomp")
+    machines = [machine.name for machine in MACHINES]
+    for one in (show, compiling, exporting):
         one.add_argument("name", metavar="NAME|FILE")
-        machines = [machine.name for machine in MACHINES]
+    for one in (show, compiling, diff, exporting, importing):
         one.add_argument("--arch", choices=machines, default=os.uname().machine)
+    for one in (show, compiling, explain, diff, exporting):
         one.add_argument("--cap-add", action="append", default=[], metavar="CAP|ALL")
         one.add_argument("--cap-drop", action="append", default=[], metavar="CAP|ALL")
+    show.add_argument("--resolved", action="store_true", help="as one document, nothing inherited")
     check.add_argument("name", metavar="FILE|NAME")
-    for one in (listing, show, check):
+    explain.add_argument("--policy", default="default", metavar="NAME|FILE")
+    explain.add_argument("--arch", choices=[*machines, *ARCHITECTURES], default=os.uname().machine)
+    explain.add_argument("words", nargs="+", metavar="SYSCALL [ARG...]")
+    diff.add_argument("names", nargs=2, metavar="NAME|FILE")
+    importing.add_argument("name", metavar="FILE.json")
+    importing.add_argument("--name", dest="policy", default="", help="the new policy's name")
+    for one in (listing, show, check, explain, diff):
         one.add_argument("--format", choices=("text", "json"), default="text")
     compiling.add_argument("-o", "--output", required=True, metavar="FILE", help="- is stdout")
+    for one in (schema, importing, exporting):
+        one.add_argument("-o", "--output", default="-", metavar="FILE", help="- is stdout")
     compiling.add_argument(
         "--format", choices=("raw", "text"), default="raw", help="sock_filter bytes or disassembly"
     )
     return parser
 
 
+def _run_explain(options: argparse.Namespace) -> int:
+    from docklock.cli.policy_questions import run_explain
+
+    return run_explain(
+        options.policy,
+        options.arch,
+        options.words,
+        get_capabilities(options.cap_add, options.cap_drop),
+        is_json=options.format == "json",
+    )
+
+
+def _run_diff(options: argparse.Namespace) -> int:
+    from docklock.cli.policy_questions import run_diff
+
+    held = get_capabilities(options.cap_add, options.cap_drop)
+    return run_diff(options.names, options.arch, held, is_json=options.format == "json")
+
+
+def _run_schema(options: argparse.Namespace) -> int:
+    from docklock.cli.policy_formats import run_schema
+
+    return run_schema(options.output)
+
+
+def _run_import(options: argparse.Namespace) -> int:
+    from docklock.cli.policy_formats import run_import
+
+    return run_import(options.name, options.arch, options.policy, options.output)
+
+
+def _run_export(options: argparse.Namespace) -> int:
+    from docklock.cli.policy_formats import run_export
+
+    held = get_capabilities(options.cap_add, options.cap_drop)
+    return run_export(options.name, options.arch, held, options.output)
+
+
 def _run_ls(options: argparse.Namespace) -> int:
     rows = [(name, find_policy(name)) for name in list_profiles()]
-    models = [_read_model(path) for _, path in rows]
+    models = [_read_model(name) for name, _ in rows]
     if options.format == "json":
         import json
 
@@ -67,15 +133,15 @@ def _run_ls(options: argparse.Namespace) -> int:
             row = {"name": name, "description": model.description, "file": path}
             sys.stdout.write(json.dumps(row) + "\n")
         return 0
-    sys.stdout.write(f"{'NAME':12} DESCRIPTION\n")
+    sys.stdout.write(f"{'NAME':16} DESCRIPTION\n")
     for (name, _), model in zip(rows, models, strict=True):
-        sys.stdout.write(f"{name:12} {model.description}\n")
+        sys.stdout.write(f"{name:16} {model.description}\n")
     return 0
 
 
 def _run_check(options: argparse.Namespace) -> int:
     path = find_policy(options.name)
-    model = _read_model(path)
+    model = _read_model(options.name)
     for machine in ("aarch64", "x86_64"):
         compile_source(read_source(path), path, machine, DEFAULT_CAPABILITIES)
     if options.format == "json":
@@ -96,12 +162,9 @@ def _run_compile(options: argparse.Namespace) -> int:
         from docklock.policy.bpf import format_program, parse_program
 
         data = format_program(parse_program(data)).encode()
-    if options.output == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return 0
-    _write_file(options.output, data)
+    from docklock.cli.policy_formats import write_output
+
+    write_output(options.output, data)
     return 0
 
 
@@ -109,9 +172,11 @@ def _run_show(options: argparse.Namespace) -> int:
     from docklock.policy.compile import compute_arms
     from docklock.policy.machines import get_machine
 
+    if options.resolved:
+        return _run_resolved(options)
     path = find_policy(options.name)
     capabilities = get_capabilities(options.cap_add, options.cap_drop)
-    model = _read_model(path)
+    model = _read_model(options.name)
     compiled = compile_source(read_source(path), path, options.arch, capabilities)
     arms = compute_arms(model, get_machine(options.arch), frozenset(capabilities))
     calls = {one[-1].rule.name: one for one in arms.values()}
@@ -137,6 +202,23 @@ def _run_show(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_resolved(options: argparse.Namespace) -> int:
+    """The policy with what it inherits, as one document; each rule says where it is from."""
+    from docklock.cli.policy_questions import resolve_name
+    from docklock.policy.model import encode_model
+    from docklock.policy.write import format_policy
+
+    resolved = resolve_name(options.name)
+    if options.format == "json":
+        sys.stdout.write(encode_model(resolved.model).decode())
+        return 0
+    chain = ", ".join(one.name for one in resolved.documents)
+    notes = tuple(f"{one.policy}, line {one.line}" for one in resolved.origins)
+    head = (f"Made of {chain}.",)
+    sys.stdout.write(format_policy(resolved.model, head=head, notes=notes))
+    return 0
+
+
 def get_capabilities(added: list[str], dropped: list[str]) -> tuple[str, ...]:
     """Docker's default set, less `dropped`, plus `added`; names with or without CAP_, or ALL."""
     held = set(DEFAULT_CAPABILITIES)
@@ -150,7 +232,7 @@ def get_capabilities(added: list[str], dropped: list[str]) -> tuple[str, ...]:
 def _read_capability(word: str) -> set[str]:
     from chainlite.errors import SpecError
     from docklock.capability import CAPABILITIES
-    from docklock.policy.parse import suggest
+    from docklock.policy.parse_words import suggest
 
     name = word.upper()
     if name == "ALL":
@@ -161,21 +243,10 @@ def _read_capability(word: str) -> set[str]:
     return {name}
 
 
-def _read_model(path: str) -> Model:
-    from docklock.policy.parse import parse_policy
+def _read_model(name: str) -> Model:
+    from docklock.cli.policy_questions import resolve_name
 
-    return parse_policy(read_source(path), path)
-
-
-def _write_file(path: str, data: bytes) -> None:
-    from chainlite.errors import SpecError
-
-    try:
-        with open(path, "wb") as file:
-            file.write(data)
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise SpecError(f"{path}: cannot be written: {reason}; name another file with -o") from None
+    return resolve_name(name).model
 
 
 def _write_calls(calls: dict[str, tuple[Arm, ...]]) -> None:

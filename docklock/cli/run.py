@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 
 from chainlite.errors import SpecError
@@ -28,6 +29,7 @@ from docklock.defaults import default_spec
 from docklock.image.store import Image, ImageConfig, ImageStore
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
+from docklock.policy.selection import Subject, choose_policy
 from docklock.runtime import load_container_policy, make_container
 from docklock.spec import Device, Mount, Resources, Spec, User
 from docklock.supervisor.launch import launch
@@ -42,8 +44,9 @@ CPU_PERIOD_US = 100_000
 # Written into the bundle, bound over /etc. With the host's network its names are the host's, too.
 FILES = {"none": ("hostname", "hosts"), "host": ("hostname", "hosts", "resolv.conf")}
 EMPTY = ImageConfig()
-POLICY_DEFAULT = "default"
 POLICY_PRIVILEGED = "observe"
+# OCI's words for architectures to those of a policy; an image of the host's own needs none.
+ARCHITECTURES = {"386": "i386"}
 
 _CREATE_OPTIONS = (
     text("--name", help="the container's name", metavar="NAME"),
@@ -69,7 +72,7 @@ _CREATE_OPTIONS = (
     ),
     flag("--read-only", help="mount the root file system read-only"),
     flag("--privileged", help="all capabilities, no masks, policy observe"),
-    text("--policy", help="a policy's name or file (default, observe)", metavar="POLICY"),
+    text("--policy", help="a policy's name or file (see docklock policy ls)", metavar="POLICY"),
     text("--sign", help="sign by segment (the default) or each receipt", metavar="segment|each"),
     listed("-l", "--label", help="set a label", metavar="NAME=VALUE"),
     text("--stop-signal", help="what docklock stop sends", metavar="SIGNAL"),
@@ -100,6 +103,7 @@ class Request(NamedTuple):
 
     container: Container
     spec: Spec
+    architecture: str  # the image's, in OCI's words; "" for a directory
 
 
 def run_create(argv: list[str], paths: Paths) -> int:
@@ -110,7 +114,7 @@ def run_create(argv: list[str], paths: Paths) -> int:
     from docklock.lifecycle import release_live
 
     make_directories(paths)
-    load_container_policy(paths, *request)
+    check_policy(paths, request)
     live_fd = _make(paths, request)
     record_operation(paths, "create", request.container.id)
 
@@ -132,7 +136,7 @@ def run_run(argv: list[str], paths: Paths) -> int:
 
     container = request.container
     make_directories(paths)
-    load_container_policy(paths, *request)  # a policy that does not compile leaves no container
+    check_policy(paths, request)  # a policy that does not compile leaves no container
     live_fd = _make(paths, request)
     channel = launch(paths, container.id, live_fd, run=0, start_at_once=True)
     if not values["detach"]:
@@ -163,6 +167,7 @@ def build_request(
     _check_choices(values)
     image, layers, program = _find_root(paths, command, values, words)
     config = image.config if image is not None else EMPTY
+    labels = tuple(parse_label(word) for word in values["label"])
     args = _choose_program(values["entrypoint"], config, program)
     is_host = values["network"] == "host"
     hostname = values["hostname"] or (os.uname().nodename if is_host else container_id[:12])
@@ -204,15 +209,27 @@ def build_request(
         created_ns=time.time_ns(),
         command=args,
         layers=layers,
-        policy=_choose_policy(values),
+        policy=_choose_policy(paths, values, image, labels),
         sign=values["sign"] or "segment",
         auto_remove=values["rm"],
         stdin_open=values["interactive"],
         network=values["network"] or "none",
         stop_signal=_choose_stop_signal(values, config),
-        labels=tuple(parse_label(word) for word in values["label"]),
+        labels=labels,
     )
-    return Request(container, spec)
+    return Request(container, spec, image.architecture if image is not None else "")
+
+
+def check_policy(paths: Paths, request: Request) -> None:
+    """Compile the container's policy. SpecError if that fails or it closes the image's calls."""
+    compiled = load_container_policy(paths, request.container, request.spec)
+    needed = ARCHITECTURES.get(request.architecture, "")
+    if needed and needed not in compiled.architectures:
+        raise SpecError(
+            f"image {request.container.image} is for {needed}, and policy {compiled.name} closes"
+            f" all its calls: write a policy with `extends: {compiled.name}` and"
+            f" `architectures: [{needed}]`, and name it with --policy"
+        )
 
 
 def _choose_program(
@@ -249,9 +266,22 @@ def _check_choices(values: dict[str, Any]) -> None:
         raise SpecError(f"--network {values['network']}: docklock has none and host yet")
 
 
-def _choose_policy(values: dict[str, Any]) -> str:
-    name = values["policy"] or (POLICY_PRIVILEGED if values["privileged"] else POLICY_DEFAULT)
-    return os.path.abspath(name) if os.path.exists(name) and "/" in name else str(name)
+def _choose_policy(
+    paths: Paths,
+    values: dict[str, Any],
+    image: Image | None,
+    labels: tuple[tuple[str, str], ...],
+) -> str:
+    """--policy, else observe for --privileged, else what the host's files and the labels say."""
+    name = values["policy"] or (POLICY_PRIVILEGED if values["privileged"] else "")
+    if name:
+        return os.path.abspath(name) if os.path.exists(name) and "/" in name else str(name)
+    names = image.references if image is not None else ()
+    image_labels = image.config.labels if image is not None else ()
+    choice = choose_policy(paths.policies, Subject(names, image_labels, labels))
+    if choice.note:
+        print(f"docklock: {choice.note}", file=sys.stderr)
+    return choice.policy
 
 
 def _choose_stop_signal(values: dict[str, Any], config: ImageConfig) -> str:
@@ -344,7 +374,7 @@ def find_user(roots: tuple[str, ...], wanted: str) -> tuple[User, str]:
 
 def _make(paths: Paths, request: Request) -> int:
     """make_container, with the files that are bound over /etc."""
-    container, spec = request
+    container, spec = request.container, request.spec
     if container.network == "host":
         files = {name: _read_text(f"/etc/{name}") for name in FILES["host"]}
     else:
@@ -369,7 +399,7 @@ def _print_plan(request: Request) -> int:
     from docklock.plan import build_plan
     from docklock.supervisor.main import get_overlay, locate_cgroup
 
-    container, spec = request
+    container, spec = request.container, request.spec
     place = locate_cgroup(container.id, spec)
     plan = build_plan(
         spec, container.bundle, overlay=get_overlay(container), cgroup_dirs=place.dirs

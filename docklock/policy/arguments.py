@@ -90,7 +90,14 @@ def get_argument_count(name: str) -> int:
     return len(SIGNATURES[name]) if name in SIGNATURES else 6
 
 
-def get_strings(name: str) -> tuple[tuple[int, str], ...]:
-    """(argument, kind) of what a receipt of this call reads from memory, in argument order."""
-    signature = SIGNATURES.get(name, "")
-    return tuple((i, KINDS[letter]) for i, letter in enumerate(signature) if letter in KINDS)
+def get_strings(name: str) -> dict[str, tuple[int, str]]:
+    """What a receipt of this call reads from memory: name to (argument, kind), by argument.
+
+    The name is the kind; a second one of its kind has its argument's number, as in path, path1.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for i, letter in enumerate(SIGNATURES.get(name, "")):
+        if letter in KINDS:
+            kind = KINDS[letter]
+            found[f"{kind}{i}" if kind in found else kind] = (i, kind)
+    return found

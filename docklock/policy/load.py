@@ -2,9 +2,10 @@
 
 Not here: reading and compiling (parse.py, compile.py), imported only when the cache has nothing.
 Cache file: <policies>/cache/<key>; key = SHA-256 over what the result depends on (compiler version,
-machine, capabilities, source bytes). Layout: magic 8 bytes, SHA-256 of the rest 32, u32 big-endian
-length of the JSON table, table, program.
-Invariants: a file that is cut or changed is compiled anew; a file appears whole or not at all.
+machine, capabilities, the policy's directory, its bytes). Layout: magic 8 bytes, SHA-256 of the
+rest 32, u32 big-endian length of the JSON table, table, program.
+Invariants: a file that is cut or changed, or one of whose bases changed, is compiled anew; a file
+appears whole or not at all.
 Whoever can write there is root and could as well change the installed program; what a container ran
 under is the digest in its genesis.
 """
@@ -20,10 +21,10 @@ from docklock.capability import DEFAULT_CAPABILITIES
 from docklock.json_text import encode_json, parse_json
 from docklock.paths import Paths
 from docklock.policy.decision import Arm, Check, Compiled, Rule
-from docklock.policy.shipped import find_policy
+from docklock.policy.shipped import find_policy, is_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "Arm",
@@ -31,11 +32,13 @@ __all__ = [
     "Rule",
     "compile_source",
     "load_policy",
+    "read_base",
     "read_source",
 ]
 
-COMPILER_VERSION = 1  # part of the cache's key; raise it when the same source gives another result
+COMPILER_VERSION = 2  # part of the cache's key; raise it when the same source gives another result
 MAGIC = b"dlpolicy"
+Bases = list[tuple[str, str]]  # file, SHA-256 in hexadecimal
 CACHE_FILE_BYTES_MAX = 4_194_304
 SOURCE_BYTES_MAX = 262_144
 
@@ -52,12 +55,19 @@ def load_policy(
     source = read_source(path)
     machine = arch or os.uname().machine
     held = sorted(set(capabilities))
-    key = compute_key(source, machine, held)
+    key = compute_key(source, machine, held, os.path.dirname(os.path.abspath(path)))
     cached = _read_cache(f"{paths.policies}/cache/{key}")
     if cached is not None:
         return cached
-    compiled = compile_source(source, path, machine, held)
-    _write_cache(f"{paths.policies}/cache", key, compiled)
+    bases: Bases = []
+
+    def read(word: str, where: str) -> tuple[str, bytes]:
+        base, data = read_base(word, where)
+        bases.append((base, sha256(data).hexdigest()))
+        return base, data
+
+    compiled = compile_source(source, path, machine, held, read=read)
+    _write_cache(f"{paths.policies}/cache", key, encode_cache(compiled, bases))
     return compiled
 
 
@@ -74,60 +84,79 @@ def read_source(path: str) -> bytes:
     return data
 
 
+def read_base(word: str, where: str) -> tuple[str, bytes]:
+    """(file, bytes) of what the policy at `where` calls `word`: a profile, or a file beside it."""
+    path = find_policy(word)
+    if is_file_name(word):
+        path = os.path.normpath(os.path.join(os.path.dirname(where), word))
+    return path, read_source(path)
+
+
 def compile_source(
-    source: bytes, where: str, machine: str, capabilities: Iterable[str]
+    source: bytes,
+    where: str,
+    machine: str,
+    capabilities: Iterable[str],
+    *,
+    read: Callable[[str, str], tuple[str, bytes]] = read_base,
 ) -> Compiled:
-    """Parse and compile, past any cache."""
+    """Parse, with what it extends, and compile, past any cache."""
     from docklock.policy.compile import compile_policy
+    from docklock.policy.inherit import resolve_policy
     from docklock.policy.machines import get_machine
-    from docklock.policy.parse import parse_policy
 
-    return compile_policy(
-        parse_policy(source, where), get_machine(machine), frozenset(capabilities)
-    )
+    model = resolve_policy(source, where, read).model
+    return compile_policy(model, get_machine(machine), frozenset(capabilities))
 
 
-def compute_key(source: bytes, machine: str, capabilities: list[str]) -> str:
-    """The cache's file name: everything the result depends on, in hexadecimal."""
-    head = f"{COMPILER_VERSION}\n{machine}\n{','.join(capabilities)}\n"
-    return sha256(head.encode() + source).hexdigest()
+def compute_key(source: bytes, machine: str, capabilities: list[str], directory: str) -> str:
+    """The cache's file name: what the result depends on, but for the bases, in hexadecimal."""
+    head = f"{COMPILER_VERSION}\n{machine}\n{','.join(capabilities)}\n{directory}\n"
+    return sha256(head.encode("utf-8", "surrogateescape") + source).hexdigest()
 
 
-def encode_cache(compiled: Compiled) -> bytes:
-    """The bytes of a cache file."""
+def encode_cache(compiled: Compiled, bases: Bases) -> bytes:
+    """The bytes of a cache file; `bases` are file and SHA-256 of what the policy extends."""
     table = [
+        bases,
         compiled.name,
         compiled.digest.hex(),
         compiled.arch,
         list(compiled.closed),
-        [[nr, rule] for nr, rule in compiled.rules.items()],
-        [[nr, arms] for nr, arms in compiled.arms.items()],
+        [[key, rule] for key, rule in compiled.rules.items()],
+        [[key, arms] for key, arms in compiled.arms.items()],
+        compiled.kills_on_worker_death,
+        compiled.architectures,
     ]
     text = encode_json(table).encode("ascii")
     rest = len(text).to_bytes(4, "big") + text + compiled.program
     return MAGIC + sha256(rest).digest() + rest
 
 
-def parse_cache(data: bytes) -> Compiled | None:
+def parse_cache(data: bytes) -> tuple[Compiled, Bases] | None:
     """The inverse of encode_cache; None for anything that it did not write."""
     if data[:8] != MAGIC or sha256(data[40:]).digest() != data[8:40]:
         return None
     end = 44 + int.from_bytes(data[40:44], "big")
-    name, digest, arch, closed, rules, arms = parse_json(data[44:end])
-    return Compiled(
+    bases, name, digest, arch, closed, rules, arms, kills, more = parse_json(data[44:end])
+    compiled = Compiled(
         name,
         bytes.fromhex(digest),
         data[end:],
         arch,
-        {nr: _make_rule(rule) for nr, rule in rules},
-        {nr: tuple(_make_arm(arm) for arm in one) for nr, one in arms},
+        {key: _make_rule(rule) for key, rule in rules},
+        {key: tuple([_make_arm(arm) for arm in one]) for key, one in arms},
         tuple(closed),
+        kills,
+        tuple(more),
     )
+    return compiled, [(path, base) for path, base in bases]
 
 
 def _make_rule(fields: list[object]) -> Rule:
-    name, op, action, errno, strings = fields
-    return Rule(name, op, action, errno, tuple([(i, kind) for i, kind in strings]))  # type: ignore
+    name, op, action, errno, strings, masks = fields
+    pairs = tuple([(i, kind) for i, kind in strings])  # type: ignore[attr-defined]
+    return Rule(name, op, action, errno, pairs, tuple(masks))  # type: ignore[arg-type]
 
 
 def _make_arm(fields: list[list[object]]) -> Arm:
@@ -145,16 +174,27 @@ def _read_cache(path: str) -> Compiled | None:
             data = file.read(CACHE_FILE_BYTES_MAX)
     except OSError:
         return None
-    return parse_cache(data)
+    found = parse_cache(data)
+    if found is None or any(not _is_same(base, digest) for base, digest in found[1]):
+        return None
+    return found[0]
 
 
-def _write_cache(directory: str, key: str, compiled: Compiled) -> None:
+def _is_same(path: str, digest: str) -> bool:
+    """Whether a base is still the file that the cached policy was compiled with."""
+    try:
+        return sha256(read_source(path)).hexdigest() == digest
+    except SpecError:
+        return False
+
+
+def _write_cache(directory: str, key: str, data: bytes) -> None:
     """Best effort: a host whose state cannot be written compiles each time."""
     temporary = f"{directory}/.{key}.{os.getpid()}"
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         with open(temporary, "xb") as file:
-            file.write(encode_cache(compiled))
+            file.write(data)
         os.replace(temporary, f"{directory}/{key}")
     except OSError:
         try:

@@ -4,7 +4,7 @@ Plain data, sorted by name; not here: what the arguments are (arguments.py). A n
 table is unknown and answers ENOSYS.
 Source: Linux 6.1 asm-generic/unistd.h with arm64's __ARCH_WANT macros; 451-462: Linux 6.10,
 scripts/syscall.tbl.
-Held by tests/policy/test_syscalls.py against libseccomp's own tables.
+Held by tests/policy/test_libseccomp.py against libseccomp's own tables.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Plain data, sorted by name; not here: what the arguments are (arguments.py). A number outside this
 table is unknown and answers ENOSYS.
 Source: Linux 6.1 arch/x86 asm/unistd_64.h; 451-462: Linux 6.10, syscall_64.tbl.
-Held by tests/policy/test_syscalls.py against libseccomp's own tables.
+Held by tests/policy/test_libseccomp.py against libseccomp's own tables.
 """
 
 from __future__ import annotations

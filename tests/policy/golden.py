@@ -16,9 +16,16 @@ from docklock.policy.shipped import find_policy
 DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "vectors", "policy")
 CASES = tuple(
     (policy, held, machine)
-    for policy, held in (("default", "docker"), ("default", "all"), ("observe", "all"))
+    for policy, held in (
+        ("default", "docker"),
+        ("default", "all"),
+        ("observe", "all"),
+        ("strict", "docker"),
+        ("network-service", "docker"),
+        ("batch", "docker"),
+    )
     for machine in ("aarch64", "x86_64")
-)
+) + (("i386", "docker", "x86_64"),)
 
 
 def get_path(case: tuple[str, str, str]) -> str:
@@ -29,7 +36,8 @@ def format_case(case: tuple[str, str, str]) -> str:
     """Header, then one line an instruction: its bytes in hexadecimal and what they mean."""
     policy, held, machine = case
     capabilities = CAPABILITIES if held == "all" else DEFAULT_CAPABILITIES
-    path = find_policy(policy)
+    own = os.path.join(DIRECTORY, f"{policy}.yaml")
+    path = own if os.path.exists(own) else find_policy(policy)
     compiled = compile_source(read_source(path), path, machine, capabilities)
     meanings = format_program(parse_program(compiled.program)).splitlines()
     lines = [

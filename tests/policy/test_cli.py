@@ -11,6 +11,7 @@ from docklock.paths import Paths
 from docklock.policy.bpf import parse_program
 from tests.policy.policies import compile_shipped
 
+PROFILES = ("batch", "default", "network-service", "observe", "strict")
 PATHS = Paths("/nonexistent/state", "/nonexistent/run")
 
 
@@ -18,10 +19,10 @@ def test_ls_names_every_shipped_policy(capsys) -> None:
     assert run_policy(["ls"], PATHS) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["NAME", "DESCRIPTION"]
-    assert [line.split()[0] for line in lines[1:]] == ["default", "observe"]
+    assert [line.split()[0] for line in lines[1:]] == list(PROFILES)
     assert run_policy(["ls", "--format", "json"], PATHS) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["name"] for row in rows] == ["default", "observe"]
+    assert [row["name"] for row in rows] == list(PROFILES)
 
 
 def test_show_says_what_happens_to_each_call(capsys) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from chainlite.errors import SpecError
 from docklock.capability import CAPABILITIES
+from docklock.cli.policy_questions import resolve_name
 from docklock.policy.arguments import FULL_WIDTH, get_argument_count, get_width
 from docklock.policy.compile import compile_policy, compute_arms
 from docklock.policy.decision import Compiled
@@ -22,6 +23,7 @@ from docklock.policy.model import (
     RuleModel,
 )
 from docklock.policy.names import FLAGS
+from docklock.policy.shipped import list_profiles
 from tests.policy.bpf_interpreter import AARCH64, ALLOW, ERRNO, NOTIFY, X86_64, load, run
 from tests.policy.policies import (
     CALLS,
@@ -117,7 +119,7 @@ def test_program_and_decide_agree_with_the_model(model, machine, held, data) -> 
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("name", ["default", "observe"])
+@pytest.mark.parametrize("name", list_profiles())
 @pytest.mark.parametrize("capabilities", [(), ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), CAPABILITIES])
 def test_shipped_programs_and_decide_agree_on_every_number(name, machine, capabilities) -> None:
     compiled = compile_shipped(name, machine, capabilities)
@@ -136,16 +138,12 @@ def test_shipped_programs_and_decide_agree_on_every_number(name, machine, capabi
 
 
 def compute_arms_of(name: str, machine: str, capabilities: tuple[str, ...]) -> dict[int, object]:
-    from docklock.policy.load import read_source
-    from docklock.policy.parse import parse_policy
-    from docklock.policy.shipped import find_policy
-
-    model = parse_policy(read_source(find_policy(name)), name)
+    model = resolve_name(name).model
     arms = compute_arms(model, get_machine(machine), frozenset(capabilities))
     return {nr: one for nr, one in arms.items() if len(one) > 1}
 
 
-@pytest.mark.parametrize("name", ["default", "observe"])
+@pytest.mark.parametrize("name", list_profiles())
 def test_other_machines_and_x32_numbers_are_unknown(name) -> None:
     for machine, own in (("x86_64", X86_64), ("aarch64", AARCH64)):
         program = load(compile_shipped(name, machine, CAPABILITIES).program)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import socket
 import sys
@@ -11,7 +12,9 @@ import sys
 import pytest
 
 from docklock.policy.decision import Compiled
+from docklock.policy.load import compile_source
 from docklock.policy.machines import get_machine
+from docklock.policy.shipped import list_profiles
 from tests.policy.policies import compile_shipped, compile_text
 
 MACHINE = os.uname().machine
@@ -59,7 +62,7 @@ def run_under(compiled: Compiled, calls: list[tuple]) -> list[int]:
     return got
 
 
-@pytest.mark.parametrize("name", ["default", "observe"])
+@pytest.mark.parametrize("name", list_profiles())
 def test_the_kernel_takes_the_program_and_closed_calls_fail(name) -> None:
     calls = [
         ("getpid",), ("io_uring_setup", 1, 0), ("clone3", 0, 0), ("seccomp", 1, 8, 0),
@@ -100,3 +103,67 @@ def test_the_kernel_compares_registers_as_the_program_says() -> None:
         errno.EAGAIN, errno.EAGAIN, errno.EAFNOSUPPORT,
         errno.EBADF, errno.EBUSY, errno.EBADF, errno.EBUSY,
     ]  # fmt: skip
+
+
+def get_calls() -> list[tuple]:
+    """Each fails on its own: a bad descriptor, or a family that nobody has."""
+    return [
+        ("socket", socket.AF_INET, socket.SOCK_STREAM, 0), ("socket", socket.AF_UNIX, 1, 0),
+        ("socket", socket.AF_INET, socket.SOCK_RAW, 0), ("sendto", 999, 0, 0, 0, 1, 16),
+        ("sendto", 999, 0, 0, 0, 0, 0), ("sendmsg", 999, 0, 0), ("bind", 999, 0, 0),
+        ("accept4", 999, 0, 0, 0), ("ptrace", 0xFFFF, 0, 0, 0),
+    ]  # fmt: skip
+
+
+GATED, BAD = errno.ENOSYS, errno.EBADF
+ANSWERS = {
+    # Without a listener a gated call fails with ENOSYS; one that is allowed fails on its own.
+    "default": [0, 0, errno.EPROTONOSUPPORT, BAD, BAD, BAD, BAD, BAD, GATED],
+    "strict": [0, 0, GATED, GATED, BAD, GATED, BAD, BAD, GATED],
+    "network-service": [0, 0, GATED, BAD, BAD, BAD, GATED, BAD, GATED],
+    "batch": [GATED, 0, GATED, GATED, BAD, GATED, BAD, BAD, GATED],
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_kernel_does_what_each_profile_says(name) -> None:
+    assert run_under(compile_shipped(name, MACHINE), get_calls()) == ANSWERS[name]
+
+
+def call_i386(number: int) -> int:
+    """The call by int 0x80, as a program of 32 bits makes it; its result, or minus the errno."""
+    code = b"\x89\xf8\xcd\x80\xc3"  # mov eax, edi; int 0x80; ret
+    memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    memory.write(code)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    result: int = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(address)(number)
+    return result
+
+
+@pytest.mark.skipif(MACHINE != "x86_64", reason="i386 runs on x86_64")
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_the_kernel_lets_i386_in_when_it_is_asked_for(is_asked) -> None:
+    getpid, chroot = 20, 61
+    if call_i386(getpid) != os.getpid():
+        pytest.skip("this kernel runs no programs of 32 bits")
+    head = "architectures: [i386]\n" if is_asked else ""
+    text = f"name: a\n{head}default: {{action: allow}}\n"
+    text += "rules: [{syscalls: [chroot], action: closed, errno: EXDEV}]\n"
+    compiled = compile_source(text.encode(), "a", MACHINE, ())
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            program = Program(len(compiled.program) // 8, compiled.program)
+            seccomp = get_machine(MACHINE).numbers["seccomp"]
+            assert libc.syscall(seccomp, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(program)) == 0
+            results = (call_i386(getpid) == os.getpid(), -call_i386(chroot))
+            os.write(writer, bytes(results))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        got = list(file.read())
+    assert os.waitpid(pid, 0)[1] == 0
+    assert got == ([1, errno.EXDEV] if is_asked else [0, errno.ENOSYS])

@@ -16,6 +16,7 @@ from docklock.policy import load
 from docklock.policy.load import Compiled, encode_cache, load_policy, parse_cache
 from tests.policy.policies import compile_shipped
 
+PROFILES = ("batch", "default", "network-service", "observe", "strict")
 CACHED_LOAD_MS_MAX = 1.0
 COMPILE_MS_MAX = 30.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def get_cache_files(paths: Paths) -> list[Path]:
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
-@pytest.mark.parametrize("name", ["default", "observe"])
+@pytest.mark.parametrize("name", PROFILES)
 def test_a_cached_policy_is_the_compiled_one(name, machine, paths) -> None:
     first = load_policy(name, paths, arch=machine)
     second = load_policy(name, paths, arch=machine)
@@ -89,7 +90,7 @@ def test_names_and_files_that_are_not_there_are_spec_errors(paths, tmp_path) -> 
     for name in ("nothing", "", "../default", "/nowhere.yaml", str(tmp_path), "a\0b", "x/\0.yaml"):
         with pytest.raises(SpecError):
             load_policy(name, paths)
-    with pytest.raises(SpecError, match="default, observe"):
+    with pytest.raises(SpecError, match="batch, default, network-service, observe, strict"):
         load_policy("defualt", paths)
     with pytest.raises(SpecError, match="riscv64"):
         load_policy("default", paths, arch="riscv64")
@@ -133,7 +134,9 @@ def test_the_cache_names_its_version(paths, monkeypatch) -> None:
     monkeypatch.setattr(load, "COMPILER_VERSION", load.COMPILER_VERSION + 1)
     load_policy("default", paths)
     assert len(get_cache_files(paths)) == 2
-    assert parse_cache(encode_cache(compile_shipped("observe"))) == compile_shipped("observe")
+    compiled = compile_shipped("observe")
+    bases = [("a.yaml", "00")]
+    assert parse_cache(encode_cache(compiled, bases)) == (compiled, bases)
 
 
 @pytest.mark.parametrize("place", ["policies", "docklock/policy/profiles"])
@@ -145,4 +148,4 @@ def test_profiles_are_found_in_a_checkout_and_in_a_wheel(place, tmp_path) -> Non
     code = "from docklock.policy.shipped import *; print(*list_profiles(), find_policy('default'))"
     command = [sys.executable, "-S", "-c", code]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
-    assert ran.stdout.split() == ["default", "observe", str(tmp_path / place / "default.yaml")]
+    assert ran.stdout.split() == [*PROFILES, str(tmp_path / place / "default.yaml")]
