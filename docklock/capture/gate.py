@@ -109,7 +109,7 @@ def list_rules(policy: Compiled) -> tuple[Rule, ...]:
 
 def get_rule_texts(policy: Compiled) -> tuple[RuleText, ...]:
     """What receipts say of each of list_rules."""
-    return tuple(RuleText(rule.op) for rule in list_rules(policy))
+    return tuple(RuleText(rule.op, ",".join(rule.masks)) for rule in list_rules(policy))
 
 
 class _Plan(NamedTuple):
@@ -166,16 +166,18 @@ class Gate:
                     raise StateError("the kernel gives no notification, and does not say why")
                 continue
             failures = 0
-            notification, tid, _, nr, _, _, *words = _UNPACK(mapped, start)
-            answer(notification, tid, nr, tuple(words))
+            notification, tid, _, nr, arch, _, *words = _UNPACK(mapped, start)
+            answer(notification, tid, nr, arch, tuple(words))
 
-    def _answer(self, notification: int, tid: int, nr: int, args: tuple[int, ...]) -> None:
+    def _answer(
+        self, notification: int, tid: int, nr: int, arch: int, args: tuple[int, ...]
+    ) -> None:
         """Record one notification and answer it; the path of every gated call.
 
         That the answer is taken proves that the caller has waited all the while, so that what was
         read was its own; if it is not, the receipt `aborted` says so.
         """
-        number, done, errno, read = self._plans[id(self._decide(nr, args))]
+        number, done, errno, read = self._plans[id(self._decide(nr, args, arch))]
         values = b"" if read is None else read(tid, args)
         now_ns = monotonic_ns()
         pid, known_ns = self._process_of.get(tid, _UNKNOWN)

@@ -66,7 +66,7 @@ def interrupt_in_flight(
         return
     attempt = () if index is None else ((ATTEMPT_LABEL, str(index)),)
     recorder.append(
-        policy.decide(nr, args).op,
+        policy.decide(nr, args, arch).op,
         decision=ABORTED,
         plane=GATE,
         seen=CLAIMED,

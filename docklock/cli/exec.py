@@ -93,7 +93,7 @@ def join_and_wait(
     from docklock import enter
     from docklock.evidence.operations import record_operation
     from docklock.kernel.seccomp import get_listener_flags
-    from docklock.supervisor.main import locate_cgroup
+    from docklock.supervisor.task import locate_cgroup
 
     policy = load_container_policy(paths, container, spec)
     pidfd = os.pidfd_open(pid)

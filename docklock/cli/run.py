@@ -397,7 +397,7 @@ def _read_text(path: str) -> str:
 
 def _print_plan(request: Request) -> int:
     from docklock.plan import build_plan
-    from docklock.supervisor.main import get_overlay, locate_cgroup
+    from docklock.supervisor.task import get_overlay, locate_cgroup
 
     container, spec = request.container, request.spec
     place = locate_cgroup(container.id, spec)

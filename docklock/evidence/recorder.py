@@ -254,17 +254,23 @@ class RunRecorder:
         return any(held.notification == notification for held in tuple(self._held))
 
     def close(
-        self, exit_code: int, *, oom: bool = False, upon_durable: Callable[[], None] | None = None
+        self,
+        exit_code: int,
+        *,
+        oom: bool = False,
+        is_removed: bool = False,
+        upon_durable: Callable[[], None] | None = None,
     ) -> None:
         """Commit and sign all, log the exit, remove the journal. On an error the journal stays.
 
-        The worker has ended. `upon_durable` is called as soon as the exit is logged: what follows
-        is tidying, which the databases take their time for.
+        No attempt is made any more. `is_removed` logs the container's removal, too.
+        `upon_durable` is called as soon as the exit is logged: what follows is tidying, which the
+        databases take their time for.
         """
         is_closed = False
         try:
             self._drain()
-            self._log_exit(exit_code, oom=oom)
+            self._log_exit(exit_code, oom=oom, is_removed=is_removed)
             if upon_durable is not None:
                 upon_durable()
             is_closed = True
@@ -466,7 +472,7 @@ class RunRecorder:
         for leaf in self._unlogged:
             self._log.append(leaf, container=self._container, run=self._run)
 
-    def _log_exit(self, exit_code: int, *, oom: bool) -> None:
+    def _log_exit(self, exit_code: int, *, oom: bool, is_removed: bool) -> None:
         leaf = hostlog.Exit(
             self._log.host,
             self._container,
@@ -481,6 +487,8 @@ class RunRecorder:
         with self._log.write():
             self._append_segment_leaves()
             self._log.append_exit(leaf)
+            if is_removed:
+                self._log.append_operation("remove", self._container)
 
 
 def clear_eventfd(fd: int) -> None:

@@ -20,7 +20,7 @@ import os
 import time
 
 from chainlite.errors import DocklockError, StateError
-from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
 from docklock.bare import signal, socket
@@ -33,22 +33,20 @@ from docklock.lifecycle import (
     CREATED,
     RUNNING,
     STOPPED,
-    Container,
     State,
     mark_guard,
-    read_container,
     release_live,
     socket_path,
     write_state,
 )
 from docklock.paths import Paths
-from docklock.plan import Overlay, build_plan
-from docklock.runtime import CONFIG, discard_files, load_container_policy, remove_files
-from docklock.spec import Spec, parse_spec
+from docklock.plan import build_plan
+from docklock.runtime import discard_files, remove_files
 from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import Input, Output
+from docklock.supervisor.task import Task, get_overlay, locate_cgroup, read_task
 from docklock.supervisor.wire import STDERR, STDOUT, send_message
 from docklock.supervisor.worker import Worker, fork_worker, write_traceback
 
@@ -58,26 +56,12 @@ if TYPE_CHECKING:
 
     from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
-    from docklock.policy.load import Compiled
 
 DRAIN_LIMIT_S = 2.0  # how long output of a dead container may take to reach its clients
 SIGNAL_EXIT_BASE = 128
 WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
 WORKER_DEATHS_S = 10.0
 EXIT_RUNTIME_ERROR = 125
-
-
-class Task(NamedTuple):
-    """All that a supervisor needs to know. `run` is this run's number, from 0."""
-
-    paths: Paths
-    container: Container
-    spec: Spec
-    policy: Compiled
-    run: int
-    is_started_at_once: bool
-    channel: socket.socket  # to the creator
-    live_fd: int  # the container's lock
 
 
 class Supervisor:
@@ -222,7 +206,9 @@ class Supervisor:
             discard_files(self._paths, container_id, name)
         if self._recorder is not None:
             announce = (lambda: self._announce(event)) if is_removed else None
-            self._recorder.close(exit_code, oom=is_oom, upon_durable=announce)
+            self._recorder.close(
+                exit_code, oom=is_oom, is_removed=is_removed, upon_durable=announce
+            )
         if is_removed:
             remove_files(self._paths, container_id, name)
         else:
@@ -323,6 +309,8 @@ class Supervisor:
         for number, listener in self._listeners.items():
             interrupt_in_flight(self._recorder, number, listener, self._policy)
         self._record("runtime.worker", labels=(("worker", "died"),))
+        if self._policy.kills_on_worker_death:
+            raise StateError("the container's worker died, and its policy has it killed then")
         now = time.monotonic()
         self._worker_deaths = [at for at in self._worker_deaths if now - at < WORKER_DEATHS_S]
         self._worker_deaths.append(now)
@@ -415,21 +403,6 @@ class Supervisor:
         write_state(self._paths, self._container.id, state)
 
 
-def locate_cgroup(container_id: str, spec: Spec) -> driver.Cgroup:
-    """The cgroup that the spec names, or else the one named by the container's id."""
-    if spec.linux.cgroups_path:
-        return driver.locate_path(spec.linux.cgroups_path, container_id)
-    return driver.locate_for(container_id, spec.linux.resources)
-
-
-def get_overlay(container: Container) -> Overlay | None:
-    """The container's root: its image's layers and its own upper directory, if it has an image."""
-    if not container.layers:
-        return None
-    own = container.bundle
-    return Overlay(container.layers, f"{own}/upper", f"{own}/work")
-
-
 def detach(*, keep_stdio: bool) -> None:
     """Leave the creator's session; without `keep_stdio`, its files as well."""
     os.setsid()
@@ -447,24 +420,6 @@ def detach(*, keep_stdio: bool) -> None:
 def get_start_exit_code(error: DocklockError) -> int:
     """126 or 127 when the program is at fault, else 125."""
     return max(error.exit_code, EXIT_RUNTIME_ERROR)
-
-
-def read_task(
-    paths: Paths,
-    container_id: str,
-    run: int,
-    *,
-    is_started_at_once: bool,
-    channel: socket.socket,
-    live_fd: int,
-) -> Task:
-    """What the container's directory says about it."""
-    container = read_container(paths, container_id)
-    path = f"{container.bundle}/{CONFIG}"
-    with open(path, "rb") as file:
-        spec = parse_spec(file.read(), path)
-    policy = load_container_policy(paths, container, spec)
-    return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd)
 
 
 def run_supervisor(
