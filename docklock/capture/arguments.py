@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import struct
 
+from chainlite.lean import TYPE_CHECKING
+from docklock.evidence.attempts import encode_values
 from docklock.kernel.memory import read_memory, read_string
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATH_BYTES_MAX = 4096
 STRING_BYTES_MAX = 256
@@ -40,6 +45,25 @@ def read_values(strings: tuple[tuple[int, str], ...], tid: int, args: tuple[int,
         name = f"{kind}{number}" if any(kind == known for known, _ in found) else kind
         found.append((name, UNREADABLE if value is None else value))
     return tuple(found)
+
+
+def make_reader(strings: tuple[tuple[int, str], ...]) -> Callable[[int, tuple[int, ...]], bytes]:
+    """A function of tid and arguments: what read_values finds, encoded for an attempt."""
+    if len(strings) != 1 or strings[0][1] not in ("path", "string"):
+        return lambda tid, args: encode_values(read_values(strings, tid, args))
+    ((number, kind),) = strings
+    size_max = PATH_BYTES_MAX if kind == "path" else STRING_BYTES_MAX
+    head = encode_values(((kind, b""),))[:-4]
+
+    def read_one(tid: int, args: tuple[int, ...]) -> bytes:
+        """The most frequent case, without the loop."""
+        address = args[number]
+        value = read_string(tid, address, size_max) if address else b""
+        if value is None:
+            value = UNREADABLE
+        return head + len(value).to_bytes(4, "big") + value
+
+    return read_one
 
 
 def read_argv(tid: int, address: int) -> bytes | None:

@@ -14,12 +14,13 @@ Source: seccomp_unotify(2); linux/seccomp.h. Facts measured: see this room's REA
 from __future__ import annotations
 
 import select
+from errno import ENOSYS
 from fcntl import ioctl
 from time import monotonic_ns
 
 from chainlite.errors import StateError
-from chainlite.lean import TYPE_CHECKING
-from docklock.capture.arguments import read_values
+from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.capture.arguments import make_reader
 from docklock.evidence.attempts import (
     ABORTED,
     DENY,
@@ -27,7 +28,6 @@ from docklock.evidence.attempts import (
     KILL,
     RECORD,
     RuleText,
-    encode_values,
     get_in_flight_offset,
 )
 from docklock.kernel.memory import tgkill
@@ -47,6 +47,7 @@ from docklock.policy.decision import UNEXPECTED
 
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Callable
 
     from docklock.evidence.attempts import AttemptWriter
     from docklock.policy.load import Compiled, Rule
@@ -111,6 +112,15 @@ def get_rule_texts(policy: Compiled) -> tuple[RuleText, ...]:
     return tuple(RuleText(rule.op) for rule in list_rules(policy))
 
 
+class _Plan(NamedTuple):
+    """What the gate does under one rule."""
+
+    number: int
+    done: int
+    errno: int
+    read: Callable[[int, tuple[int, ...]], bytes] | None
+
+
 class Gate:
     """Serves one listener descriptor, which it owns; `number` is the listener's in the journal."""
 
@@ -124,7 +134,16 @@ class Gate:
         self._write = writer.write
         self._writer = writer
         # By identity: a rule's hash would cost more than the rest of the decision.
-        self._number_of = {id(rule): place for place, rule in enumerate(list_rules(policy))}
+        self._plans = {
+            id(rule): _Plan(
+                number,
+                # The kernel keeps the other actions (allow, closed): here they would be a defect.
+                _DONE.get(rule.action, DENY),
+                rule.errno or ENOSYS,
+                make_reader(rule.strings) if rule.strings else None,
+            )
+            for number, rule in enumerate(list_rules(policy))
+        }
         self._process_of: dict[int, tuple[int, int]] = {}  # tid -> pid, when that was sure
 
     def serve(self) -> None:
@@ -151,39 +170,31 @@ class Gate:
             answer(notification, tid, nr, tuple(words))
 
     def _answer(self, notification: int, tid: int, nr: int, args: tuple[int, ...]) -> None:
-        """Record one notification and answer it; the path of every gated call."""
-        rule = self._decide(nr, args)
-        values = b""
-        if rule.strings:
-            found = read_values(rule.strings, tid, args)
-            if not is_valid(self.listener, notification):
-                return  # the caller is gone, so what was read may be another process's
-            values = encode_values(found)
+        """Record one notification and answer it; the path of every gated call.
+
+        That the answer is taken proves that the caller has waited all the while, so that what was
+        read was its own; if it is not, the receipt `aborted` says so.
+        """
+        number, done, errno, read = self._plans[id(self._decide(nr, args))]
+        values = b"" if read is None else read(tid, args)
         now_ns = monotonic_ns()
         pid, known_ns = self._process_of.get(tid, _UNKNOWN)
         if now_ns - known_ns > KNOWN_NS:
             pid = self._learn_process(tid, pid, now_ns)
-        number = self._number_of[id(rule)]
-        if rule.action != "record":
-            self._refuse_or_hold(rule, notification, now_ns, pid, number, values)
+        refused = errno if done == DENY else 0
+        self._write(self._number, now_ns, pid, number, done, refused, values)
+        if done == RECORD:
+            answer = _PACK(notification, 0, 0, CONTINUE)
+        elif done == DENY:
+            answer = _PACK(notification, 0, -errno, 0)
+        else:
+            self._writer.ask_for_commit()  # the guard answers
             return
-        self._write(self._number, now_ns, pid, number, RECORD, 0, values)
         try:
-            ioctl(self.listener, NOTIF_SEND, _PACK(notification, 0, 0, CONTINUE))
+            ioctl(self.listener, NOTIF_SEND, answer)
         except FileNotFoundError:
             self._write(self._number, monotonic_ns(), pid, number, ABORTED)
         self._writer.wake_if_asleep()
-
-    def _refuse_or_hold(
-        self, rule: Rule, notification: int, now_ns: int, pid: int, number: int, values: bytes
-    ) -> None:
-        """Deny at once; leave hold and kill to the guard."""
-        self._write(self._number, now_ns, pid, number, _DONE[rule.action], rule.errno, values)
-        if rule.action == "deny":
-            respond(self.listener, NOTIF_RESP.pack(notification, 0, -rule.errno, 0))
-            self._writer.wake_if_asleep()
-        else:
-            self._writer.ask_for_commit()
 
     def _learn_process(self, tid: int, pid: int, now_ns: int) -> int:
         """The process of thread `tid`: `pid`, if the kernel says that it still is, or by /proc."""

@@ -16,6 +16,7 @@ import os
 import select
 import sys
 import time
+from _thread import get_native_id
 
 from blake3 import blake3
 
@@ -32,7 +33,6 @@ from docklock.evidence.run_start import RunStart, make_genesis
 from docklock.evidence.waiting import Condition, Thread
 
 if TYPE_CHECKING:
-    import mmap
     from collections.abc import Callable
 
     from docklock.paths import Paths
@@ -43,6 +43,7 @@ LOG_INTERVAL_S = 0.05
 QUEUED_BATCHES_MAX = 16
 ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
+NICE = 5  # the thread's: where CPUs are few, answers to calls go before their signatures
 _ROOM = 1024
 """More than an event without values and labels takes in the journal, and a secret."""
 _ROOM_FOR_SECRETS = 8192
@@ -234,10 +235,12 @@ class RunRecorder:
                 while len(self._ledger.closed) >= QUEUED_BATCHES_MAX:
                     self._wait_for_writer()
 
-    def open_ring(self) -> tuple[mmap.mmap, attempts.AttemptWriter]:
-        """For a new worker, in its own process: the journal's map, and who writes there."""
-        mapped = self._journal.map
-        return mapped, attempts.AttemptWriter(mapped, self._work_fd, self._reader.place)
+    def get_ring(self) -> tuple[attempts.Place, int, int]:
+        """For a new worker: where it writes, in the file of which descriptor, and how it wakes us.
+
+        Both descriptors stay ours.
+        """
+        return self._reader.place, self._journal.fd, self._work_fd
 
     def take_in_flight(self, listener: int) -> tuple[bytes, int | None]:
         """The notification a dead worker received last, and its receipt's index if it has one."""
@@ -250,10 +253,6 @@ class RunRecorder:
         """Whether this call waits for its receipt to be durable."""
         return any(held.notification == notification for held in tuple(self._held))
 
-    def get_kept_fds(self) -> tuple[int, ...]:
-        """What a worker needs of ours: the journal, whose lock it shares, and its way to wake."""
-        return self._journal.fd, self._work_fd
-
     def close(
         self, exit_code: int, *, oom: bool = False, upon_durable: Callable[[], None] | None = None
     ) -> None:
@@ -262,34 +261,38 @@ class RunRecorder:
         The worker has ended. `upon_durable` is called as soon as the exit is logged: what follows
         is tidying, which the databases take their time for.
         """
+        is_closed = False
         try:
-            if self.failure is None:
-                self.upon_commit()
-            with self._condition:
-                if self._reader.has_more():
-                    self._wake_writer()
-                self._closing = True
-                os.eventfd_write(self._work_fd, 1)
-                while self._thread is not None and not self._drained and self.failure is None:
-                    self._condition.wait()
-            if self.failure is not None:
-                raise self._refuse()
+            self._drain()
             self._log_exit(exit_code, oom=oom)
             if upon_durable is not None:
                 upon_durable()
-        except BaseException:
-            self._reader.close()
-            self._journal.close()
-            raise
+            is_closed = True
         finally:
             if self._thread is not None:
                 self._thread.join()
             self._epoch.key.erase()
+            self._reader.close()
             self._log.close()
             os.close(self.wakeup_fd)
             os.close(self._work_fd)
-        self._reader.close()
+            if not is_closed:
+                self._journal.close()
         self._journal.remove()
+
+    def _drain(self) -> None:
+        """Have the thread commit all there is, and end."""
+        if self.failure is None:
+            self.upon_commit()
+        with self._condition:
+            if self._reader.has_more():
+                self._wake_writer()
+            self._closing = True
+            os.eventfd_write(self._work_fd, 1)
+            while self._thread is not None and not self._drained and self.failure is None:
+                self._condition.wait()
+        if self.failure is not None:
+            raise self._refuse()
 
     # Under the lock.
 
@@ -333,6 +336,7 @@ class RunRecorder:
                     self._now = True
         except DocklockError as error:
             self.failure = error
+            os.eventfd_write(self.wakeup_fd, 1)
             raise
         return bool(found)
 
@@ -356,6 +360,7 @@ class RunRecorder:
     # The writer thread.
 
     def _write_loop(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
         try:
             db = container_store.create_store(self._paths, self._container.hex())
             try:

@@ -171,11 +171,12 @@ class Supervisor:
             program=self._policy.program,
             seccomp_flags=get_listener_flags(),
         )
+        self._fork_worker()  # at once: a page that two children share is copied once
         for fd in set(stdio):
             if fd > STDERR:
                 os.close(fd)
         self._begin_evidence()
-        self._begin_worker()
+        self._brief_worker()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
         self._init = init
@@ -215,7 +216,7 @@ class Supervisor:
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
         is_oom = self._kill_rest()
         if self._worker is not None:
-            self._worker.stop()
+            self._worker.kill()
         is_removed = self._container.auto_remove
         if is_removed:
             discard_files(self._paths, container_id, name)
@@ -239,6 +240,8 @@ class Supervisor:
         if self._control is not None:
             self.output.close()
             self._control.stop_listening()
+        if self._worker is not None:
+            self._worker.reap()  # it holds the lock as well
         release_live(self._paths, container_id)
         self._announce(event)
 
@@ -297,13 +300,16 @@ class Supervisor:
         listener = self._listeners.get(held.listener)
         return listener is not None and release(listener, held)
 
-    def _begin_worker(self) -> None:
-        """Fork a worker, and give it every listener there is."""
-        assert self._recorder is not None and self._cgroup is not None
+    def _fork_worker(self) -> None:
+        assert self._cgroup is not None
         log_path = f"{self._directory}/supervisor.log"
-        keep = (self._task.live_fd,)
-        self._worker = fork_worker(self._recorder, self._policy, self._cgroup, log_path, keep)
+        self._worker = fork_worker(self._policy, self._cgroup, log_path)
         self._loop.watch(self._worker.pidfd, self._upon_worker_death)
+
+    def _brief_worker(self) -> None:
+        """Tell a new worker where to write, and give it every listener there is."""
+        assert self._recorder is not None and self._worker is not None
+        self._worker.open_ring(*self._recorder.get_ring(), self._task.live_fd)
         for number, listener in self._listeners.items():
             self._worker.add_listener(number, listener)
 
@@ -325,7 +331,8 @@ class Supervisor:
                 f"the container's worker died {len(self._worker_deaths)} times in "
                 f"{WORKER_DEATHS_S:g} s: the container was killed"
             )
-        self._begin_worker()
+        self._fork_worker()
+        self._brief_worker()
 
     def _add_listener(self, listener: int) -> None:
         assert self._worker is not None

@@ -14,19 +14,20 @@ no other descriptor of the guard's.
 from __future__ import annotations
 
 import gc
+import mmap
 import os
-import select
 import time
 from _thread import get_ident, start_new_thread
 
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import signal, socket
 from docklock.capture.gate import Gate
+from docklock.evidence.attempts import AttemptWriter, Place
+from docklock.evidence.journal import JOURNAL_BYTES
 from docklock.supervisor.wire import make_pair, receive, send_message
 
 if TYPE_CHECKING:
     from docklock.cgroup.driver import Cgroup
-    from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled
 
 STOP_MAX_S = 5.0
@@ -44,6 +45,10 @@ class Worker:
         self.pidfd = os.pidfd_open(pid)
         self._channel = channel
 
+    def open_ring(self, place: Place, journal_fd: int, wake_fd: int, live_fd: int) -> None:
+        """Where it writes attempts, how it wakes the guard, and the lock that both hold."""
+        self._send({"verb": "ring", "place": list(place)}, (journal_fd, wake_fd, live_fd))
+
     def add_listener(self, number: int, listener: int) -> None:
         """Have it serve `listener`; if it has died, the next one is told."""
         self._send({"verb": "listener", "number": number}, (listener,))
@@ -52,17 +57,12 @@ class Worker:
         """The filter of listener `number` has no task left."""
         self._send({"verb": "closed", "number": number})
 
-    def stop(self) -> None:
-        """End it: no task is left that it could serve. Every attempt is in the journal then."""
-        self._send({"verb": "stop"})
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        if not poll.poll(STOP_MAX_S * 1000):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        self.reap()
+    def kill(self) -> None:
+        """End it: no task is left that it could serve, and what it answered is in the journal."""
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def reap(self) -> None:
-        """It has ended."""
+        """Wait until it has ended."""
         os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         os.close(self.pidfd)
         self._channel.close()
@@ -74,18 +74,15 @@ class Worker:
             pass  # it is dead, and the guard's loop is about to see that
 
 
-def fork_worker(
-    recorder: RunRecorder, policy: Compiled, cgroup: Cgroup, log_path: str, keep: tuple[int, ...]
-) -> Worker:
-    """A new worker; `keep` are descriptors that it holds as well. No listener is served yet."""
+def fork_worker(policy: Compiled, cgroup: Cgroup, log_path: str) -> Worker:
+    """A new worker, which waits for open_ring and then for listeners."""
     ours, theirs = make_pair()
     pid = os.fork()
     if pid == 0:
         code = EXIT_FAILED
         try:
-            channel_fd = theirs.fileno()
-            keep_only((0, 1, 2, channel_fd, *recorder.get_kept_fds(), *keep))
-            code = _Process(recorder, policy, cgroup, theirs, log_path).run()
+            keep_only((0, 1, 2, theirs.fileno()))
+            code = _Process(policy, cgroup, theirs, log_path).run()
         except BaseException:  # noqa: BLE001 - the guard goes on with another; this says why
             write_traceback(log_path)
         finally:
@@ -124,20 +121,16 @@ class _Process:
     """The worker's own process: a thread for each listener, this one for the channel."""
 
     def __init__(
-        self,
-        recorder: RunRecorder,
-        policy: Compiled,
-        cgroup: Cgroup,
-        channel: socket.socket,
-        log_path: str,
+        self, policy: Compiled, cgroup: Cgroup, channel: socket.socket, log_path: str
     ) -> None:
-        self._map, self._writer = recorder.open_ring()
         self._policy, self._cgroup, self._channel = policy, cgroup, channel
         self._log_path = log_path
         self._threads: dict[int, _Thread] = {}
+        self._map: mmap.mmap
+        self._writer: AttemptWriter
 
     def run(self) -> int:
-        """Serve until told to stop, or until the guard is gone: then kill the container."""
+        """Serve until the guard kills us, or is gone: then kill the container."""
         gc.freeze()
         gc.enable()
         signal.signal(signal.SIGUSR1, lambda *_: None)  # ends a RECV that would wait for ever
@@ -148,9 +141,11 @@ class _Process:
                     self._cgroup.kill()
                 return EXIT_ORPHANED
             message = packet.get_message()
-            if message["verb"] == "stop":
-                return 0
-            if message["verb"] == "listener":
+            if message["verb"] == "ring":
+                journal_fd, wake_fd, _ = packet.descriptors  # and the lock, which we only hold
+                self._map = mmap.mmap(journal_fd, JOURNAL_BYTES)
+                self._writer = AttemptWriter(self._map, wake_fd, Place(*message["place"]))
+            elif message["verb"] == "listener":
                 self._add(packet.descriptors[0], message["number"])
             else:
                 self._drop(message["number"])

@@ -66,6 +66,19 @@ LINKS = (
     "ln",
 )
 
+VICTIM_POLICY = """
+name: victim
+description: one call for each action
+default: {action: allow}
+rules:
+  - {syscalls: [getppid], action: record}
+  - {syscalls: [fsync], action: hold}
+  - {syscalls: [mkdirat], action: deny, errno: EACCES}
+  - {syscalls: [unlinkat], action: kill}
+  - {syscalls: [symlinkat], action: closed, errno: EDOM}
+  - {syscalls: [connect, execve], action: record}
+"""
+
 Result = subprocess.CompletedProcess[str]
 
 
@@ -126,6 +139,14 @@ class Docklock:
         pid = self.inspect(name)["State"]["Pid"]  # type: ignore[index]
         status = Path(f"/proc/{pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("PPid:"))[5:])
+
+    def worker_pid(self, name: str) -> int:
+        """The guard's other child: the one that answers the gate."""
+        init = int(self.inspect(name)["State"]["Pid"])  # type: ignore[index]
+        guard = self.supervisor_pid(name)
+        children = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+        (found,) = [int(child) for child in children if int(child) != init]
+        return found
 
     def wait_for(self, condition: Callable[[], object], limit_s: float = 10.0) -> None:
         deadline = time.monotonic() + limit_s
@@ -197,3 +218,16 @@ def dock(
     while (leaks := find_leaks(root)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert leaks == []
+
+
+@pytest.fixture(scope="module")
+def victim(dock: Docklock, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that put /v/victim and the policy into a container of busybox."""
+    directory = tmp_path_factory.mktemp("victim")
+    source = Path(__file__).with_name("victim.c")
+    subprocess.run(
+        ["gcc", "-O1", "-static", "-pthread", "-o", str(directory / "victim"), str(source)],
+        check=True,
+    )
+    (directory / "policy.yaml").write_text(VICTIM_POLICY)
+    return ["-v", f"{directory}:/v:ro", "--policy", str(directory / "policy.yaml")]

@@ -12,35 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import Docklock
-
-POLICY = """
-name: victim
-description: one call for each action
-default: {action: allow}
-rules:
-  - {syscalls: [getppid], action: record}
-  - {syscalls: [fsync], action: hold}
-  - {syscalls: [mkdirat], action: deny, errno: EACCES}
-  - {syscalls: [unlinkat], action: kill}
-  - {syscalls: [symlinkat], action: closed, errno: EDOM}
-  - {syscalls: [connect, execve], action: record}
-"""
-
-
-@pytest.fixture(scope="module")
-def victim(dock: Docklock, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options that put /v/victim and the policy into a container of busybox."""
-    directory = tmp_path_factory.mktemp("victim")
-    source = Path(__file__).with_name("victim.c")
-    subprocess.run(
-        ["gcc", "-O1", "-static", "-pthread", "-o", str(directory / "victim"), str(source)],
-        check=True,
-    )
-    (directory / "policy.yaml").write_text(POLICY)
-    return ["-v", f"{directory}:/v:ro", "--policy", str(directory / "policy.yaml")]
 
 
 def run(dock: Docklock, victim: list[str], name: str, *words: str, code: int = 0) -> dict[str, int]:

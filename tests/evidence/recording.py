@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chainlite import receipt
 from chainlite.cosignature import cosign
+from docklock.evidence.attempts import RuleText
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.recorder import RunRecorder
 from docklock.paths import Paths, get_paths
@@ -28,7 +29,13 @@ def make_id(number: int = 1) -> str:
 
 
 def begin(
-    paths: Paths, container: str = "", *, run: int = 0, app: str = "web", sign_each: bool = False
+    paths: Paths,
+    container: str = "",
+    *,
+    run: int = 0,
+    app: str = "web",
+    sign_each: bool = False,
+    rules: tuple[RuleText, ...] = (),
 ) -> RunRecorder:
     return RunRecorder.begin(
         paths,
@@ -39,6 +46,7 @@ def begin(
         policy_digest=b"\x05" * 32,
         closed=("io_uring_setup", "bpf"),
         sign_each=sign_each,
+        rules=rules,
     )
 
 
@@ -67,13 +75,14 @@ def record(paths: Paths, container: str = "", *, count: int = 10, **changes: obj
     return container or make_id()
 
 
-def record_and_die(paths: Paths, source: str, *, before: str = "") -> str:
+def record_and_die(paths: Paths, source: str, *, before: str = "", rules: bool = False) -> str:
     """Run `source` (with `recorder` begun) in a process that ends by SIGKILL; what it printed."""
     code = f"""
         import os, signal, sys, time
         from docklock.paths import get_paths
         from tests.evidence.recording import append, begin
-        recorder = begin(get_paths({paths.state!r}))
+        from tests.evidence.test_attempts import RULES
+        recorder = begin(get_paths({paths.state!r}), rules=RULES if {rules} else ())
         say = lambda text: os.write(1, text.encode())
     """
     code = before + textwrap.dedent(code) + textwrap.dedent(source)

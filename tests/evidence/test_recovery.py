@@ -177,7 +177,7 @@ def test_a_torn_or_forged_record_ends_what_is_taken(tmp_path: Path, seed: int) -
         path = journal.get_journal_path(paths, make_id())
         whole = Path(path).read_bytes()
         data = bytearray(whole)
-        start = journal.PAGE_BYTES + 24
+        start = journal.HALVES_OFFSET + 24
         end = data.rindex(b"/tmp/37")
         position = rng.randrange(start, end)
         data[position] ^= 1 << rng.randrange(8)
@@ -221,3 +221,53 @@ def test_all_segments_of_a_recovered_run_are_in_the_log(tmp_path: Path) -> None:
     db.close()
     with HostLog(paths, None) as log:
         assert log.count_segment_leaves(bytes.fromhex(make_id()), 0) == len(rows)
+
+
+INTERLEAVED = """
+from docklock.evidence import attempts
+from tests.evidence.test_attempts import open_ring_of, write
+COMMIT
+mapped, writer = open_ring_of(recorder)
+for number in range(COUNT):
+    write(mapped, writer, number)
+    if number % 50 == 7:
+        recorder.take_attempts()
+        append(recorder, number)
+"""
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_attempts_and_events_are_put_together_as_they_were(tmp_path: Path, commits: bool) -> None:
+    """The guard dies with attempts taken, attempts not taken, and events of its own between."""
+    paths, count = make_paths(tmp_path), 1024
+    stop = "" if commits else "type(recorder)._commit = lambda *_: time.sleep(99)"
+    source = INTERLEAVED.replace("COMMIT", stop).replace("COUNT", str(count))
+    record_and_die(paths, source, rules=True)
+    (run,) = recover(paths)
+    own = len(range(7, count, 50))
+    assert run.event_count == count + own + 1
+    check_cut(paths, count + own)
+    shown = read_all(paths, make_id())
+    gate = [item for item in shown if item.receipt.nr == 7]
+    assert [item.receipt.mono for item in gate] == list(range(count))
+    assert all(
+        item.values
+        == ((("path", b"/tmp/%d" % item.receipt.mono),) if item.receipt.mono % 2 else ())
+        for item in gate
+    )
+
+
+def test_of_another_boots_journal_nothing_is_taken(tmp_path: Path) -> None:
+    """Its pages may be of any age: what was committed stands, and the gap says the rest."""
+    paths = make_paths(tmp_path)
+    stop = "type(recorder)._commit = lambda *_: time.sleep(99)\n"
+    record_and_die(paths, stop + "for number in range(40): append(recorder, number)")
+    path = Path(journal.get_journal_path(paths, make_id()))
+    data = bytearray(path.read_bytes())
+    head = journal.read_file_head(bytes(data))
+    assert head is not None
+    at = data.index(head.boot)
+    data[at : at + 16] = bytes(16)
+    path.write_bytes(bytes(data))
+    assert [run.event_count for run in recover(paths)] == [1]
+    check_cut(paths, 0)
