@@ -407,8 +407,10 @@ class RunRecorder:
     def _wait_until_due(self, poll: select.poll, commit_at: float, log_at: float) -> bool:
         """Wait until there is something to commit or to log now; whether this is the end."""
         reader = self._reader
-        while not self._closing:
-            clear_eventfd(self._work_fd)  # before we look, so that no wake-up is lost
+        while True:
+            clear_eventfd(self._work_fd)  # before we look at anything, so that no wake-up is lost
+            if self._closing:
+                break
             urgent = reader.take_urgent() or self._now
             pending = self._ledger.is_pending() or reader.has_more()
             now = time.monotonic()
