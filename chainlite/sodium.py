@@ -36,6 +36,11 @@ def _load() -> tuple[Any, Any]:
     return _loaded[0], _loaded[1]
 
 
+def prepare() -> None:
+    """Load it now, where there is time: it takes a millisecond."""
+    _load()
+
+
 def make_key_pair(seed: bytes) -> tuple[bytes, bytes]:
     """The public key and the 64-byte secret of a 32-byte seed."""
     _check_length("seed", seed, SEED_BYTES)

@@ -19,38 +19,48 @@ STRING_BYTES_MAX = 256
 ARGV_COUNT_MAX = 256
 ARGV_BYTES_MAX = 16_384
 SOCKADDR_BYTES_MAX = 128
-POINTER_BYTES = 8
 POINTERS_PER_READ = 16
+_POINTERS = {"argv": struct.Struct("=Q"), "argv32": struct.Struct("=I")}
 UNREADABLE = b"\0unreadable"  # no path, string or address begins with two such bytes
 
 Values = tuple[tuple[str, bytes], ...]
 
 
-def read_values(strings: tuple[tuple[int, str], ...], tid: int, args: tuple[int, ...]) -> Values:
+def read_values(
+    strings: tuple[tuple[int, str], ...],
+    tid: int,
+    args: tuple[int, ...],
+    masks: tuple[str, ...] = (),
+) -> Values:
     """(name, bytes) for each (argument number, kind) of a rule; UNREADABLE where memory is not.
 
-    The name is the kind; a second one of its kind has its argument's number, as in path, path1.
+    The name is the kind; a second one of its kind has its argument's number, as in path, path1,
+    also when the first is masked. `argv32` is the argv of a 32-bit caller.
     """
     found: list[tuple[str, bytes]] = []
     for number, kind in strings:
         address = args[number]
-        if kind == "argv":
-            value = read_argv(tid, address)
+        if kind in ("argv", "argv32"):
+            value = read_argv(tid, address, _POINTERS[kind])
+            kind = "argv"
         elif kind == "sockaddr":
             size = min(args[number + 1] & 0xFFFFFFFF, SOCKADDR_BYTES_MAX)
             value = read_memory(tid, address, size) if address and size else b""
         else:
             size_max = PATH_BYTES_MAX if kind == "path" else STRING_BYTES_MAX
             value = read_string(tid, address, size_max) if address else b""
-        name = f"{kind}{number}" if any(kind == known for known, _ in found) else kind
+        is_second = kind in masks or any(kind == known for known, _ in found)
+        name = f"{kind}{number}" if is_second else kind
         found.append((name, UNREADABLE if value is None else value))
     return tuple(found)
 
 
-def make_reader(strings: tuple[tuple[int, str], ...]) -> Callable[[int, tuple[int, ...]], bytes]:
+def make_reader(
+    strings: tuple[tuple[int, str], ...], masks: tuple[str, ...] = ()
+) -> Callable[[int, tuple[int, ...]], bytes]:
     """A function of tid and arguments: what read_values finds, encoded for an attempt."""
-    if len(strings) != 1 or strings[0][1] not in ("path", "string"):
-        return lambda tid, args: encode_values(read_values(strings, tid, args))
+    if len(strings) != 1 or strings[0][1] not in ("path", "string") or masks:
+        return lambda tid, args: encode_values(read_values(strings, tid, args, masks))
     ((number, kind),) = strings
     size_max = PATH_BYTES_MAX if kind == "path" else STRING_BYTES_MAX
     head = encode_values(((kind, b""),))[:-4]
@@ -66,22 +76,22 @@ def make_reader(strings: tuple[tuple[int, str], ...]) -> Callable[[int, tuple[in
     return read_one
 
 
-def read_argv(tid: int, address: int) -> bytes | None:
+def read_argv(tid: int, address: int, pointer: struct.Struct) -> bytes | None:
     """The vector's strings, each ended by NUL; cut at ARGV_BYTES_MAX and ARGV_COUNT_MAX."""
     strings: list[bytes] = []
     size = 0
     while address and len(strings) < ARGV_COUNT_MAX:
-        block = read_memory(tid, address, POINTERS_PER_READ * POINTER_BYTES)
-        count = len(block) // POINTER_BYTES
+        block = read_memory(tid, address, POINTERS_PER_READ * pointer.size)
+        count = len(block) // pointer.size
         if not count:
             return None
-        for pointer in struct.unpack_from(f"={count}Q", block):
-            if not pointer or size >= ARGV_BYTES_MAX or len(strings) >= ARGV_COUNT_MAX:
+        for (place,) in pointer.iter_unpack(block[: count * pointer.size]):
+            if not place or size >= ARGV_BYTES_MAX or len(strings) >= ARGV_COUNT_MAX:
                 return b"".join(strings)
-            string = read_string(tid, pointer, ARGV_BYTES_MAX - size)
+            string = read_string(tid, place, ARGV_BYTES_MAX - size)
             if string is None:
                 return None
             strings.append(string + b"\0")
             size += len(string) + 1
-        address += count * POINTER_BYTES
+        address += count * pointer.size
     return b"".join(strings)

@@ -112,8 +112,8 @@ def get_rule_texts(policy: Compiled) -> tuple[RuleText, ...]:
     return tuple(RuleText(rule.op, ",".join(rule.masks)) for rule in list_rules(policy))
 
 
-class _Plan(NamedTuple):
-    """What the gate does under one rule."""
+class Plan(NamedTuple):
+    """What the gate does under one rule; `number` is the rule's in attempts."""
 
     number: int
     done: int
@@ -121,29 +121,39 @@ class _Plan(NamedTuple):
     read: Callable[[int, tuple[int, ...]], bytes] | None
 
 
+def make_plans(policy: Compiled) -> dict[int, Plan]:
+    """By the identity of a rule: its hash would cost more than the rest of the decision."""
+    return {
+        id(rule): Plan(
+            number,
+            # The kernel keeps the other actions (allow, closed): here they would be a defect.
+            _DONE.get(rule.action, DENY),
+            rule.errno or ENOSYS,
+            make_reader(rule.strings, rule.masks) if rule.strings else None,
+        )
+        for number, rule in enumerate(list_rules(policy))
+    }
+
+
 class Gate:
     """Serves one listener descriptor, which it owns; `number` is the listener's in the journal."""
 
     def __init__(
-        self, listener: int, number: int, policy: Compiled, mapped: mmap.mmap, writer: AttemptWriter
+        self,
+        listener: int,
+        number: int,
+        policy: Compiled,
+        plans: dict[int, Plan],
+        mapped: mmap.mmap,
+        writer: AttemptWriter,
     ) -> None:
         self.listener = listener
         self._number = number
         self._decide = policy.decide
+        self._plans = plans
         self._map = mapped
         self._write = writer.write
         self._writer = writer
-        # By identity: a rule's hash would cost more than the rest of the decision.
-        self._plans = {
-            id(rule): _Plan(
-                number,
-                # The kernel keeps the other actions (allow, closed): here they would be a defect.
-                _DONE.get(rule.action, DENY),
-                rule.errno or ENOSYS,
-                make_reader(rule.strings) if rule.strings else None,
-            )
-            for number, rule in enumerate(list_rules(policy))
-        }
         self._process_of: dict[int, tuple[int, int]] = {}  # tid -> pid, when that was sure
 
     def serve(self) -> None:

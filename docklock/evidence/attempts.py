@@ -205,6 +205,11 @@ class AttemptWriter:
             self._sequence += 1
             self._position = position + size
 
+    def touch(self) -> None:
+        """Have the pages of the first slots, and those that listeners use, at hand."""
+        for offset in (IN_FLIGHT_OFFSET - 1, IN_FLIGHT_OFFSET, self._position):
+            self._map[offset] = self._map[offset]
+
     def wake_if_asleep(self) -> None:
         """Wake the guard if nothing else will: called after the answer, so nobody waits for it."""
         if self._words[_SLEEPING]:

@@ -12,7 +12,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 def get_boot_id() -> bytes:
     """The kernel's random id of this boot, 16 bytes."""
-    with open(BOOT_ID, encoding="ascii") as file:
+    with open(BOOT_ID, encoding="utf-8") as file:
         return bytes.fromhex(file.read().strip().replace("-", ""))
 
 

@@ -73,15 +73,33 @@ def create_store(paths: Paths, container: str) -> sqlite3.Connection:
     """Open a container's evidence for writing; it is made if it is missing."""
     path = get_store_path(paths, container)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    db.execute("PRAGMA synchronous = FULL")
     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
         os.chmod(path, 0o600)
-        _turn_to_wal(db)
-        db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            db.execute(statement)
-        db.execute("COMMIT")
+        _lay_out(db, path)
+    db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def _lay_out(db: sqlite3.Connection, path: str) -> None:
+    """Make the tables. Two syncs: SQLite alone makes seven, while nothing is in it yet.
+
+    Its first page it syncs itself; the tables lie in the WAL, which the first commit syncs as a
+    whole; the files' names are left. (Never open the database itself besides: to close that would
+    end SQLite's locks, and the next reader would take the WAL away.)
+    """
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA journal_mode = OFF")
+    _turn_to_wal(db)
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        db.execute(statement)
+    db.execute("COMMIT")
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _turn_to_wal(db: sqlite3.Connection) -> None:

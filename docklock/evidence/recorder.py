@@ -24,10 +24,11 @@ from chainlite import hostlog, receipt, segment
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import deque
-from docklock.evidence import attempts, boot, container_store, journal, sealing
+from docklock.evidence import attempts, container_store, journal, sealing
 from docklock.evidence.database import sqlite3
+from docklock.evidence.epochs import Epochs
 from docklock.evidence.host_log import HostLog
-from docklock.evidence.keyring import ensure_host_key, make_epoch_key
+from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.ledger import ATTEMPT_LABEL, Held, Ledger, Point
 from docklock.evidence.run_start import RunStart, make_genesis
 from docklock.evidence.waiting import Condition, Thread
@@ -43,6 +44,7 @@ LOG_INTERVAL_S = 0.05
 QUEUED_BATCHES_MAX = 16
 ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
+BUSY_EVENTS = 256  # in one commit
 NICE = 5  # the thread's: where CPUs are few, answers to calls go before their signatures
 _ROOM = 1024
 """More than an event without values and labels takes in the journal, and a secret."""
@@ -62,7 +64,7 @@ class RunRecorder:
         rules: tuple[attempts.RuleText, ...],
     ) -> None:
         """For `begin` alone."""
-        genesis, self._epoch = start.genesis, start.epoch
+        genesis, self._epochs = start.genesis, Epochs(start.epoch)
         self._paths, self._log, self._journal = paths, log, file
         self._container, self._run = genesis.container, genesis.run
         self._sign_each = bool(genesis.sign_each)
@@ -73,13 +75,13 @@ class RunRecorder:
         self._switched_at = 0
         self._secret_journaled = b""
         self._unlogged: list[bytes] = []
+        self._log_at = 0.0
         self._held: deque[Held] = deque()
         self._aborted: deque[Held] = deque()
         self._flushes: deque[tuple[int, Callable[[], None]]] = deque()
         self._condition = Condition()
         self._thread: Thread | None = None
         self._now = self._closing = self._drained = False
-        self._epoch_began = time.monotonic_ns()
         self._work_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.durable_count = 0
         self.failure: BaseException | None = None
@@ -259,13 +261,14 @@ class RunRecorder:
         *,
         oom: bool = False,
         is_removed: bool = False,
+        is_leaving: bool = False,
         upon_durable: Callable[[], None] | None = None,
     ) -> None:
         """Commit and sign all, log the exit, remove the journal. On an error the journal stays.
 
         No attempt is made any more. `is_removed` logs the container's removal, too.
         `upon_durable` is called as soon as the exit is logged: what follows is tidying, which the
-        databases take their time for.
+        databases take their time for. `is_leaving`: this process ends soon (HostLog.leave).
         """
         is_closed = False
         try:
@@ -278,8 +281,8 @@ class RunRecorder:
             if self._thread is not None:
                 self._thread.join()
             self._reader.close()
-            self._epoch.key.erase()
-            self._log.close()
+            self._epochs.current.key.erase()
+            (self._log.leave if is_leaving else self._log.close)()
             os.close(self.wakeup_fd)
             os.close(self._work_fd)
             if not is_closed:
@@ -366,7 +369,6 @@ class RunRecorder:
     # The writer thread.
 
     def _write_loop(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
         try:
             db = container_store.create_store(self._paths, self._container.hex())
             try:
@@ -385,9 +387,10 @@ class RunRecorder:
     def _commit_until_closed(self, db: sqlite3.Connection) -> None:
         poll = select.poll()
         poll.register(self._work_fd, select.POLLIN)
-        commit_at = log_at = 0.0
+        commit_at = 0.0
+        is_yielding = False  # not before it is busy: at the start others wait for what it holds
         while True:
-            closing = self._wait_until_due(poll, commit_at, log_at)
+            closing = self._wait_until_due(poll, commit_at)
             with self._condition:
                 while self._take_some() and len(self._ledger.closed) < QUEUED_BATCHES_MAX:
                     pass
@@ -397,14 +400,16 @@ class RunRecorder:
                 began = time.monotonic()
                 self._commit(db, batches)
                 ended = time.monotonic()
+                if len(batches[0].frames) >= BUSY_EVENTS and not is_yielding:
+                    os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
+                    is_yielding = True
                 commit_at = ended + max(COMMIT_INTERVAL_S, FSYNC_FACTOR * (ended - began))
             elif closing:
                 return
-            if self._unlogged and not closing and time.monotonic() >= log_at:
+            if self._unlogged and not closing and time.monotonic() >= self._log_at:
                 self._log_segments()
-                log_at = time.monotonic() + LOG_INTERVAL_S
 
-    def _wait_until_due(self, poll: select.poll, commit_at: float, log_at: float) -> bool:
+    def _wait_until_due(self, poll: select.poll, commit_at: float) -> bool:
         """Wait until there is something to commit or to log now; whether this is the end."""
         reader = self._reader
         while True:
@@ -414,7 +419,7 @@ class RunRecorder:
             urgent = reader.take_urgent() or self._now
             pending = self._ledger.is_pending() or reader.has_more()
             now = time.monotonic()
-            dues = [now if urgent else commit_at] * pending + [log_at] * bool(self._unlogged)
+            dues = [now if urgent else commit_at] * pending + [self._log_at] * bool(self._unlogged)
             if dues and min(dues) <= now:
                 break
             reader.set_asleep(asleep=not pending)
@@ -424,11 +429,14 @@ class RunRecorder:
         return self._closing
 
     def _commit(self, db: sqlite3.Connection, batches: list[sealing.Batch]) -> None:
-        epochs = self._renew_epoch(batches[0].first_index)
+        epochs = self._epochs.renew(batches[0].first_index, self._log.get_cosigned_hash)
         rows = [
-            sealing.seal_batch(self._epoch, batch, sign_each=self._sign_each) for batch in batches
+            sealing.seal_batch(self._epochs.current, batch, sign_each=self._sign_each)
+            for batch in batches
         ]
         container_store.insert_segments(db, rows, epochs)
+        if not self._unlogged:
+            self._log_at = time.monotonic() + LOG_INTERVAL_S
         self._unlogged += [
             hostlog.encode_segment(hostlog.Segment(row.header, row.signature)) for row in rows
         ]
@@ -445,24 +453,6 @@ class RunRecorder:
             held = self._held.popleft()
             if not self.release(held):
                 self._aborted.append(held)
-
-    def _renew_epoch(self, first_index: int) -> list[container_store.EpochRow]:
-        now = time.monotonic_ns()
-        if now - self._epoch_began < segment.EPOCH_NS:
-            return []
-        old = self._epoch
-        certificate = old.certificate._replace(
-            epoch=old.certificate.epoch + 1,
-            first_index=first_index,
-            issuer=segment.BY_EPOCH,
-            boottime=boot.get_boottime_ns(),
-            time=time.time_ns(),
-            checkpoint=self._log.get_cosigned_hash(),
-        )
-        self._epoch = sealing.make_epoch(certificate, make_epoch_key(), old.key)
-        old.key.erase()
-        self._epoch_began = now
-        return [sealing.get_epoch_row(self._epoch)]
 
     def _log_segments(self) -> None:
         if self._unlogged:

@@ -70,13 +70,16 @@ def _wait_for_task(channel_fd: int) -> None:
     import _socket as socket
 
     # Loaded now, while the front end makes the container; run_supervisor and `begin` use them.
+    from chainlite import sodium
     from docklock.evidence import keyring, recorder  # noqa: F401
     from docklock.paths import Paths
+    from docklock.policy import shipped  # noqa: F401
     from docklock.supervisor import worker  # noqa: F401
     from docklock.supervisor.main import run_supervisor
     from docklock.supervisor.wire import receive
 
     channel = socket.socket(fileno=channel_fd)
+    sodium.prepare()
     packet = receive(channel)
     if packet.kind < 0:
         return

@@ -207,7 +207,11 @@ class Supervisor:
         if self._recorder is not None:
             announce = (lambda: self._announce(event)) if is_removed else None
             self._recorder.close(
-                exit_code, oom=is_oom, is_removed=is_removed, upon_durable=announce
+                exit_code,
+                oom=is_oom,
+                is_removed=is_removed,
+                is_leaving=True,
+                upon_durable=announce,
             )
         if is_removed:
             remove_files(self._paths, container_id, name)
