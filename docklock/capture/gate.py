@@ -112,6 +112,12 @@ def get_rule_texts(policy: Compiled) -> tuple[RuleText, ...]:
     return tuple(RuleText(rule.op, ",".join(rule.masks)) for rule in list_rules(policy))
 
 
+def is_recorded(policy: Compiled, nr: int) -> bool:
+    """Whether each call `nr` of the machine's own comes here and proceeds when it is recorded."""
+    rule = policy.rules.get(nr)
+    return rule is not None and nr not in policy.arms and rule.action == "record"
+
+
 class Plan(NamedTuple):
     """What the gate does under one rule; `number` is the rule's in attempts."""
 
@@ -119,20 +125,6 @@ class Plan(NamedTuple):
     done: int
     errno: int
     read: Callable[[int, tuple[int, ...]], bytes] | None
-
-
-def make_plans(policy: Compiled) -> dict[int, Plan]:
-    """By the identity of a rule: its hash would cost more than the rest of the decision."""
-    return {
-        id(rule): Plan(
-            number,
-            # The kernel keeps the other actions (allow, closed): here they would be a defect.
-            _DONE.get(rule.action, DENY),
-            rule.errno or ENOSYS,
-            make_reader(rule.strings, rule.masks) if rule.strings else None,
-        )
-        for number, rule in enumerate(list_rules(policy))
-    }
 
 
 class Gate:
@@ -143,15 +135,18 @@ class Gate:
         listener: int,
         number: int,
         policy: Compiled,
-        plans: dict[int, Plan],
         mapped: mmap.mmap,
         writer: AttemptWriter,
     ) -> None:
         self.listener = listener
         self._number = number
         self._decide = policy.decide
-        self._plans = plans
+        # By identity: a rule's hash would cost more than the rest of the decision.
+        self._numbers = {id(rule): place for place, rule in enumerate(list_rules(policy))}
+        self._plans: dict[int, Plan] = {}
         self._map = mapped
+        self._start = get_in_flight_offset(number)
+        self._receive = make_receiver(listener, mapped, self._start)
         self._write = writer.write
         self._writer = writer
         self._process_of: dict[int, tuple[int, int]] = {}  # tid -> pid, when that was sure
@@ -162,22 +157,26 @@ class Gate:
         RECV may report a spurious ENOENT (the caller died meanwhile): nothing was delivered then.
         Before Linux 6.11 it waits for ever when the last task is gone: a signal ends it.
         """
-        start = get_in_flight_offset(self._number)
-        mapped, end = self._map, start + NOTIF_SIZE_BYTES
-        receive = make_receiver(self.listener, mapped, start)
-        answer, failures = self._answer, 0
+        serve_one, failures = self.serve_one, 0
         while True:
-            mapped[start:end] = _ZERO  # the kernel refuses a buffer that is not zero
-            if receive():
-                failures += 1
-                if is_closed(self.listener):
-                    return
-                if failures > FAILURES_MAX:
-                    raise StateError("the kernel gives no notification, and does not say why")
+            if serve_one():
+                failures = 0
                 continue
-            failures = 0
-            notification, tid, _, nr, arch, _, *words = _UNPACK(mapped, start)
-            answer(notification, tid, nr, arch, tuple(words))
+            failures += 1
+            if is_closed(self.listener):
+                return
+            if failures > FAILURES_MAX:
+                raise StateError("the kernel gives no notification, and does not say why")
+
+    def serve_one(self) -> bool:
+        """Wait for one notification, record and answer it; False if none was given."""
+        mapped, start = self._map, self._start
+        mapped[start : start + NOTIF_SIZE_BYTES] = _ZERO  # the kernel refuses what is not zero
+        if self._receive():
+            return False
+        notification, tid, _, nr, arch, _, *words = _UNPACK(mapped, start)
+        self._answer(notification, tid, nr, arch, tuple(words))
+        return True
 
     def _answer(
         self, notification: int, tid: int, nr: int, arch: int, args: tuple[int, ...]
@@ -187,7 +186,8 @@ class Gate:
         That the answer is taken proves that the caller has waited all the while, so that what was
         read was its own; if it is not, the receipt `aborted` says so.
         """
-        number, done, errno, read = self._plans[id(self._decide(nr, args, arch))]
+        rule = self._decide(nr, args, arch)
+        number, done, errno, read = self._plans.get(id(rule)) or self._make_plan(rule)
         values = b"" if read is None else read(tid, args)
         now_ns = monotonic_ns()
         pid, known_ns = self._process_of.get(tid, _UNKNOWN)
@@ -207,6 +207,17 @@ class Gate:
         except FileNotFoundError:
             self._write(self._number, monotonic_ns(), pid, number, ABORTED)
         self._writer.wake_if_asleep()
+
+    def _make_plan(self, rule: Rule) -> Plan:
+        """At a rule's first call: few of a policy's rules are ever called."""
+        plan = self._plans[id(rule)] = Plan(
+            self._numbers[id(rule)],
+            # The kernel keeps the other actions (allow, closed): here they would be a defect.
+            _DONE.get(rule.action, DENY),
+            rule.errno or ENOSYS,
+            make_reader(rule.strings, rule.masks) if rule.strings else None,
+        )
+        return plan
 
     def _learn_process(self, tid: int, pid: int, now_ns: int) -> int:
         """The process of thread `tid`: `pid`, if the kernel says that it still is, or by /proc."""

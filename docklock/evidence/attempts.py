@@ -89,6 +89,7 @@ def begin_attempts(mapped: mmap.mmap, rules: Iterable[RuleText]) -> Place:
     if RULES_OFFSET + len(data) > CONTROL_OFFSET:
         raise ValueError(f"{len(found) // 2} rules take more than the journal has for them")
     mapped[RULES_OFFSET : RULES_OFFSET + len(data)] = data
+    mapped[IN_FLIGHT_OFFSET] = 0  # its page now: else the first call waits for the file system
     return _open_half(mapped, 0, 1, 0)
 
 

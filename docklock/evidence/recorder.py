@@ -6,7 +6,7 @@ attempts), what a crash leaves (recovery).
 writer thread takes it from there, seals, signs and commits, and says which held calls may go on.
 Invariants: an event whose index was returned, and an attempt that is in the journal, survive
 kill -9 of this process; `durable_count` counts events that are both on disk and signed; after any
-failure to write nothing more is accepted (fail closed). The thread starts with the first event, so
+failure to write nothing more is accepted (fail closed). The thread starts with begin_commits, so
 a caller may fork before it.
 """
 
@@ -34,6 +34,7 @@ from docklock.evidence.run_start import RunStart, make_genesis
 from docklock.evidence.waiting import Condition, Thread
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable
 
     from docklock.paths import Paths
@@ -81,7 +82,7 @@ class RunRecorder:
         self._flushes: deque[tuple[int, Callable[[], None]]] = deque()
         self._condition = Condition()
         self._thread: Thread | None = None
-        self._now = self._closing = self._drained = False
+        self._now = self._closing = self._drained = self._may_commit = False
         self._work_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.durable_count = 0
         self.failure: BaseException | None = None
@@ -197,10 +198,17 @@ class RunRecorder:
             self._now = self._now or now
             self._wake_writer()
 
+    def begin_commits(self) -> None:
+        """Start the thread that commits. Before this what is appended is in the journal alone."""
+        with self._condition:
+            self._may_commit = True
+            self._wake_writer()
+
     def add_flush(self, upon_done: Callable[[], None]) -> None:
         """Have `upon_commit` call `upon_done` once all that was recorded so far is durable."""
         self.take_attempts()
         self._flushes.append((self._ledger.count, upon_done))
+        self.begin_commits()
         self.request_commit(now=True)
         self.upon_commit()
 
@@ -236,6 +244,11 @@ class RunRecorder:
             while self._take_some():
                 while len(self._ledger.closed) >= QUEUED_BATCHES_MAX:
                     self._wait_for_writer()
+
+    def open_ring(self) -> tuple[mmap.mmap, attempts.AttemptWriter]:
+        """For this process itself, while it has no worker: the ring and its writer."""
+        mapped = self._journal.map
+        return mapped, attempts.AttemptWriter(mapped, self._work_fd, self._reader.place)
 
     def get_ring(self) -> tuple[attempts.Place, int, int]:
         """For a new worker: where it writes, in the file of which descriptor, and how it wakes us.
@@ -294,7 +307,8 @@ class RunRecorder:
         if self.failure is None:
             self.upon_commit()
         with self._condition:
-            if self._reader.has_more():
+            if self._reader.has_more() or self._ledger.is_pending():
+                self._may_commit = True
                 self._wake_writer()
             self._closing = True
             os.eventfd_write(self._work_fd, 1)
@@ -357,7 +371,7 @@ class RunRecorder:
             raise self._refuse()
 
     def _wake_writer(self) -> None:
-        if self._thread is None:
+        if self._thread is None and self._may_commit:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._thread = Thread(self._write_loop)
         os.eventfd_write(self._work_fd, 1)

@@ -6,9 +6,9 @@ the worker), and the next docklock command signs the gap (repair.py). The worker
 
 Order at the start, and why:
 1. cgroup, then init is cloned: its mounts go on while we do 2;
-2. the recorder begins: the start leaf is durable before the container's first instruction; the
-   worker is forked;
-3. `created` is announced; on `start` the filter is installed and the program runs.
+2. the recorder begins: the start leaf is durable before the container's first instruction;
+3. `created` is announced; on `start` the filter is installed and the program runs;
+4. meanwhile the worker is forked, and then the recorder's thread begins.
 
 Not here: what the verbs mean to a user (runtime.py), answers to the gate (worker.py).
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import time
 
 from chainlite.errors import DocklockError, StateError
@@ -24,10 +25,11 @@ from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
 from docklock.bare import signal, socket
-from docklock.capture.gate import get_rule_texts, set_sync_wake_up
+from docklock.capture.gate import Gate, get_rule_texts, is_recorded, set_sync_wake_up
 from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
 from docklock.evidence.attempts import LISTENERS_MAX
+from docklock.kernel.numbers import get_number
 from docklock.kernel.seccomp import get_listener_flags
 from docklock.lifecycle import (
     CREATED,
@@ -104,7 +106,12 @@ class Supervisor:
             raise
         self._init = init
         if listener is not None:
-            self._add_listener(listener)
+            number = self._add_listener(listener)
+            if is_recorded(self._policy, get_number("execve")):
+                self._answer_start(number, init)
+        self._fork_worker()
+        self._brief_worker()
+        self._recorder.begin_commits()  # now that there is no more to fork
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
@@ -155,12 +162,10 @@ class Supervisor:
             program=self._policy.program,
             seccomp_flags=get_listener_flags(),
         )
-        self._fork_worker()  # at once: a page that two children share is copied once
         for fd in set(stdio):
             if fd > STDERR:
                 os.close(fd)
         self._begin_evidence()
-        self._brief_worker()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
         self._init = init
@@ -290,6 +295,21 @@ class Supervisor:
         listener = self._listeners.get(held.listener)
         return listener is not None and release(listener, held)
 
+    def _answer_start(self, number: int, init: enter.Init) -> None:
+        """Record init's execve here: no worker needs to be there before the program is.
+
+        What is read is still our own child's memory, not the container's.
+        """
+        assert self._recorder is not None
+        listener = self._listeners[number]
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(init.pidfd, select.POLLIN)
+        if any(fd == listener and mask & select.POLLIN for fd, mask in poll.poll()):
+            ring = self._recorder.open_ring()
+            Gate(listener, number, self._policy, *ring).serve_one()
+            self._recorder.take_attempts()
+
     def _fork_worker(self) -> None:
         assert self._cgroup is not None
         log_path = f"{self._directory}/supervisor.log"
@@ -326,8 +346,7 @@ class Supervisor:
         self._fork_worker()
         self._brief_worker()
 
-    def _add_listener(self, listener: int) -> None:
-        assert self._worker is not None
+    def _add_listener(self, listener: int) -> int:
         free = (number for number in range(LISTENERS_MAX) if number not in self._listeners)
         number = next(free, None)
         if number is None:
@@ -336,7 +355,9 @@ class Supervisor:
         set_sync_wake_up(listener)
         self._listeners[number] = listener
         self._loop.watch(listener, lambda _mask: self._upon_listener_closed(number), 0)
-        self._worker.add_listener(number, listener)
+        if self._worker is not None:
+            self._worker.add_listener(number, listener)
+        return number
 
     def _upon_listener_closed(self, number: int) -> None:
         """No task of that filter is left."""

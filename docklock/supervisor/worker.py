@@ -21,7 +21,7 @@ from _thread import get_ident, start_new_thread
 
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import signal, socket
-from docklock.capture.gate import Gate, make_plans
+from docklock.capture.gate import Gate
 from docklock.evidence.attempts import AttemptWriter, Place
 from docklock.evidence.journal import JOURNAL_BYTES
 from docklock.supervisor.wire import make_pair, receive, send_message
@@ -70,7 +70,6 @@ class Worker:
     def _send(self, message: dict[str, object], fds: tuple[int, ...] = ()) -> None:
         try:
             send_message(self._channel, message, fds)
-            os.sched_yield()  # the kernel wakes it on this CPU, as if we were about to wait
         except (BrokenPipeError, ConnectionResetError):
             pass  # it is dead, and the guard's loop is about to see that
 
@@ -126,7 +125,6 @@ class _Process:
     ) -> None:
         self._policy, self._cgroup, self._channel = policy, cgroup, channel
         self._log_path = log_path
-        self._plans = make_plans(policy)
         self._threads: dict[int, _Thread] = {}
         self._map: mmap.mmap
         self._writer: AttemptWriter
@@ -155,7 +153,7 @@ class _Process:
                 self._drop(message["number"])
 
     def _add(self, listener: int, number: int) -> None:
-        gate = Gate(listener, number, self._policy, self._plans, self._map, self._writer)
+        gate = Gate(listener, number, self._policy, self._map, self._writer)
         thread = self._threads[number] = _Thread()
         start_new_thread(self._serve, (gate, thread))
 

@@ -37,7 +37,7 @@ def begin(
     sign_each: bool = False,
     rules: tuple[RuleText, ...] = (),
 ) -> RunRecorder:
-    return RunRecorder.begin(
+    recorder = RunRecorder.begin(
         paths,
         container_id=container or make_id(),
         run=run,
@@ -48,6 +48,8 @@ def begin(
         sign_each=sign_each,
         rules=rules,
     )
+    recorder.begin_commits()
+    return recorder
 
 
 def append(recorder: RunRecorder, number: int) -> int:
