@@ -308,3 +308,11 @@ def find_attempts(data: bytes, sequence: int) -> list[Attempt]:
     oldest = min(places, key=lambda place: place.generation)
     found = AttemptReader(data, oldest).take(END_OFFSET // SLOT_BYTES)
     return [attempt for attempt in found if attempt[0][14] >= sequence]
+
+
+def clear_eventfd(fd: int) -> None:
+    """Read a non-blocking eventfd, whether or not it was written to."""
+    try:
+        os.eventfd_read(fd)
+    except BlockingIOError:
+        pass

@@ -214,7 +214,7 @@ class RunRecorder:
 
     def upon_commit(self) -> None:
         """What is to be done after each commit, which wakeup_fd tells. StateError on a failure."""
-        clear_eventfd(self.wakeup_fd)
+        attempts.clear_eventfd(self.wakeup_fd)
         if self.failure is not None:
             raise self._refuse()
         while self._aborted:
@@ -427,7 +427,9 @@ class RunRecorder:
         """Wait until there is something to commit or to log now; whether this is the end."""
         reader = self._reader
         while True:
-            clear_eventfd(self._work_fd)  # before we look at anything, so that no wake-up is lost
+            attempts.clear_eventfd(
+                self._work_fd
+            )  # before we look at anything, so that no wake-up is lost
             if self._closing:
                 break
             urgent = reader.take_urgent() or self._now
@@ -495,11 +497,3 @@ class RunRecorder:
             self._log.append_exit(leaf)
             if is_removed:
                 self._log.append_operation("remove", self._container)
-
-
-def clear_eventfd(fd: int) -> None:
-    """Read a non-blocking eventfd, whether or not it was written to."""
-    try:
-        os.eventfd_read(fd)
-    except BlockingIOError:
-        pass

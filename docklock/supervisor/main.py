@@ -218,6 +218,8 @@ class Supervisor:
                 is_leaving=True,
                 upon_durable=announce,
             )
+        if self._cgroup is not None:
+            self._cgroup.delete()
         if is_removed:
             remove_files(self._paths, container_id, name)
         else:
@@ -262,7 +264,6 @@ class Supervisor:
             return False
         is_oom = self._cgroup.oom_killed()
         self._cgroup.kill()
-        self._cgroup.delete()
         return is_oom
 
     # -- parts --
