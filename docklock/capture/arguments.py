@@ -9,10 +9,11 @@ import struct
 
 from chainlite.lean import TYPE_CHECKING
 from docklock.evidence.attempts import encode_values
-from docklock.kernel.memory import read_memory, read_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from docklock.kernel.memory import CallerMemory
 
 PATH_BYTES_MAX = 4096
 STRING_BYTES_MAX = 256
@@ -27,6 +28,7 @@ Values = tuple[tuple[str, bytes], ...]
 
 
 def read_values(
+    memory: CallerMemory,
     strings: tuple[tuple[int, str], ...],
     tid: int,
     args: tuple[int, ...],
@@ -41,14 +43,14 @@ def read_values(
     for number, kind in strings:
         address = args[number]
         if kind in ("argv", "argv32"):
-            value = read_argv(tid, address, _POINTERS[kind])
+            value = read_argv(memory, tid, address, _POINTERS[kind])
             kind = "argv"
         elif kind == "sockaddr":
             size = min(args[number + 1] & 0xFFFFFFFF, SOCKADDR_BYTES_MAX)
-            value = read_memory(tid, address, size) if address and size else b""
+            value = memory.read_memory(tid, address, size) if address and size else b""
         else:
             size_max = PATH_BYTES_MAX if kind == "path" else STRING_BYTES_MAX
-            value = read_string(tid, address, size_max) if address else b""
+            value = memory.read_string(tid, address, size_max) if address else b""
         is_second = kind in masks or any(kind == known for known, _ in found)
         name = f"{kind}{number}" if is_second else kind
         found.append((name, UNREADABLE if value is None else value))
@@ -56,14 +58,14 @@ def read_values(
 
 
 def make_reader(
-    strings: tuple[tuple[int, str], ...], masks: tuple[str, ...] = ()
+    memory: CallerMemory, strings: tuple[tuple[int, str], ...], masks: tuple[str, ...] = ()
 ) -> Callable[[int, tuple[int, ...]], bytes]:
     """A function of tid and arguments: what read_values finds, encoded for an attempt."""
     if len(strings) != 1 or strings[0][1] not in ("path", "string") or masks:
-        return lambda tid, args: encode_values(read_values(strings, tid, args, masks))
+        return lambda tid, args: encode_values(read_values(memory, strings, tid, args, masks))
     ((number, kind),) = strings
     size_max = PATH_BYTES_MAX if kind == "path" else STRING_BYTES_MAX
-    head = encode_values(((kind, b""),))[:-4]
+    head, read_string = encode_values(((kind, b""),))[:-4], memory.read_string
 
     def read_one(tid: int, args: tuple[int, ...]) -> bytes:
         """The most frequent case, without the loop."""
@@ -76,19 +78,19 @@ def make_reader(
     return read_one
 
 
-def read_argv(tid: int, address: int, pointer: struct.Struct) -> bytes | None:
+def read_argv(memory: CallerMemory, tid: int, address: int, pointer: struct.Struct) -> bytes | None:
     """The vector's strings, each ended by NUL; cut at ARGV_BYTES_MAX and ARGV_COUNT_MAX."""
     strings: list[bytes] = []
     size = 0
     while address and len(strings) < ARGV_COUNT_MAX:
-        block = read_memory(tid, address, POINTERS_PER_READ * pointer.size)
+        block = memory.read_memory(tid, address, POINTERS_PER_READ * pointer.size)
         count = len(block) // pointer.size
         if not count:
             return None
         for (place,) in pointer.iter_unpack(block[: count * pointer.size]):
             if not place or size >= ARGV_BYTES_MAX or len(strings) >= ARGV_COUNT_MAX:
                 return b"".join(strings)
-            string = read_string(tid, place, ARGV_BYTES_MAX - size)
+            string = memory.read_string(tid, place, ARGV_BYTES_MAX - size)
             if string is None:
                 return None
             strings.append(string + b"\0")

@@ -30,7 +30,8 @@ from docklock.evidence.attempts import (
     RuleText,
     get_in_flight_offset,
 )
-from docklock.kernel.memory import tgkill
+from docklock.kernel.memory import CallerMemory, tgkill
+from docklock.kernel.numbers import get_number
 from docklock.kernel.seccomp import (
     NOTIF,
     NOTIF_ID,
@@ -58,6 +59,7 @@ THREADS_KNOWN_MAX = 4096  # then the tid -> pid notes are dropped and learnt aga
 # other free one has been, and a millisecond is enough for some 50 forks.
 KNOWN_NS = 1_000_000
 
+EXEC_CALLS = ("execve", "execveat")
 FAILURES_MAX = 10_000  # in a row: not callers that die, but a defect, which must not spin
 
 _UNKNOWN = (0, -KNOWN_NS)
@@ -118,6 +120,13 @@ def is_recorded(policy: Compiled, nr: int) -> bool:
     return rule is not None and nr not in policy.arms and rule.action == "record"
 
 
+def sees_every_exec(policy: Compiled) -> bool:
+    """Whether no program is executed without a notification before."""
+    numbers = [get_number(name) for name in EXEC_CALLS]
+    always = all(number in policy.rules and number not in policy.arms for number in numbers)
+    return always and not policy.architectures
+
+
 class Plan(NamedTuple):
     """What the gate does under one rule; `number` is the rule's in attempts."""
 
@@ -125,6 +134,7 @@ class Plan(NamedTuple):
     done: int
     errno: int
     read: Callable[[int, tuple[int, ...]], bytes] | None
+    is_exec: bool
 
 
 class Gate:
@@ -144,6 +154,7 @@ class Gate:
         # By identity: a rule's hash would cost more than the rest of the decision.
         self._numbers = {id(rule): place for place, rule in enumerate(list_rules(policy))}
         self._plans: dict[int, Plan] = {}
+        self._memory = CallerMemory(may_keep=sees_every_exec(policy))
         self._map = mapped
         self._start = get_in_flight_offset(number)
         self._receive = make_receiver(listener, mapped, self._start)
@@ -187,9 +198,13 @@ class Gate:
         read was its own; if it is not, the receipt `aborted` says so.
         """
         rule = self._decide(nr, args, arch)
-        number, done, errno, read = self._plans.get(id(rule)) or self._make_plan(rule)
-        values = b"" if read is None else read(tid, args)
-        now_ns = monotonic_ns()
+        number, done, errno, read, is_exec = self._plans.get(id(rule)) or self._make_plan(rule)
+        now_ns, values = monotonic_ns(), b""
+        if read is not None:
+            self._memory.look_at(tid, now_ns)
+            values = read(tid, args)
+        if is_exec:
+            self._memory.forget()
         pid, known_ns = self._process_of.get(tid, _UNKNOWN)
         if now_ns - known_ns > KNOWN_NS:
             pid = self._learn_process(tid, pid, now_ns)
@@ -215,7 +230,8 @@ class Gate:
             # The kernel keeps the other actions (allow, closed): here they would be a defect.
             _DONE.get(rule.action, DENY),
             rule.errno or ENOSYS,
-            make_reader(rule.strings, rule.masks) if rule.strings else None,
+            make_reader(self._memory, rule.strings, rule.masks) if rule.strings else None,
+            rule.name in EXEC_CALLS,
         )
         return plan
 

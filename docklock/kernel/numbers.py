@@ -20,6 +20,7 @@ BY_NAME: dict[str, tuple[int, int]] = {
     "clone3": (435, 435),
     "close_range": (436, 436),
     "execve": (59, 221),
+    "execveat": (322, 281),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
