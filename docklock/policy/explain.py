@@ -70,14 +70,7 @@ def _explain(
     rules = [(rule, EVERY_POLICY) for rule in PREAMBLE]
     rules += zip(resolved.model.rules, resolved.origins, strict=True)
     own = [(rule, origin) for rule, origin in rules if {name, other.name} & set(rule.syscalls)]
-    strictest = any(
-        test.argument >= other.changed
-        for rule, _ in own
-        if _may_apply(rule, capabilities)
-        for condition in (rule.when, rule.unless)
-        if condition is not None
-        for test in condition.args
-    )
+    strictest = _compares_above(other.changed, [rule for rule, _ in own], capabilities)
     known = (None,) * 6 if strictest else args
     steps: list[Step] = []
     for rule, origin in own:
@@ -95,6 +88,22 @@ def _explain(
     hardest = max(answers, key=lambda answer: STRICTNESS.index(answer[0]))
     note = "i386 has no register to compare, so the strictest of these decides"
     return Explanation(name, tuple(steps), (hardest,), note)
+
+
+def _compares_above(changed: int, rules: list[RuleModel], capabilities: frozenset[str]) -> bool:
+    """Whether one of these rules that can decide looks at a register from `changed` on."""
+    for rule in rules:
+        step = _judge(rule, EVERY_POLICY, rule.syscalls[0], (None,) * 6, capabilities)
+        if step.applies is False:
+            continue
+        for condition in (rule.when, rule.unless):
+            if condition is None or (condition.capability or "") not in {"", *capabilities}:
+                continue  # an `unless` whose capability is not held never spares a call
+            if any(test.argument >= changed for test in condition.args):
+                return True
+        if step.applies:
+            return False  # no later rule is reached
+    return False
 
 
 def _may_apply(rule: RuleModel, capabilities: frozenset[str]) -> bool:
