@@ -1,8 +1,8 @@
 """What a cloned process does, inside its namespaces, to become the container's program.
 
-Every function here runs in the child only. The order is the point: descriptors, limits, working
-directory, capabilities and user, no_new_privs; then it says that it is ready and waits; then the
-filter, as the very last thing before execve. After the filter the child makes no call but execve,
+Every function here runs in the child only. The order is the point: descriptors, limits, terminal,
+working directory, capabilities and user, no_new_privs; then it says that it is ready and waits;
+then the filter, as the very last thing before execve. After the filter the child makes no call but execve,
 since the policy may stop any other: it learns over shared memory that its listener was taken.
 Not here: clone, namespaces and the parent's side (docklock.enter), the mounts (docklock.plan).
 Source: capabilities(7), Transformation of capabilities during execve; seccomp(2).
@@ -21,10 +21,10 @@ from chainlite.errors import StateError
 from chainlite.lean import NamedTuple
 from docklock.capability import RLIMITS, compute_mask, list_names
 from docklock.errors import KernelError
-from docklock.inroot import open_path
+from docklock.inroot import open_path, open_target
 from docklock.kernel import process as kernel
-from docklock.kernel import seccomp
-from docklock.kernel.mount import AT_FDCWD, RESOLVE_NO_MAGICLINKS, try_openat2
+from docklock.kernel import seccomp, terminal
+from docklock.kernel.mount import AT_FDCWD, RESOLVE_NO_MAGICLINKS, bind, try_openat2
 from docklock.spec import UINT64_MAX, Process
 from docklock.users import get_home, resolve_user
 
@@ -38,6 +38,8 @@ SCRIPT_HEAD_BYTES = 256
 # Where the child puts its ends of the two pipes; everything above is closed.
 ERROR_FD = 3
 START_FD = 4
+# And where the master of its terminal is, if it has one, for the parent to take: close-on-exec.
+TERMINAL_FD = 5
 _HIGH_FD = 64
 
 # The shared page: the parent sets GO once it has the listener, whose number + 1 is at LISTENER.
@@ -68,6 +70,7 @@ class Command(NamedTuple):
     filter_flags: int
     shared: mmap.mmap
     die_with_parent: bool
+    is_init: bool
 
 
 def become(command: Command) -> None:
@@ -76,6 +79,8 @@ def become(command: Command) -> None:
     _arrange_descriptors(command)
     warnings += _set_rlimits(process)
     process = _resolve(process, command.user)
+    if process.terminal:
+        _take_terminal(process, has_console=command.is_init)
     _enter_directory(process.cwd)
     warnings += _set_credentials(process, needs_admin=command.filter is not None)
     if command.die_with_parent:
@@ -158,6 +163,34 @@ def _resolve(process: Process, user: str) -> Process:
     finally:
         os.close(root_fd)
     return process
+
+
+def _take_terminal(process: Process, *, has_console: bool) -> None:
+    """A new terminal on stdio and as the session's; its master at TERMINAL_FD."""
+    master, slave = terminal.open_pair()
+    if process.console_size is not None:
+        terminal.set_size(master, *process.console_size)
+    terminal.set_controlling(slave)
+    os.fchown(slave, process.user.uid, -1)  # its group stays the one that devpts gives
+    if has_console:
+        _bind_console(slave)
+    for fd in range(ERROR_FD):
+        os.dup2(slave, fd)
+    os.close(slave)
+    if master != TERMINAL_FD:
+        os.dup2(master, TERMINAL_FD, inheritable=False)
+        os.close(master)
+
+
+def _bind_console(slave: int) -> None:
+    """Let /dev/console be the terminal, as the OCI specification has it."""
+    root_fd = open_path(AT_FDCWD, "/")
+    target = open_target(root_fd, "/dev/console", directory=False, links=False)
+    try:
+        bind(slave, target, 0, recursive=False, step="bind the terminal on /dev/console")
+    finally:
+        os.close(target)
+        os.close(root_fd)
 
 
 def _enter_directory(cwd: str) -> None:

@@ -125,6 +125,8 @@ def default_spec(
     cgroups_path: str = "",
     privileged: bool = False,
     no_new_privs: bool = True,
+    terminal: bool = False,
+    console_size: tuple[int, int] | None = None,
 ) -> Spec:
     """The spec of `docklock run`. `mounts` and `tmpfs` lie over the default ones.
 
@@ -148,6 +150,8 @@ def default_spec(
             capabilities=Capabilities(bounding=names, effective=held, permitted=held),
             rlimits=rlimits,
             no_new_privs=no_new_privs,
+            terminal=terminal,
+            console_size=console_size,
         ),
         root_path=rootfs,
         root_readonly=readonly,

@@ -28,6 +28,7 @@ from docklock.become import (
     GO_OFFSET,
     LISTENER_OFFSET,
     SHARED_BYTES,
+    TERMINAL_FD,
     Command,
     ExecError,
     become,
@@ -132,6 +133,7 @@ def spawn(
             seccomp_flags=seccomp_flags,
             user=user,
             die_with_parent=die_with_parent,
+            is_init=True,
         )
     finally:
         if pid_fd >= 0:
@@ -171,6 +173,7 @@ def join(
         seccomp_flags=seccomp_flags,
         user=user,
         die_with_parent=die_with_parent,
+        is_init=False,
     )
 
 
@@ -187,6 +190,14 @@ def await_ready(init: Init) -> tuple[str, ...]:
         raise _read_failure(data, status)
     init.is_ready = True
     return tuple(data.decode().split("\0")[1:])
+
+
+def take_terminal(pidfd: int) -> int:
+    """The master, close-on-exec, of the terminal of a child that is ready and not yet started.
+
+    The child's process.terminal must be set.
+    """
+    return kernel.pidfd_getfd(pidfd, TERMINAL_FD, "take the container's terminal")
 
 
 def start(init: Init) -> int | None:
@@ -241,6 +252,7 @@ def _clone(
     seccomp_flags: int,
     user: str,
     die_with_parent: bool,
+    is_init: bool,
 ) -> Init:
     if _thread._count():
         raise StateError("a process with threads cannot make containers: call spawn before them")
@@ -258,6 +270,7 @@ def _clone(
         seccomp_flags,
         shared,
         die_with_parent,
+        is_init,
     )
     try:
         cloned = _clone_into(flags, pid_fd, cgroup)

@@ -58,6 +58,7 @@ class Container(NamedTuple):
     sign: str = "segment"
     auto_remove: bool = False
     stdin_open: bool = False
+    tty: bool = False  # its stdio is a terminal
     network: str = "none"
     stop_signal: str = "SIGTERM"
     detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)

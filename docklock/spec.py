@@ -18,6 +18,7 @@ INT64_MAX = 2**63 - 1
 UINT64_MAX = 2**64 - 1
 DEVICE_NUMBER_MAX = 2**20 - 1
 MODE_MAX = 0o7777
+CONSOLE_SIZE_MAX = 0xFFFF
 LIST_MAX = 4096
 
 NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "uts")
@@ -41,8 +42,7 @@ _REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("", ("hooks",)),
     (
         "process",
-        ("terminal", "apparmorProfile", "selinuxLabel", "scheduler", "ioPriority")
-        + ("execCPUAffinity",),
+        ("apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity"),
     ),
     (
         "linux",
@@ -58,7 +58,6 @@ _REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _WHY = {
     "seccomp": "docklock compiles the filter from its own policy; remove this section",
-    "terminal": "docklock has no terminals yet; set it to false",
     "hooks": "docklock runs no hooks; remove them",
 }
 
@@ -101,6 +100,8 @@ class Process(NamedTuple):
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privs: bool = False
     oom_score_adj: int | None = None
+    terminal: bool = False
+    console_size: tuple[int, int] | None = None  # rows, columns; only with a terminal
 
 
 class Mount(NamedTuple):
@@ -228,7 +229,7 @@ def _parse_process(process: Cursor) -> Process:
     for entry in process.get("env").as_list():
         if entry.as_str().find("=") < 1:
             raise entry.error(f"expected NAME=VALUE, got {entry.as_str()!r}")
-    adjust = process.get("oomScoreAdj")
+    adjust, size = process.get("oomScoreAdj"), process.get("consoleSize")
     return Process(
         args=args.as_strings(),
         env=process.get("env").as_strings(),
@@ -238,7 +239,14 @@ def _parse_process(process: Cursor) -> Process:
         rlimits=_parse_rlimits(process.get("rlimits")),
         no_new_privs=process.get("noNewPrivileges").as_bool(default=False),
         oom_score_adj=adjust.as_int(-1000, 1000) if adjust.exists else None,
+        terminal=process.get("terminal").as_bool(default=False),
+        console_size=_parse_size(size) if size.exists else None,
     )
+
+
+def _parse_size(size: Cursor) -> tuple[int, int]:
+    rows, columns = size.required("height"), size.required("width")
+    return rows.as_int(0, CONSOLE_SIZE_MAX), columns.as_int(0, CONSOLE_SIZE_MAX)
 
 
 def _parse_user(user: Cursor) -> User:
@@ -429,7 +437,7 @@ def encode_spec(spec: Spec) -> bytes:
 
 
 def _encode_process(process: Process) -> dict[str, object]:
-    user = process.user
+    user, size = process.user, process.console_size
     return {
         "args": list(process.args),
         "env": list(process.env),
@@ -441,7 +449,11 @@ def _encode_process(process: Process) -> dict[str, object]:
         "capabilities": {name: list(held) for name, held in process.capabilities._asdict().items()},
         "rlimits": [{"type": kind, "soft": s, "hard": h} for kind, s, h in process.rlimits],
         "noNewPrivileges": process.no_new_privs,
-    } | _known({"oomScoreAdj": process.oom_score_adj})
+        "terminal": process.terminal,
+    } | _known(
+        {"oomScoreAdj": process.oom_score_adj}
+        | {"consoleSize": None if size is None else {"height": size[0], "width": size[1]}}
+    )
 
 
 def _encode_linux(linux: Linux) -> dict[str, object]:

@@ -1,14 +1,20 @@
-"""The front end's half of an attached container: copy its streams, pass signals on, wait."""
+"""The front end's half of an attached program: copy its streams, pass signals on, wait.
+
+And the command `attach`. Not here: the terminal's modes and keys (terminal.py).
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
 
-from chainlite.errors import StateError
-from chainlite.lean import TYPE_CHECKING
+from chainlite.errors import SpecError, StateError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import signal, socket
+from docklock.cli.options import Command, check_count, flag, parse, text
+from docklock.lifecycle import find_container, read_container
 from docklock.paths import Paths
 from docklock.supervisor.wire import (
     MESSAGE,
@@ -22,7 +28,10 @@ from docklock.supervisor.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from docklock.cli.terminal import DetachKeys
 
 READ_BYTES = 32_768
 PROXIED = (
@@ -34,14 +43,74 @@ PROXIED = (
     signal.SIGUSR2,
 )
 
+DETACH_KEYS = text(
+    "--detach-keys", help="leave it running with these (ctrl-p,ctrl-q)", metavar="KEYS"
+)
+ATTACH = Command(
+    "attach",
+    "[OPTIONS] CONTAINER",
+    "Follow a running container: its output, its input, its exit code.",
+    (
+        DETACH_KEYS,
+        flag("--no-stdin", help="pass no input on"),
+        text("--sig-proxy", help="pass signals on (true)", metavar="true|false"),
+    ),
+)
 
-def follow(
-    channel: socket.socket, paths: Paths, container_id: str, *, interactive: bool, proxy: bool
-) -> int:
-    """Copy until the container ends; its exit code. With `proxy`, signals go to the container."""
-    if proxy:
+
+class Attachment(NamedTuple):
+    """How a front end is attached. `detach_keys` are looked for with `tty` and `interactive`."""
+
+    interactive: bool  # standard input is passed on
+    proxy: bool = True  # signals are passed on, but with a terminal that is typed into
+    tty: bool = False
+    detach_keys: bytes = b""
+    is_late: bool = False  # the program has drawn its screen for somebody else
+
+
+def follow(channel: socket.socket, attachment: Attachment, upon_lost: Callable[[], int]) -> int:
+    """Copy until the program ends; its exit code, or 0 when the detach keys are typed.
+
+    `upon_lost` says what to exit with when the other end goes away without an exit code.
+    """
+    is_raw = attachment.tty and attachment.interactive
+    if attachment.proxy and not is_raw:
         for number in PROXIED:
             signal.signal(number, lambda n, _frame: _pass_signal(channel, n))
+    if attachment.tty:
+        event = _copy_in_terminal(channel, attachment, is_raw=is_raw)
+    else:
+        event = _copy(channel, interactive=attachment.interactive)
+    if event["event"] == "lost":
+        return upon_lost()
+    if event.get("message"):
+        print(f"docklock: {event['message']}", file=sys.stderr)
+    return int(event["exit_code"])
+
+
+def _copy_in_terminal(
+    channel: socket.socket, attachment: Attachment, *, is_raw: bool
+) -> dict[str, Any]:
+    from docklock.cli.terminal import DetachKeys, Ended, LocalTerminal
+
+    terminal = LocalTerminal(channel)
+    try:
+        terminal.open(is_raw=is_raw, redraw=attachment.is_late)
+        keys = DetachKeys(attachment.detach_keys) if is_raw else None
+        event = _copy(channel, interactive=attachment.interactive, keys=keys)
+    except Ended as signalled:
+        event = {"event": "exit", "exit_code": signalled.exit_code}
+    finally:
+        terminal.close()
+    if event["event"] == "detached":
+        print("read escape sequence", file=sys.stderr)
+    return event
+
+
+def _copy(
+    channel: socket.socket, *, interactive: bool, keys: DetachKeys | None = None
+) -> dict[str, Any]:
+    """Copy both ways until an event ends it: exit, error, lost or detached."""
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     if interactive:
@@ -49,17 +118,34 @@ def follow(
     while True:
         for fd, _ in poll.poll():
             if fd == 0:
-                data = os.read(0, READ_BYTES)
-                send_data(channel, STDIN, data)
-                if not data:
+                data, is_detached = _read_input(keys)
+                if data is not None:
+                    send_data(channel, STDIN, data)
+                if is_detached:
+                    return {"event": "detached", "exit_code": 0}
+                if data == b"":
                     poll.unregister(0)
                 continue
             packet = receive(channel)
             if packet.kind < 0:
-                return _upon_lost(paths, container_id)
+                return {"event": "lost"}
             event = _take(packet)
             if event.get("event") in ("exit", "error"):
-                return _report(event)
+                return event
+
+
+def _read_input(keys: DetachKeys | None) -> tuple[bytes | None, bool]:
+    """(what to pass on: None is nothing yet, empty the end; whether the detach keys are typed)."""
+    try:
+        data = os.read(0, READ_BYTES)
+    except OSError as error:
+        if error.errno != errno.EIO:  # the terminal was hung up: its end
+            raise
+        data = b""
+    if keys is None or not data:
+        return data, False
+    passed, is_detached = keys.feed(data)
+    return passed or None, is_detached
 
 
 def wait_created(channel: socket.socket) -> dict[str, Any]:
@@ -84,13 +170,7 @@ def _take(packet: Packet) -> dict[str, Any]:
     return {}
 
 
-def _report(event: dict[str, Any]) -> int:
-    if event.get("message"):
-        print(f"docklock: {event['message']}", file=sys.stderr)
-    return int(event["exit_code"])
-
-
-def _upon_lost(paths: Paths, container_id: str) -> int:
+def report_lost(paths: Paths, container_id: str) -> int:
     """The supervisor was killed, so the container was: mend at once and say so."""
     from docklock.repair import EXIT_KILLED, repair
 
@@ -108,3 +188,30 @@ def _pass_signal(channel: socket.socket, number: int) -> None:
         send_message(channel, {"verb": "signal", "signal": number})
     except OSError:
         pass  # the container has ended; its exit event is on the way
+
+
+def run_attach(argv: list[str], paths: Paths) -> int:
+    """`docklock attach`: the container's exit code; 0 when the detach keys are typed."""
+    from docklock import client
+    from docklock.cli.terminal import complain_without_terminal, parse_detach_keys
+    from docklock.evidence.operations import record_operation
+
+    values, words = parse(ATTACH, argv)
+    check_count(ATTACH, words, 1, 1)
+    if values["sig_proxy"] not in (None, "true", "false"):
+        raise SpecError("docklock attach: --sig-proxy takes true or false")
+    keys = parse_detach_keys(values["detach_keys"])
+    container_id = find_container(paths, words[0])
+    container = read_container(paths, container_id)
+    if not container.detached_stdio:
+        raise StateError(f"container {words[0]} has the stdio of its creator: nothing to attach to")
+    interactive = container.stdin_open and not values["no_stdin"]
+    if complain_without_terminal(interactive=interactive, tty=container.tty):
+        return 1
+    channel = client.connect(paths, container_id)
+    record_operation(paths, "attach", container_id)
+    client.request(channel, {"verb": "attach"})
+    attachment = Attachment(
+        interactive, values["sig_proxy"] != "false", container.tty, keys, is_late=True
+    )
+    return follow(channel, attachment, lambda: report_lost(paths, container_id))

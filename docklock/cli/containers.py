@@ -10,6 +10,7 @@ from typing import Any
 from chainlite.errors import DocklockError, SpecError, StateError
 from docklock import client
 from docklock.cli import options
+from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.lifecycle import (
     CREATED,
@@ -34,7 +35,11 @@ START = Command(
     "start",
     "[OPTIONS] CONTAINER...",
     "Start created or stopped containers.",
-    (flag("-a", "--attach", help="attach output and pass signals; exit with its exit code"),),
+    (
+        flag("-a", "--attach", help="attach output and pass signals; exit with its exit code"),
+        flag("-i", "--interactive", help="attach, and pass standard input on"),
+        DETACH_KEYS,
+    ),
 )
 PS = Command(
     "ps",
@@ -98,23 +103,31 @@ def for_each(words: list[str], paths: Paths, act: Callable[[str], str | None]) -
 def run_start(argv: list[str], paths: Paths) -> int:
     """`docklock start`: the next run of the same containers."""
     values, words = options.parse(START, argv)
-    check_count(START, words, 1, 1 if values["attach"] else None)
-    if values["attach"]:
-        from docklock.cli.attach import follow
-
-        container_id = find_container(paths, words[0])
-        return follow(
-            relaunch(paths, container_id), paths, container_id, interactive=False, proxy=True
-        )
+    is_attached = values["attach"] or values["interactive"]
+    check_count(START, words, 1, 1 if is_attached else None)
+    if is_attached:
+        return _start_attached(paths, words[0], values)
     code = 0
     for word in words:
         code = _start_detached(paths, word) or code
     return code
 
 
-def _start_detached(paths: Paths, word: str) -> int:
-    from docklock.cli.attach import wait_created
+def _start_attached(paths: Paths, word: str, values: dict[str, Any]) -> int:
+    from docklock.cli.terminal import complain_without_terminal, parse_detach_keys
 
+    keys = parse_detach_keys(values["detach_keys"])
+    container_id = find_container(paths, word)
+    container = read_container(paths, container_id)
+    interactive = values["interactive"] and container.stdin_open
+    if complain_without_terminal(interactive=interactive, tty=container.tty):
+        return 1
+    channel = relaunch(paths, container_id)
+    attachment = Attachment(interactive, tty=container.tty, detach_keys=keys)
+    return follow(channel, attachment, lambda: report_lost(paths, container_id))
+
+
+def _start_detached(paths: Paths, word: str) -> int:
     channel = relaunch(paths, find_container(paths, word))
     event = wait_created(channel)
     channel.close()

@@ -1,24 +1,37 @@
 """`docklock exec`: one more program in a running container, under the same policy and on record.
 
 This process joins the container itself and keeps the program's stdio; the listener of its filter
-goes to the container's supervisor, which records and answers its calls as init's.
+goes to the container's supervisor, which records and answers its calls as init's. With a terminal
+a process forked from this one does so, and relays: the detach keys leave it there.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
 
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import DocklockError, SpecError, StateError
+from chainlite.lean import NamedTuple
 from docklock import client
 from docklock.cli import options
+from docklock.cli.attach import DETACH_KEYS
 from docklock.cli.options import Command, check_count, flag, listed, text
-from docklock.cli.values import check_no_terminal, parse_env
+from docklock.cli.terminal import complain_without_terminal, get_size, parse_detach_keys
+from docklock.cli.values import TERM_DEFAULT, parse_env
 from docklock.lifecycle import RUNNING, Container, find_container, read_container
 from docklock.paths import Paths
 from docklock.runtime import CONFIG, get_state, load_container_policy
 from docklock.spec import Process, Spec, parse_spec
+from docklock.supervisor.wire import make_pair
+
+if TYPE_CHECKING:
+    import _socket
+
+    from docklock.enter import Init
+    from docklock.policy.load import Compiled
 
 EXEC = Command(
     "exec",
@@ -27,21 +40,25 @@ EXEC = Command(
     (
         flag("-d", "--detach", help="do not wait for it"),
         flag("-i", "--interactive", help="keep standard input open"),
-        flag("-t", "--tty", help="refused: docklock has no terminals yet"),
+        flag("-t", "--tty", help="give it a terminal"),
         listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
         text("-w", "--workdir", help="working directory", metavar="DIR"),
         text("-u", "--user", help="user and group, names or numbers", metavar="USER[:GROUP]"),
+        DETACH_KEYS,
     ),
     is_program_last=True,
 )
-SIGNAL_EXIT_BASE = 128
+EXIT_FAILED = 125
 
 
 def run_exec(argv: list[str], paths: Paths) -> int:
     """`docklock exec`: the program's exit code."""
     values, words = options.parse(EXEC, argv)
     check_count(EXEC, words, 2)
-    check_no_terminal(values)
+    parse_detach_keys(values["detach_keys"])
+    interactive = values["interactive"] and not values["detach"]
+    if complain_without_terminal(interactive=interactive, tty=values["tty"]):
+        return 1
     container_id = find_container(paths, words[0])
     state = get_state(paths, container_id)
     if state.status != RUNNING:
@@ -60,6 +77,8 @@ def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid
 
     process = spec.process
     found = dict(entry.partition("=")[::2] for entry in process.env)
+    if values["tty"]:
+        found.setdefault("TERM", TERM_DEFAULT)
     for word in values["env"]:
         pair = parse_env(word)
         if pair is not None:
@@ -83,6 +102,8 @@ def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid
         user=user,
         capabilities=capabilities,
         env=tuple(f"{name}={value}" for name, value in found.items()),
+        terminal=values["tty"],
+        console_size=get_size() if values["tty"] else None,
     )
 
 
@@ -90,32 +111,68 @@ def join_and_wait(
     paths: Paths, container: Container, spec: Spec, pid: int, values: dict[str, Any]
 ) -> int:
     """Start the program in the container, hand its listener over, wait; its exit code."""
-    from docklock import enter
     from docklock.evidence.operations import record_operation
-    from docklock.kernel.seccomp import get_listener_flags
-    from docklock.supervisor.task import locate_cgroup
+    from docklock.supervisor.terminal import wait_exit_code
 
+    joining = _prepare(paths, container, spec, pid)
+    record_operation(paths, "exec", container.id)
+    if spec.process.terminal:
+        return _run_in_terminal(joining, values)
+    stdin = 0 if values["interactive"] else os.open("/dev/null", os.O_RDONLY)
+    init = _join(joining, (stdin, 1, 2), die_with_parent=not values["detach"])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda n, _frame: _pass_signal(init.pidfd, n))
+    _start(joining, init)
+    return 0 if values["detach"] else wait_exit_code(init.pidfd)
+
+
+class _Joining(NamedTuple):
+    """All that starts one more program in a container."""
+
+    container: Container
+    spec: Spec
+    policy: Compiled
+    pidfd: int  # the container's init
+    channel: socket.socket  # to its supervisor
+    log_path: str
+
+
+def _prepare(paths: Paths, container: Container, spec: Spec, pid: int) -> _Joining:
     policy = load_container_policy(paths, container, spec)
     pidfd = os.pidfd_open(pid)
     channel = client.connect(paths, container.id)  # it lives, so `pid` was its init's
-    record_operation(paths, "exec", container.id)
-    stdin = 0 if values["interactive"] else os.open("/dev/null", os.O_RDONLY)
+    log_path = f"{paths.container(container.id)}/supervisor.log"
+    return _Joining(container, spec, policy, pidfd, channel, log_path)
+
+
+def _join(joining: _Joining, stdio: tuple[int, int, int], *, die_with_parent: bool) -> Init:
+    """The program's process, ready and waiting."""
+    from docklock import enter
+    from docklock.kernel.seccomp import get_listener_flags
+    from docklock.supervisor.task import locate_cgroup
+
     init = enter.join(
-        pidfd,
-        spec.process,
-        cgroup=locate_cgroup(container.id, spec),
-        stdio=(stdin, 1, 2),
-        program=policy.program,
+        joining.pidfd,
+        joining.spec.process,
+        cgroup=locate_cgroup(joining.container.id, joining.spec),
+        stdio=stdio,
+        program=joining.policy.program,
         seccomp_flags=get_listener_flags(),
-        die_with_parent=not values["detach"],
+        die_with_parent=die_with_parent,
     )
     enter.await_ready(init)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda n, _frame: _pass_signal(init.pidfd, n))
+    return init
+
+
+def _start(joining: _Joining, init: Init) -> None:
+    """Hand the listener over; the program runs, or an error says why not."""
+    from docklock import enter
+
     listener = enter.start(init)
     assert listener is not None
+    request = {"verb": "listener", "argv": list(joining.spec.process.args)}
     try:
-        client.request(channel, {"verb": "listener", "argv": list(spec.process.args)}, (listener,))
+        client.request(joining.channel, request, (listener,))
     except StateError:
         enter.abort(init)
         raise
@@ -124,12 +181,68 @@ def join_and_wait(
     if error is not None:
         enter.abort(init)
         raise error
+
+
+def _run_in_terminal(joining: _Joining, values: dict[str, Any]) -> int:
+    """As join_and_wait, through a process of its own, which outlives us when we are detached."""
+    from docklock.cli.attach import Attachment, follow, wait_created
+    from docklock.cli.run import raise_start_error
+
+    keys = parse_detach_keys(values["detach_keys"])
+    ours, theirs = make_pair()
+    if os.fork() == 0:
+        try:
+            _relay(joining, theirs, takes_input=values["interactive"])
+        finally:
+            os._exit(0)
+    theirs.close()
+    joining.channel.close()
     if values["detach"]:
+        event = wait_created(ours)
+        if event["event"] != "started" and event.get("message"):
+            raise_start_error(event)
         return 0
-    result = os.waitid(os.P_PIDFD, init.pidfd, os.WEXITED)
-    assert result is not None
-    is_exit = result.si_code == os.CLD_EXITED
-    return int(result.si_status) if is_exit else SIGNAL_EXIT_BASE + int(result.si_status)
+    attachment = Attachment(values["interactive"], tty=True, detach_keys=keys)
+    return follow(ours, attachment, _report_lost)
+
+
+def _relay(joining: _Joining, channel: _socket.socket, *, takes_input: bool) -> None:
+    """The life of exec's own process: start the program in a terminal, copy, tell its end."""
+    import gc
+
+    from docklock import enter
+    from docklock.supervisor.relay import Relay, tell
+    from docklock.supervisor.worker import keep_only, write_traceback
+
+    gc.enable()
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    keep_only((0, 1, 2, channel.fileno(), joining.pidfd, joining.channel.fileno()))
+    event: dict[str, Any] = {"event": "exit", "exit_code": EXIT_FAILED}
+    try:
+        init = _join(joining, (0, 1, 2), die_with_parent=True)
+        master = enter.take_terminal(init.pidfd)
+        _start(joining, init)
+        joining.channel.close()
+        tell(channel, {"event": "started"})
+        relay = Relay(channel, init.pidfd, master, takes_input=takes_input)
+        event["exit_code"] = relay.run()
+    except (DocklockError, OSError) as error:
+        event["message"] = str(error)
+        event["exit_code"] = max(getattr(error, "exit_code", 0), EXIT_FAILED)
+    except BaseException:
+        write_traceback(joining.log_path)
+        raise
+    tell(channel, event)
+
+
+def _report_lost() -> int:
+    print("docklock: the process that held the program's terminal was killed", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def _pass_signal(pidfd: int, number: int) -> None:

@@ -115,6 +115,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "User": str(process["user"]["uid"]),
             "Labels": dict(container.labels),
             "OpenStdin": container.stdin_open,
+            "Tty": container.tty,
             "StopSignal": container.stop_signal,
         },
         "Mounts": [

@@ -23,6 +23,7 @@ COMMANDS = {
     "create": ("run", "run_create", "Make a container without starting it"),
     "start": ("containers", "run_start", "Start created or stopped containers"),
     "exec": ("exec", "run_exec", "Run a program in a running container"),
+    "attach": ("attach", "run_attach", "Follow a running container"),
     "ps": ("containers", "run_ps", "List containers"),
     "logs": ("logs", "run_logs", "Show a container's output"),
     "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import DocklockError, SpecError, StateError
 from docklock import __version__
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
@@ -33,6 +33,7 @@ CREATE = Command(
     (
         text("-b", "--bundle", help="the bundle's directory (the current one)", metavar="DIR"),
         text("--pid-file", help="write init's pid here", metavar="FILE"),
+        text("--console-socket", help="send the terminal's master to this socket", metavar="PATH"),
     ),
 )
 START = Command("start", "ID", "Run a created container's program.")
@@ -63,6 +64,7 @@ def create(argv: list[str], paths: Paths) -> None:
             spec = parse_spec(file.read(), path)
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}; name the bundle with --bundle") from None
+    _check_console(values["console_socket"], is_terminal=spec.process.terminal)
     annotations = dict(spec.annotations)
     container = Container(
         id=os.urandom(ID_BYTES).hex(),
@@ -73,6 +75,7 @@ def create(argv: list[str], paths: Paths) -> None:
         policy=annotations.get(POLICY_ANNOTATION, "default"),
         sign=annotations.get(SIGN_ANNOTATION, "segment"),
         detached_stdio=False,
+        tty=spec.process.terminal,
         network="none" if spec.get_namespace("network") else "host",
         labels=spec.annotations,
     )
@@ -81,15 +84,43 @@ def create(argv: list[str], paths: Paths) -> None:
     live_fd = make_container(paths, container, spec)
     channel = launch(paths, container.id, live_fd, run=0, start_at_once=False)
     event = client.wait_event(channel, ("created", "exit", "error"))
-    if event["event"] != "created":
-        from docklock.runtime import delete, wait_released
+    try:
+        if event["event"] != "created":
+            raise_start_error(event)
+        if values["console_socket"]:
+            _send_console(values["console_socket"], event["pid"])
+    except (DocklockError, OSError):
+        from docklock.runtime import delete
 
-        wait_released(paths, container.id)
-        delete(paths, container.id)
-        raise_start_error(event)
+        delete(paths, container.id, force=True)
+        raise
     if values["pid_file"]:
         with open(values["pid_file"], "w", encoding="ascii") as file_:
             file_.write(str(event["pid"]))
+
+
+def _check_console(path: str | None, *, is_terminal: bool) -> None:
+    if is_terminal and not path:
+        raise SpecError("process.terminal: name a socket for its master with --console-socket")
+    if path and not is_terminal:
+        raise SpecError("--console-socket: the bundle asks for no terminal (process.terminal)")
+
+
+def _send_console(path: str, pid: int) -> None:
+    """Send the master to whoever listens at `path`, as runc does: a name and the descriptor."""
+    import socket
+
+    from docklock.enter import take_terminal
+
+    pidfd = os.pidfd_open(pid)
+    master = take_terminal(pidfd)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+            channel.connect(path)
+            socket.send_fds(channel, [b"/dev/ptmx"], [master])
+    finally:
+        os.close(master)
+        os.close(pidfd)
 
 
 def start(argv: list[str], paths: Paths) -> None:

@@ -14,9 +14,10 @@ import time
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cli import options
+from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
-    check_no_terminal,
+    TERM_DEFAULT,
     parse_cpus,
     parse_env,
     parse_label,
@@ -52,7 +53,7 @@ _CREATE_OPTIONS = (
     text("--name", help="the container's name", metavar="NAME"),
     flag("--rm", help="remove the container when it ends; its evidence stays"),
     flag("-i", "--interactive", help="keep standard input open"),
-    flag("-t", "--tty", help="refused: docklock has no terminals yet"),
+    flag("-t", "--tty", help="give it a terminal"),
     listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
     listed("-v", "--volume", help="bind a host path", metavar="HOST:CONTAINER[:ro]"),
     listed("--tmpfs", help="mount a tmpfs", metavar="PATH[:OPTIONS]"),
@@ -92,6 +93,7 @@ RUN = Command(
     (
         flag("-d", "--detach", help="run in the background and print the id"),
         flag("--plan", help="print every step, and do nothing"),
+        DETACH_KEYS,
         *_CREATE_OPTIONS,
     ),
     is_program_last=True,
@@ -127,25 +129,36 @@ def run_create(argv: list[str], paths: Paths) -> int:
 def run_run(argv: list[str], paths: Paths) -> int:
     """`docklock run`: the program's exit code, or the id with --detach."""
     values, words = options.parse(RUN, argv)
-    if values["detach"] and values["interactive"]:
-        raise SpecError("docklock run: -d and -i exclude each other")
+    keys, is_shown = _check_terminal(values)
+    if not is_shown:
+        return 1
     request = build_request(paths, RUN, values, words)
     if values["plan"]:
         return _print_plan(request)
-    from docklock.cli.attach import follow, wait_created
-
     container = request.container
     make_directories(paths)
     check_policy(paths, request)  # a policy that does not compile leaves no container
     live_fd = _make(paths, request)
     channel = launch(paths, container.id, live_fd, run=0, start_at_once=True)
     if not values["detach"]:
-        return follow(channel, paths, container.id, interactive=values["interactive"], proxy=True)
+        attachment = Attachment(values["interactive"], tty=values["tty"], detach_keys=keys)
+        return follow(channel, attachment, lambda: report_lost(paths, container.id))
     event = wait_created(channel)
     if event["event"] != "started" and event.get("message"):
         raise_start_error(event)
     print(container.id)
     return 0
+
+
+def _check_terminal(values: dict[str, Any]) -> tuple[bytes, bool]:
+    """(the detach keys, whether there is a terminal where one is needed). SpecError."""
+    if not values["tty"] and values["detach_keys"] is None:
+        return b"", True
+    from docklock.cli.terminal import complain_without_terminal, parse_detach_keys
+
+    keys = parse_detach_keys(values["detach_keys"])
+    interactive = values["interactive"] and not values["detach"] and not values["plan"]
+    return keys, not complain_without_terminal(interactive=interactive, tty=values["tty"])
 
 
 def raise_start_error(event: dict[str, Any]) -> None:
@@ -175,7 +188,7 @@ def build_request(
     user, home = find_user(layers or (values["rootfs"],), values["user"] or config.user)
     spec = default_spec(
         args=args,
-        env=build_env(config.env, values["env"], hostname, home),
+        env=build_env(config.env, values["env"], hostname, home, tty=values["tty"]),
         cwd=values["workdir"] or config.cwd or "/",
         user=user,
         hostname="" if is_host else hostname,
@@ -197,6 +210,8 @@ def build_request(
         privileged=values["privileged"],
         devices=list_host_devices() if values["privileged"] else (),
         no_new_privs=_parse_security(values["security_opt"]) and not values["privileged"],
+        terminal=values["tty"],
+        console_size=_get_size() if values["tty"] else None,
     )
     if not os.path.isabs(spec.process.cwd):
         raise SpecError(f"working directory {spec.process.cwd!r}: must be absolute")
@@ -213,11 +228,18 @@ def build_request(
         sign=values["sign"] or "segment",
         auto_remove=values["rm"],
         stdin_open=values["interactive"],
+        tty=values["tty"],
         network=values["network"] or "none",
         stop_signal=_choose_stop_signal(values, config),
         labels=labels,
     )
     return Request(container, spec, image.architecture if image is not None else "")
+
+
+def _get_size() -> tuple[int, int] | None:
+    from docklock.cli.terminal import get_size
+
+    return get_size()
 
 
 def check_policy(paths: Paths, request: Request) -> None:
@@ -259,7 +281,6 @@ def _find_root(
 
 
 def _check_choices(values: dict[str, Any]) -> None:
-    check_no_terminal(values)
     if values["sign"] not in (None, *SIGNS):
         raise SpecError(f"--sign {values['sign']}: give segment or each")
     if values["network"] not in (None, "none", "host"):
@@ -344,10 +365,12 @@ def list_host_devices() -> tuple[Device, ...]:
 
 
 def build_env(
-    image: tuple[str, ...], asked: list[str], hostname: str, home: str
+    image: tuple[str, ...], asked: list[str], hostname: str, home: str, *, tty: bool = False
 ) -> tuple[str, ...]:
-    """Docker's order: PATH, HOSTNAME, the image's, the asked-for; a later one replaces."""
+    """Docker's order: PATH, HOSTNAME, TERM, the image's, the asked-for; a later one replaces."""
     found = {"PATH": PATH_DEFAULT, "HOSTNAME": hostname}
+    if tty:
+        found["TERM"] = TERM_DEFAULT
     for entry in image:
         name, _, value = entry.partition("=")
         found[name] = value

@@ -10,6 +10,7 @@ from docklock.spec import Mount, Rlimit
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SIZE_MIN_BYTES = 6 * 1024 * 1024  # Docker's: less than this cannot hold a process
 NANO_DIGITS = 9
+TERM_DEFAULT = "xterm"  # Docker's, for a program with a terminal
 VOLUME_OPTIONS = frozenset(
     (
         "ro",
@@ -139,9 +140,3 @@ def parse_ulimit(word: str) -> Rlimit:
     if kind not in RLIMITS or low > high:
         raise SpecError(f"--ulimit {word}: give a name such as nofile, and SOFT <= HARD")
     return Rlimit(kind, low, high)
-
-
-def check_no_terminal(values: dict[str, object]) -> None:
-    """SpecError for -t."""
-    if values["tty"]:
-        raise SpecError("-t: docklock has no terminals yet; -i alone keeps standard input open")

@@ -45,6 +45,8 @@ class Requests(Protocol):
 
     def write_input(self, data: bytes) -> None: ...
 
+    def resize(self, rows: int, columns: int) -> None: ...
+
 
 class Control:
     """Accepts clients and serves their requests. Owns the sockets."""
@@ -144,6 +146,8 @@ class Control:
             self._requests.add_listener(
                 packet.descriptors[0], [str(word) for word in message["argv"]]
             )
+        elif verb == "resize":
+            self._requests.resize(int(message["rows"]), int(message["columns"]))
         elif verb == "flush":
             self._requests.flush(lambda: self._send(client, {"event": "ok"}))
             return {}

@@ -47,8 +47,9 @@ from docklock.runtime import discard_files, remove_files
 from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
-from docklock.supervisor.stdio import Input, Output
+from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
 from docklock.supervisor.task import Task, get_overlay, locate_cgroup, read_task
+from docklock.supervisor.terminal import Terminal, require, wait_exit_code
 from docklock.supervisor.wire import STDERR, STDOUT, send_message
 from docklock.supervisor.worker import Worker, fork_worker, write_traceback
 
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
     from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
 
-DRAIN_LIMIT_S = 2.0  # how long output of a dead container may take to reach its clients
-SIGNAL_EXIT_BASE = 128
 WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
 WORKER_DEATHS_S = 10.0
 EXIT_RUNTIME_ERROR = 125
@@ -79,7 +78,8 @@ class Supervisor:
         self._listeners: dict[int, int] = {}  # number in the journal -> descriptor
         self._worker: Worker | None = None
         self._worker_deaths: list[float] = []
-        self._input: Input | None = None
+        self._input: Input | Terminal | None = None
+        self._terminal: Terminal | None = None
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
         self._recorder: RunRecorder | None = None
@@ -142,6 +142,9 @@ class Supervisor:
         if self._input is not None:
             self._input.write(data)
 
+    def resize(self, rows: int, columns: int) -> None:
+        require(self._terminal).resize(rows, columns)
+
     # -- the life of a run --
 
     def create(self) -> None:
@@ -154,15 +157,17 @@ class Supervisor:
         )
         driver.create(place, limits)
         self._cgroup = place
-        stdio, ours = self._make_stdio()
+        ends = Ends((0, 1, 2))
+        if container.detached_stdio:
+            ends = make_ends(stdin_open=container.stdin_open, tty=container.tty)
         self._init = enter.spawn(
             plan,
             cgroup=place,
-            stdio=stdio,
+            stdio=ends.theirs,
             program=self._policy.program,
             seccomp_flags=get_listener_flags(),
         )
-        for fd in set(stdio):
+        for fd in set(ends.theirs):
             if fd > STDERR:
                 os.close(fd)
         self._begin_evidence()
@@ -172,7 +177,7 @@ class Supervisor:
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
-        self._take_stdio(ours)
+        self._take_stdio(ends, self._init)
         self._control = Control(self._loop, self, socket_path(self._paths, container.id))
         self._control.add_client(self._task.channel, attach=True)
         self._loop.watch(self._init.pidfd, self._upon_exit)
@@ -384,33 +389,23 @@ class Supervisor:
         if self._loop.is_watched(init.error_fd):
             self._upon_exec(0)
         self._loop.unwatch(init.pidfd)
-        result = os.waitid(os.P_PIDFD, init.pidfd, os.WEXITED)
-        assert result is not None
-        is_exit = result.si_code == os.CLD_EXITED
-        self._exit_code = result.si_status if is_exit else SIGNAL_EXIT_BASE + result.si_status
+        self._exit_code = wait_exit_code(init.pidfd)
         error = enter.parse_child_error(self._start_error)
         if error is not None:
             raise error
 
-    def _make_stdio(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """The container's three descriptors, and our ends of them (-1 where there is none)."""
-        if not self._container.detached_stdio:
-            return (0, 1, 2), (-1, -1, -1)
-        output_read, output_write = os.pipe2(os.O_CLOEXEC)
-        error_read, error_write = os.pipe2(os.O_CLOEXEC)
-        if self._container.stdin_open:
-            input_read, input_write = os.pipe2(os.O_CLOEXEC)
-        else:
-            input_read, input_write = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
-        return (input_read, output_write, error_write), (input_write, output_read, error_read)
-
-    def _take_stdio(self, ours: tuple[int, int, int]) -> None:
-        input_fd, output_fd, error_fd = ours
-        if input_fd >= 0:
-            self._input = Input(self._loop, input_fd)
-        if output_fd >= 0:
-            self.output.add_pipe(output_fd, STDOUT)
-            self.output.add_pipe(error_fd, STDERR)
+    def _take_stdio(self, ends: Ends, init: enter.Init) -> None:
+        container = self._container
+        if container.tty and container.detached_stdio:
+            master = enter.take_terminal(init.pidfd)
+            self._terminal = self._input = Terminal(
+                self._loop, self.output, master, takes_input=container.stdin_open
+            )
+        if ends.input_fd >= 0:
+            self._input = Input(self._loop, ends.input_fd)
+        if ends.output_fd >= 0:
+            self.output.add_pipe(ends.output_fd, STDOUT)
+            self.output.add_pipe(ends.error_fd, STDERR)
 
     def _record(
         self,

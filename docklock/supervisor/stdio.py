@@ -2,13 +2,15 @@
 
 An attached client that does not read slows the container down (as with Docker) and costs bounded
 memory: while a client has unsent packets, the pipes are not read. A client that goes away is
-dropped. Not here: terminals (a later capability).
+dropped. Not here: what is a terminal's own (terminal.py).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
+from chainlite.lean import NamedTuple
 from docklock.bare import deque, socket
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import READ, WRITE, Loop
@@ -16,13 +18,43 @@ from docklock.supervisor.wire import STDERR, STDOUT, send_data
 
 READ_BYTES = 32_768
 INPUT_BYTES_MAX = 1 << 20
+DRAIN_LIMIT_S = 2.0  # how long output of a dead program may take to reach its clients
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
-class Output:
-    """The read ends of the container's stdout and stderr, its log, its attached clients."""
+class Ends(NamedTuple):
+    """The container's stdio, and our ends of it: -1 where there is none."""
 
-    def __init__(self, loop: Loop, log: LogFile) -> None:
+    theirs: tuple[int, int, int]
+    input_fd: int = -1
+    output_fd: int = -1
+    error_fd: int = -1
+
+
+def make_ends(*, stdin_open: bool, tty: bool) -> Ends:
+    """Pipes for a container's stdio; /dev/null for a stdin that is not open.
+
+    With `tty` /dev/null for all three: its child puts its terminal there.
+    """
+    if tty:
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        return Ends((null, null, null))
+    output_read, output_write = os.pipe2(os.O_CLOEXEC)
+    error_read, error_write = os.pipe2(os.O_CLOEXEC)
+    if stdin_open:
+        input_read, input_write = os.pipe2(os.O_CLOEXEC)
+    else:
+        input_read, input_write = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
+    return Ends((input_read, output_write, error_write), input_write, output_read, error_read)
+
+
+class Output:
+    """The read ends of the container's stdout and stderr, its log, its attached clients.
+
+    The end of a terminal's output is EIO.
+    """
+
+    def __init__(self, loop: Loop, log: LogFile | None) -> None:
         self._loop = loop
         self._log = log
         self._pipes: dict[int, int] = {}  # fd -> kind
@@ -74,7 +106,8 @@ class Output:
     def close(self) -> None:
         for fd in list(self._pipes):
             self._close_pipe(fd)
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def _read(self, fd: int) -> bool:
         """Pass on what is there; False when there is nothing now, or no more at all."""
@@ -82,11 +115,16 @@ class Output:
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            data = b""
         if not data:
             self._close_pipe(fd)
             return False
         kind = self._pipes[fd]
-        self._log.write(STREAMS[kind], data)
+        if self._log is not None:
+            self._log.write(STREAMS[kind], data)
         for client, queue in list(self._unsent.items()):
             queue.append((kind, data))
             self.flush(client)
@@ -133,6 +171,10 @@ class Input:
         self._is_ended = False
 
     @property
+    def is_closed(self) -> bool:
+        return self._fd < 0
+
+    @property
     def is_full(self) -> bool:
         """True when the sender should wait."""
         return len(self._unwritten) >= INPUT_BYTES_MAX
@@ -161,7 +203,9 @@ class Input:
         except BlockingIOError:
             self._loop.watch(self._fd, self._flush, WRITE)
             return
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             self.close()
             return
         self._loop.unwatch(self._fd)

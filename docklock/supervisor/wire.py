@@ -4,7 +4,8 @@ One packet: u8 kind, then at most 65,535 bytes. Kinds 0 to 2 are standard input,
 (an empty kind-0 packet closes standard input); kind 3 is one JSON object, with descriptors beside
 it where the verb passes any. Only root can reach the socket (its directory is 0700).
 
-Requests: {"verb": start | signal (signal) | wait | flush | attach | listener (argv; one fd)}.
+Requests: {"verb": start | signal (signal) | wait | flush | attach | resize (rows, columns) |
+listener (argv; one fd)}.
 Events:   {"event": created (pid) | started | exit (exit_code) | ok | error (message, exit_code)}.
 """
 

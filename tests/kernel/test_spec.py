@@ -84,6 +84,7 @@ def test_encoding_is_canonical_and_complete() -> None:
         parse(EXAMPLE),
         default_spec(args=("a",), hostname="h", user=User(3, 4, (5,), 0o77), resources=resources),
         default_spec(args=("a", ""), privileged=True, network="host", readonly=True),
+        default_spec(args=("sh",), terminal=True, console_size=(24, 80)),
     ):
         encoded = encode_spec(spec)
         assert parse_spec(encoded, "again") == spec
@@ -95,7 +96,9 @@ def test_encoding_is_canonical_and_complete() -> None:
     [
         ("ociVersion", "2.0.0", "ociVersion: docklock reads 1.x"),
         ("hooks", {"prestart": [{"path": "/x"}]}, "hooks: docklock runs no hooks"),
-        ("process.terminal", True, "process.terminal: docklock has no terminals"),
+        ("process.terminal", "yes", "process.terminal: expected true or false"),
+        ("process.consoleSize", {"height": 1}, "process.consoleSize.width: missing"),
+        ("process.consoleSize", {"height": 1, "width": 65536}, "an integer in 0..65535"),
         ("process.args", [], "process.args: expected a program"),
         ("process.args", ["a\0b"], "process.args[0]: a NUL byte"),
         ("process.env", ["=x"], "process.env[0]: expected NAME=VALUE"),

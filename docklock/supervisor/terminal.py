@@ -1,0 +1,56 @@
+"""A program's terminal by its master: output read, input written, size set.
+
+The master's output is the program's stdout: a terminal has one stream. Its end is EIO, once no
+process holds the slave. Not here: making the terminal (docklock.become), the caller's own
+(docklock.cli.terminal). Invariant: `resize` and `write` act on a descriptor of their own, which
+stays open for as long as this object does.
+"""
+
+from __future__ import annotations
+
+import os
+
+from chainlite.errors import StateError
+from docklock.kernel.terminal import SIZE_MAX, set_size
+from docklock.supervisor.loop import Loop
+from docklock.supervisor.stdio import Input, Output
+from docklock.supervisor.wire import STDOUT
+
+SIGNAL_EXIT_BASE = 128
+
+
+class Terminal:
+    """The master of a terminal. `output` closes `master`; without `takes_input` none is written."""
+
+    def __init__(self, loop: Loop, output: Output, master: int, *, takes_input: bool) -> None:
+        self._fd = os.dup(master)
+        self._takes_input = takes_input
+        self._input = Input(loop, self._fd)
+        output.add_pipe(master, STDOUT)
+
+    def write(self, data: bytes) -> None:
+        """What the user typed. Empty data, the end of one client's input, does not end it."""
+        if data and self._takes_input:
+            self._input.write(data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size; ValueError unless both are in 0..65535."""
+        if not (0 <= rows <= SIZE_MAX and 0 <= columns <= SIZE_MAX):
+            raise ValueError(f"a terminal of {rows} x {columns}")
+        if not self._input.is_closed:
+            set_size(self._fd, rows, columns)
+
+
+def wait_exit_code(pidfd: int) -> int:
+    """Reap a child: its exit code, 128+n after signal n."""
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    assert result is not None
+    is_exit = result.si_code == os.CLD_EXITED
+    return int(result.si_status) if is_exit else SIGNAL_EXIT_BASE + int(result.si_status)
+
+
+def require(terminal: Terminal | None) -> Terminal:
+    """StateError if there is none."""
+    if terminal is None:
+        raise StateError("the container has no terminal")
+    return terminal
