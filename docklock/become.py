@@ -2,8 +2,9 @@
 
 Every function here runs in the child only. The order is the point: descriptors, limits, terminal,
 working directory, capabilities and user, no_new_privs; then it says that it is ready and waits;
-then the filter, as the very last thing before execve. After the filter the child makes no call but execve,
-since the policy may stop any other: it learns over shared memory that its listener was taken.
+then the filter, as the very last thing before execve. After the filter the child makes no call but
+execve, since the policy may stop any other: it learns over shared memory that its listener was
+taken.
 Not here: clone, namespaces and the parent's side (docklock.enter), the mounts (docklock.plan).
 Source: capabilities(7), Transformation of capabilities during execve; seccomp(2).
 """

@@ -114,6 +114,7 @@ def _send_console(path: str, pid: int) -> None:
 
     pidfd = os.pidfd_open(pid)
     master = take_terminal(pidfd)
+    os.set_blocking(master, True)  # as runc's is
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.connect(path)

@@ -64,6 +64,8 @@ LINKS = (
     "sync",
     "find",
     "ln",
+    "stty",
+    "tty",
 )
 
 VICTIM_POLICY = """

@@ -96,10 +96,6 @@ def test_network_none_has_only_loopback_and_host_has_the_hosts(dock: Docklock) -
     )
 
 
-def test_a_terminal_is_refused_by_name(dock: Docklock) -> None:
-    assert "terminals" in dock("run", "--rm", "-it", "busybox", "sh", code=125).stderr
-
-
 def test_default_capabilities_are_dockers_and_no_new_privs_is_set(dock: Docklock) -> None:
     text = out(dock, "busybox", "cat", "/proc/self/status")
     assert "CapEff:\t00000000a80425fb" in text
