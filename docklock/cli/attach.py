@@ -95,13 +95,14 @@ def _copy_in_terminal(
 
     terminal = LocalTerminal(channel)
     try:
-        terminal.open(is_raw=is_raw, redraw=attachment.is_late)
-        keys = DetachKeys(attachment.detach_keys) if is_raw else None
-        event = _copy(channel, interactive=attachment.interactive, keys=keys)
+        try:
+            terminal.open(is_raw=is_raw, redraw=attachment.is_late)
+            keys = DetachKeys(attachment.detach_keys) if is_raw else None
+            event = _copy(channel, interactive=attachment.interactive, keys=keys)
+        finally:
+            terminal.close()
     except Ended as signalled:
         event = {"event": "exit", "exit_code": signalled.exit_code}
-    finally:
-        terminal.close()
     if event["event"] == "detached":
         print("read escape sequence", file=sys.stderr)
     return event

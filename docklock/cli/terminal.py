@@ -82,13 +82,14 @@ def complain_without_terminal(*, interactive: bool, tty: bool) -> bool:
 
 
 def get_size() -> tuple[int, int] | None:
-    """(rows, columns) of the terminal on standard output, else input; None if neither is one."""
+    """(rows, columns) of the terminal on standard output, else input; None if none has a size."""
     for fd in (1, 0):
         try:
             columns, rows = os.get_terminal_size(fd)
         except OSError:
             continue
-        return rows, columns
+        if rows and columns:
+            return rows, columns
     return None
 
 
@@ -109,12 +110,12 @@ class LocalTerminal:
 
             self._saved = termios.tcgetattr(0)
             for number in _ENDING:
-                signal.signal(number, _raise_ended)
+                signal.signal(number, self._upon_end)
             self._make_raw()
             signal.signal(signal.SIGCONT, lambda *_: self._make_raw())
         signal.signal(signal.SIGWINCH, lambda *_: self._send_size())
         if redraw:
-            self._send_size(extra=1)
+            self._send_size(flip=1)
         self._send_size()
 
     def close(self) -> None:
@@ -125,6 +126,11 @@ class LocalTerminal:
             for number in (*_ENDING, signal.SIGCONT, signal.SIGTTOU):
                 signal.signal(number, signal.SIG_IGN)
             self._set(self._saved)
+
+    def _upon_end(self, number: int, _frame: object) -> None:
+        """Put the settings back here: whatever this interrupts might not come to it."""
+        self._set(self._saved)
+        raise Ended(number)
 
     def _make_raw(self) -> None:
         import termios as t
@@ -145,16 +151,12 @@ class LocalTerminal:
         except termios.error:
             pass  # it was hung up: there is no terminal to set any more
 
-    def _send_size(self, extra: int = 0) -> None:
+    def _send_size(self, flip: int = 0) -> None:
         size = get_size()
         if size is None:
             return
-        message = {"verb": "resize", "rows": size[0] + extra, "columns": size[1] + extra}
+        message = {"verb": "resize", "rows": size[0] ^ flip, "columns": size[1] ^ flip}
         try:
             send_message(self._channel, message)
         except OSError:
             pass  # it has ended; its exit is on the way
-
-
-def _raise_ended(number: int, _frame: object) -> None:
-    raise Ended(number)

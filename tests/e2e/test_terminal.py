@@ -194,6 +194,30 @@ def test_a_killed_front_end_restores_the_terminal_and_the_program_goes_on(
         assert dock("exec", name, "ps").stdout.count(" sh\n") == 1
 
 
+def test_a_lost_supervisor_or_relay_restores_the_terminal_and_is_told(
+    dock: Docklock, shell: tuple[str, Screen, str]
+) -> None:
+    how, screen, name = shell
+    if how == "exec":
+        init = screen.front_end_pid()
+        (relay,) = Path(f"/proc/{init}/task/{init}/children").read_text().split()
+        os.kill(int(relay), signal.SIGKILL)
+        screen.read_until("was killed")
+        assert screen.read_exit_code() == 125
+        assert " sh\n" not in dock("exec", name, "ps").stdout
+    else:
+        os.kill(dock.supervisor_pid(name), signal.SIGKILL)
+        screen.read_until("was killed; the container was killed")
+        assert screen.read_exit_code() == 137
+    assert screen.is_restored()
+
+
+@pytest.mark.parametrize("option", ["--privileged", "--read-only", "--network=host"])
+def test_other_containers_have_terminals_too(dock: Docklock, option: str) -> None:
+    result = dock("run", "--rm", "-t", option, "busybox", "sh", "-c", "tty; echo c > /dev/console")
+    assert re.fullmatch(r"/dev/pts/0\s+c\s+", result.stdout)
+
+
 def test_input_from_no_terminal_is_refused_in_dockers_words(dock: Docklock) -> None:
     dock("create", "-it", "--name", "typed", "busybox", "cat")
     dock("run", "-d", "-it", "--name", "typed-too", "busybox", "cat")
@@ -263,7 +287,7 @@ def test_attach_without_a_terminal_copies_output_and_passes_signals(dock: Docklo
 def test_receipts_of_a_terminals_container_verify(dock: Docklock, victim: list[str]) -> None:
     with at(dock, "run", "-it", "--name", "gated", *victim, "busybox", "sh") as screen:
         screen.read_until("# ")
-        screen.type("id; ls -d /tmp; echo code $?\n")
+        screen.type("/bin/id; /bin/ls -d /tmp; echo code $?\n")
         screen.read_until("code 0")
         with at(dock, "exec", "-it", "gated", "sh", "-c", "pwd; exit 4") as second:
             assert second.read_exit_code() == 4
@@ -271,7 +295,7 @@ def test_receipts_of_a_terminals_container_verify(dock: Docklock, victim: list[s
         assert screen.read_exit_code() == 0
     dock("verify", "gated")
     ops = [receipt["op"] for receipt in dock.receipts("gated")]
-    assert ops.count("execve") >= 4  # two shells, id and ls
+    assert ops.count("syscall.execve") == 4  # two shells, id and ls
     assert "runtime.exec" in ops
     dock("rm", "gated")
 
@@ -288,6 +312,20 @@ def test_the_guard_holds_the_master_and_the_worker_does_not(dock: Docklock) -> N
     init = int(dock.inspect("held")["State"]["Pid"])  # type: ignore[index]
     assert not any("ptmx" in link for link in list_terminals(init))
     dock("rm", "-f", "held")
+
+
+def fail_to_create(dock: Docklock, bundle: Path, spec: dict[str, object]) -> str:
+    """The error of `create` with a console socket that is not there."""
+    (bundle / "config.json").write_text(json.dumps(spec))
+    words = ("create", "-b", str(bundle), "--console-socket", "/nowhere", "shown")
+    result = subprocess.run(
+        [sys.executable, "-c", "from docklock.cli.oci import main; main()", *words],
+        env=dock.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert result.returncode > 0
+    assert "shown" not in dock("ps", "-a").stdout
+    return result.stderr
 
 
 def test_a_bundles_terminal_goes_to_the_console_socket(dock: Docklock, tmp_path: Path) -> None:
@@ -307,6 +345,9 @@ def test_a_bundles_terminal_goes_to_the_console_socket(dock: Docklock, tmp_path:
     )  # fmt: skip
     assert result.returncode == 2
     assert "--console-socket" in result.stderr
+    without = spec | {"mounts": SPEC["mounts"]}
+    assert "needs the container's own devpts" in fail_to_create(dock, tmp_path, without)
+    assert "No such file" in fail_to_create(dock, tmp_path, spec)
     path = str(tmp_path / "console.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(path)
