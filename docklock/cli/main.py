@@ -1,8 +1,9 @@
 """The command `docklock`: find the command's function, run it, turn errors into exit codes.
 
-Exit codes: the container's for run, start, exec and attach; 125 docklock could not, 126 the program cannot
-be run, 127 it was not found; for everything else 0, 1 (StateError, KernelError), 2 (SpecError),
-3 (TamperError), 4 (`verify`: a key that was not named). Only the asked command's module is loaded.
+Exit codes: the container's for run, start, exec and attach; 125 docklock could not, 126 the program
+cannot be run, 127 it was not found; for everything else 0, 1 (StateError, KernelError), 2
+(SpecError), 3 (TamperError), 4 (`verify`: a key that was not named). Only the asked command's
+module is loaded.
 """
 
 from __future__ import annotations
