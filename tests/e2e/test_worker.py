@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Docklock, find_leaks
+from tests.e2e.conftest import VICTIM_POLICY, Docklock, find_leaks
 from tests.e2e.test_crash import is_running
 
 
@@ -94,6 +94,22 @@ def test_a_worker_that_dies_again_and_again_ends_the_container(
     assert "worker died 6 times" in errors
     dock("verify", "oft")
     assert find_leaks(dock.root) == []
+
+
+def test_a_policy_may_have_the_container_killed_with_its_worker(
+    dock: Docklock, victim: list[str], tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(VICTIM_POLICY + "on-worker-death: kill\n")
+    options = [*victim[:2], "--policy", str(policy)]
+    process = dock.start("run", "--name", "kwd", *options, "busybox", "sleep", "60")
+    dock.wait_for(lambda: has_worker(dock, "kwd"))
+    kill_worker(dock, "kwd")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 125
+    assert "its policy has it killed" in errors
+    assert len(of(dock, "kwd", "runtime.worker")) == 1
+    dock("verify", "kwd")
 
 
 def has_worker(dock: Docklock, name: str) -> bool:
