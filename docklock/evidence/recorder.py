@@ -427,9 +427,7 @@ class RunRecorder:
         """Wait until there is something to commit or to log now; whether this is the end."""
         reader = self._reader
         while True:
-            attempts.clear_eventfd(
-                self._work_fd
-            )  # before we look at anything, so that no wake-up is lost
+            attempts.clear_eventfd(self._work_fd)  # before we look, so that no wake-up is lost
             if self._closing:
                 break
             urgent = reader.take_urgent() or self._now

@@ -11,7 +11,7 @@ import pytest
 
 from chainlite import receipt, segment
 from chainlite.errors import SpecError, StateError
-from docklock.evidence import container_store, recorder, sealing
+from docklock.evidence import attempts, container_store, recorder, sealing
 from docklock.evidence.export import verify_container
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.reading import Query, Shown, iterate_receipts
@@ -193,3 +193,25 @@ def test_a_closed_recorder_accepts_nothing(tmp_path: Path) -> None:
     live.close(0)
     with pytest.raises(StateError):
         append(live, 0)
+
+
+def test_the_end_is_seen_whenever_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also just before the writer's thread clears what wakes it: then nothing else would."""
+    live = begin(make_paths(tmp_path))
+    append(live, 0)
+    time.sleep(0.3)  # committed and logged: the thread waits without a limit
+    clear = attempts.clear_eventfd
+
+    def end_first(fd: int) -> None:
+        live._closing = True
+        os.eventfd_write(fd, 1)
+        clear(fd)
+
+    monkeypatch.setattr(attempts, "clear_eventfd", end_first)
+    os.eventfd_write(live._work_fd, 1)
+    deadline = time.monotonic() + 5
+    while not live._drained and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert live._drained
+    monkeypatch.setattr(attempts, "clear_eventfd", clear)
+    live.close(0)

@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -92,3 +93,29 @@ def test_after_an_execve_and_forget_it_is_the_new_programs_memory() -> None:
 def find_base(pid: int) -> int:
     with open(f"/proc/{pid}/maps") as file:
         return int(file.readline().split("-")[0], 16)
+
+
+def test_threads_do_not_read_each_others_strings() -> None:
+    """Each gate has a buffer of its own."""
+    texts = [bytes([65 + number]) * 200 for number in range(3)]
+    places = [ctypes.create_string_buffer(text) for text in texts]
+    wrong: list[bytes | None] = []
+
+    def read(number: int) -> None:
+        memory, address = CallerMemory(may_keep=False), ctypes.addressof(places[number])
+        for _ in range(5000):
+            found = memory.read_string(os.getpid(), address, 4096)
+            if found != texts[number]:
+                wrong.append(found)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=read, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == []
