@@ -33,12 +33,16 @@ EXIT_KILLED = 137  # 128 + SIGKILL: a container does not outlive its supervisor
 
 
 def repair(paths: Paths) -> list[str]:
-    """Mend every dead run; their full container ids. Costs one directory listing when none is."""
+    """Mend every dead run; their full container ids. Costs one directory listing when none is.
+
+    StateError, after all others are mended, for one that cannot be now: its disk is full.
+    """
     try:
         marked = os.listdir(live_dir(paths))
     except FileNotFoundError:
         return []
     repaired = []
+    failure: StateError | None = None
     for container_id in marked:
         try:
             live_fd = acquire_live(paths, container_id, is_new=False)
@@ -49,8 +53,12 @@ def repair(paths: Paths) -> list[str]:
             _repair_run(paths, container_id)
             release_live(paths, container_id)
             repaired.append(container_id)
+        except StateError as error:
+            failure = error
         finally:
             os.close(live_fd)
+    if failure is not None:
+        raise failure
     return repaired
 
 
@@ -73,12 +81,27 @@ def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
 
 def _repair_run(paths: Paths, container_id: str) -> None:
     """Kill, sign, remove, in that order: the gap's end is not before the last process's."""
-    from docklock.evidence.recovery import recover_runs
-    from docklock.runtime import remove_files
+    from docklock.evidence.database import sqlite3
+    from docklock.evidence.full_disk import is_full
 
     for found in find_cgroups(paths, container_id):
         found.kill()
         found.delete()
+    try:
+        _close_run(paths, container_id)
+    except (OSError, StateError, sqlite3.Error) as error:
+        if not is_full(error):
+            raise
+        raise StateError(
+            f"container {container_id[:12]} lost its supervisor, was killed, and cannot be mended "
+            f"now: {error}: make room on the disk of {paths.state}"
+        ) from error
+
+
+def _close_run(paths: Paths, container_id: str) -> None:
+    from docklock.evidence.recovery import recover_runs
+    from docklock.runtime import remove_files
+
     recover_runs(paths, lambda other: other != container_id)
     remove_if_there(socket_path(paths, container_id))
     try:

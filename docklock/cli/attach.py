@@ -163,7 +163,10 @@ def wait_created(channel: socket.socket) -> dict[str, Any]:
 
 def _take(packet: Packet) -> dict[str, Any]:
     if packet.kind == MESSAGE:
-        return packet.get_message()
+        event = packet.get_message()
+        if event.get("event") == "warning":
+            print(f"docklock: {event['message']}", file=sys.stderr, flush=True)
+        return event
     target = {STDOUT: 1, STDERR: 2}.get(packet.kind)
     data = packet.payload
     while target is not None and data:

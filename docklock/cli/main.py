@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from chainlite.errors import DocklockError, SpecError
+from chainlite.errors import DocklockError, SpecError, StateError
 
 # Not imported up here, so that `run` can fork its supervisor first: typing alone takes 6 ms.
 TYPE_CHECKING = False
@@ -45,6 +45,7 @@ COMMANDS = {
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "version": ("info", "run_version", "Show the version"),
 }
+PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 FORKS_EARLY = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {"keys", "policy", "info", "version", "images", "import", "load"}
@@ -54,27 +55,26 @@ EXIT_INTERRUPTED = 130
 
 def format_usage() -> str:
     """All commands, a line each."""
-    lines = ["Usage: docklock [--root DIR] COMMAND ...", ""]
+    lines = ["Usage: docklock [--root DIR] [--runroot DIR] COMMAND ...", ""]
     lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items()]
     lines += ["", "docklock COMMAND --help says more."]
     return "\n".join(lines)
 
 
-def split_global(argv: list[str]) -> tuple[str | None, list[str]]:
-    """(--root's directory, the command and its words)."""
-    root = None
+def split_global(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """(what get_paths takes, the command and its words)."""
+    found: dict[str, str] = {}
     rest = list(argv)
-    while rest and rest[0].startswith("--root"):
-        word = rest.pop(0)
-        name, has_value, value = word.partition("=")
-        if name != "--root":
+    while rest and rest[0].startswith(("--root", "--runroot")):
+        name, has_value, value = rest.pop(0).partition("=")
+        if name not in PLACES:
             raise SpecError(f"unknown option {name}; see docklock --help")
         if not has_value:
             if not rest:
-                raise SpecError("--root needs a directory")
+                raise SpecError(f"{name} needs a directory")
             value = rest.pop(0)
-        root = value
-    return root, rest
+        found[PLACES[name]] = value
+    return found, rest
 
 
 def dispatch(command: str, argv: list[str], paths: Paths) -> int:
@@ -87,14 +87,7 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
         )
     module_name, function_name, _ = COMMANDS[command]
     if command in MENDS:
-        from docklock.repair import repair
-
-        for container_id in repair(paths):
-            print(
-                f"docklock: container {container_id[:12]} had lost its supervisor: killed, and "
-                "the gap in its evidence signed",
-                file=sys.stderr,
-            )
+        mend(paths)
     module = getattr(__import__(f"docklock.cli.{module_name}").cli, module_name)
     try:
         return int(getattr(module, function_name)(argv, paths))
@@ -103,11 +96,26 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
         return 0
 
 
+def mend(paths: Paths) -> None:
+    """Mend every dead run and say so; that one cannot be now keeps nobody from the rest."""
+    from docklock.repair import repair
+
+    try:
+        for container_id in repair(paths):
+            print(
+                f"docklock: container {container_id[:12]} had lost its supervisor: killed, and "
+                "the gap in its evidence signed",
+                file=sys.stderr,
+            )
+    except StateError as error:
+        print(f"docklock: {error}", file=sys.stderr)
+
+
 def run(argv: list[str]) -> int:
     """The whole command; the process's exit status."""
     command = ""
     try:
-        root, rest = split_global(argv)
+        places, rest = split_global(argv)
         if rest and rest[0] in FORKS_EARLY:
             from docklock.supervisor.launch import fork_early
 
@@ -120,7 +128,7 @@ def run(argv: list[str]) -> int:
         command = rest[0]
         from docklock.paths import get_paths
 
-        return dispatch(command, rest[1:], get_paths(root))
+        return dispatch(command, rest[1:], get_paths(**places))
     except DocklockError as error:
         print(f"docklock: {error}", file=sys.stderr)
         return get_exit_code(command, error)

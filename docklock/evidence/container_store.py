@@ -73,11 +73,28 @@ def create_store(paths: Paths, container: str) -> sqlite3.Connection:
     """Open a container's evidence for writing; it is made if it is missing."""
     path = get_store_path(paths, container)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-        os.chmod(path, 0o600)
-        _lay_out(db, path)
-    db.execute("PRAGMA synchronous = FULL")
+    is_new = False
+    try:
+        is_new = db.execute("PRAGMA user_version").fetchone()[0] == 0
+        if is_new:
+            os.chmod(path, 0o600)
+            _lay_out(db, path)
+        db.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        db.close()
+        if is_new:
+            _remove(path)
+        raise
     return db
+
+
+def _remove(path: str) -> None:
+    """Take away what was not laid out whole: it holds nothing yet."""
+    for suffix in ("", "-wal", "-shm"):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            pass
 
 
 def _lay_out(db: sqlite3.Connection, path: str) -> None:

@@ -5,9 +5,9 @@ attempts), what a crash leaves (recovery).
 `append` records what this process does itself. What the gate saw comes through the journal: a
 writer thread takes it from there, seals, signs and commits, and says which held calls may go on.
 Invariants: an event whose index was returned, and an attempt that is in the journal, survive
-kill -9 of this process; `durable_count` counts events that are both on disk and signed; after any
-failure to write nothing more is accepted (fail closed). The thread starts with begin_commits, so
-a caller may fork before it.
+kill -9 of this process; `durable_count` counts events that are both on disk and signed; a full disk
+is waited for, and a receipt says how long; after any other failure to write nothing more is
+accepted (fail closed). The thread starts with begin_commits, so a caller may fork before it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from docklock.bare import deque
 from docklock.evidence import attempts, container_store, journal, sealing
 from docklock.evidence.database import sqlite3
 from docklock.evidence.epochs import Epochs
+from docklock.evidence.full_disk import Stalls
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.ledger import ATTEMPT_LABEL, Held, Ledger, Point
@@ -45,6 +46,8 @@ LOG_INTERVAL_S = 0.05
 QUEUED_BATCHES_MAX = 16
 ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
+LEAVES_AT_ONCE = 32
+STALL_OP = "runtime.stall"
 BUSY_EVENTS = 256  # in one commit
 NICE = 5  # the thread's: where CPUs are few, answers to calls go before their signatures
 _ROOM = 1024
@@ -87,8 +90,11 @@ class RunRecorder:
         self.durable_count = 0
         self.failure: BaseException | None = None
         self.wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stalls = Stalls(self._upon_stall)
         self.release: Callable[[Held], bool] = lambda _: True
         """Answers a held call whose receipt is durable; False if its caller has gone."""
+        self.upon_stall: Callable[[str], None] = lambda _: None
+        """Told, in the caller's thread, when evidence begins to wait for room on the disk."""
 
     @classmethod
     def begin(
@@ -213,12 +219,21 @@ class RunRecorder:
         self.upon_commit()
 
     def upon_commit(self) -> None:
-        """What is to be done after each commit, which wakeup_fd tells. StateError on a failure."""
+        """What is to be done after a commit, when wakeup_fd tells. StateError on a failure."""
         attempts.clear_eventfd(self.wakeup_fd)
         if self.failure is not None:
             raise self._refuse()
         while self._aborted:
             self.append_aborted(self._aborted.popleft())
+        self._stalls.tell(self.upon_stall)
+        for began_ns, ended_ns in self._stalls.take_ended():
+            self.append(
+                STALL_OP,
+                decision=receipt.ALLOWED,
+                plane=receipt.RUNTIME,
+                seen=receipt.OBSERVED,
+                labels=(("t1", str(began_ns)), ("t2", str(ended_ns))),
+            )
         while self._flushes and self._flushes[0][0] <= self.durable_count:
             self._flushes.popleft()[1]()
 
@@ -248,7 +263,9 @@ class RunRecorder:
     def open_ring(self) -> tuple[mmap.mmap, attempts.AttemptWriter]:
         """For this process itself, while it has no worker: the ring and its writer."""
         mapped = self._journal.map
-        return mapped, attempts.AttemptWriter(mapped, self._work_fd, self._reader.place)
+        return mapped, attempts.AttemptWriter(
+            mapped, self._journal.fd, self._work_fd, self._reader.place
+        )
 
     def get_ring(self) -> tuple[attempts.Place, int, int]:
         """For a new worker: where it writes, in the file of which descriptor, and how it wakes us.
@@ -314,6 +331,7 @@ class RunRecorder:
             os.eventfd_write(self._work_fd, 1)
             while self._thread is not None and not self._drained and self.failure is None:
                 self._condition.wait()
+                self._stalls.tell(self.upon_stall)
         if self.failure is not None:
             raise self._refuse()
 
@@ -322,11 +340,15 @@ class RunRecorder:
     def _make_room(self, values: tuple[tuple[str, bytes], ...]) -> None:
         """Go on in the journal's other half if this one might not do: first of all, as it waits."""
         size = sum([min(len(value), receipt.VALUE_LIMIT_BYTES) for _, value in values])
-        if self._journal.has_room(_ROOM + receipt.RECEIPT_LIMIT_BYTES + size):
+        has_room = self._journal.has_room(_ROOM + receipt.RECEIPT_LIMIT_BYTES + size)
+        if has_room and not self._may_recycle():
             return
         while self.durable_count < self._switched_at:
             self._wait_for_writer()
         self._switch_journal()
+
+    def _may_recycle(self) -> bool:
+        return self._journal.is_worn() and self.durable_count == self._ledger.count
 
     def _switch_journal(self) -> None:
         self._journal.switch(self._ledger.count)
@@ -345,7 +367,7 @@ class RunRecorder:
 
     def _take_some(self) -> bool:
         """Give some attempts their receipts; False when there were none, or a commit must come."""
-        if not self._journal.has_room(_ROOM_FOR_SECRETS):
+        if not self._journal.has_room(_ROOM_FOR_SECRETS) or self._may_recycle():
             if self.durable_count < self._switched_at:
                 return False
             self._switch_journal()
@@ -362,6 +384,12 @@ class RunRecorder:
             os.eventfd_write(self.wakeup_fd, 1)
             raise
         return bool(found)
+
+    def _upon_stall(self) -> None:
+        """The disk has become full, or has room again: whoever waits for a commit looks."""
+        with self._condition:
+            self._condition.notify_all()
+        os.eventfd_write(self.wakeup_fd, 1)
 
     def _wait_for_writer(self) -> None:
         self._now = True
@@ -384,7 +412,8 @@ class RunRecorder:
 
     def _write_loop(self) -> None:
         try:
-            db = container_store.create_store(self._paths, self._container.hex())
+            name = self._container.hex()
+            db = self._stalls.wait(lambda: container_store.create_store(self._paths, name))
             try:
                 self._commit_until_closed(db)
                 with self._condition:
@@ -448,7 +477,7 @@ class RunRecorder:
             sealing.seal_batch(self._epochs.current, batch, sign_each=self._sign_each)
             for batch in batches
         ]
-        container_store.insert_segments(db, rows, epochs)
+        self._stalls.wait(lambda: container_store.insert_segments(db, rows, epochs))
         if not self._unlogged:
             self._log_at = time.monotonic() + LOG_INTERVAL_S
         self._unlogged += [
@@ -459,7 +488,8 @@ class RunRecorder:
             self.durable_count = rows[-1].first_index + rows[-1].event_count
             self._condition.notify_all()
         self._release_held()
-        os.eventfd_write(self.wakeup_fd, 1)
+        if self._aborted or self._flushes:  # else it would only take the processor from us
+            os.eventfd_write(self.wakeup_fd, 1)
 
     def _release_held(self) -> None:
         """Let every held call go on, or die, whose receipt is durable and signed now."""
@@ -469,14 +499,25 @@ class RunRecorder:
                 self._aborted.append(held)
 
     def _log_segments(self) -> None:
-        if self._unlogged:
-            with self._log.write():
-                self._append_segment_leaves()
-            self._unlogged = []
+        """Log some, so that no held call waits long for this."""
+        some = self._unlogged[:LEAVES_AT_ONCE]
+        self._stalls.wait(lambda: self._log_leaves(some))
+        self._unlogged = self._unlogged[LEAVES_AT_ONCE:]
 
-    def _append_segment_leaves(self) -> None:
-        for leaf in self._unlogged:
-            self._log.append(leaf, container=self._container, run=self._run)
+    def _log_leaves(
+        self,
+        leaves: list[bytes],
+        exit_leaf: hostlog.Exit | None = None,
+        *,
+        is_removed: bool = False,
+    ) -> None:
+        with self._log.write():
+            for leaf in leaves:
+                self._log.append(leaf, container=self._container, run=self._run)
+            if exit_leaf is not None:
+                self._log.append_exit(exit_leaf)
+            if is_removed:
+                self._log.append_operation("remove", self._container)
 
     def _log_exit(self, exit_code: int, *, oom: bool, is_removed: bool) -> None:
         leaf = hostlog.Exit(
@@ -490,8 +531,6 @@ class RunRecorder:
             0,
             time.time_ns(),
         )
-        with self._log.write():
-            self._append_segment_leaves()
-            self._log.append_exit(leaf)
-            if is_removed:
-                self._log.append_operation("remove", self._container)
+        self._stalls.wait(
+            lambda: self._log_leaves(self._unlogged, leaf, is_removed=is_removed), self.upon_stall
+        )

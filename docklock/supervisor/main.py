@@ -29,6 +29,7 @@ from docklock.capture.gate import Gate, get_rule_texts, is_recorded, set_sync_wa
 from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
 from docklock.evidence.attempts import LISTENERS_MAX
+from docklock.evidence.full_disk import wait_for_room
 from docklock.kernel.numbers import get_number
 from docklock.kernel.seccomp import get_listener_flags
 from docklock.lifecycle import (
@@ -228,17 +229,15 @@ class Supervisor:
         if is_removed:
             remove_files(self._paths, container_id, name)
         else:
-            now = time.time_ns()
-            self._set_state(
-                self._state._replace(
-                    status=STOPPED,
-                    pid=0,
-                    finished_ns=now,
-                    exit_code=exit_code,
-                    oom_killed=is_oom,
-                    error=error,
-                )
+            state = self._state._replace(
+                status=STOPPED,
+                pid=0,
+                finished_ns=time.time_ns(),
+                exit_code=exit_code,
+                oom_killed=is_oom,
+                error=error,
             )
+            wait_for_room(lambda: self._set_state(state))
         if self._control is not None:
             self.output.close()
             self._control.stop_listening()
@@ -259,6 +258,10 @@ class Supervisor:
             send_message(self._task.channel, event)
         except OSError:
             pass  # the front end was killed; the end is on record
+
+    def _warn(self, text: str) -> None:
+        if self._control is not None:
+            self._control.announce({"event": "warning", "message": text})
 
     def _kill_rest(self) -> bool:
         """No process of the container is left after this; whether the kernel lacked memory."""
@@ -293,6 +296,7 @@ class Supervisor:
             rules=get_rule_texts(policy),
         )
         recorder.release = self._release
+        recorder.upon_stall = self._warn
         self._recorder = recorder
         self._loop.watch(recorder.wakeup_fd, lambda _mask: recorder.upon_commit())
 

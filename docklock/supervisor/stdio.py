@@ -2,7 +2,7 @@
 
 An attached client that does not read slows the container down (as with Docker) and costs bounded
 memory: while a client has unsent packets, the pipes are not read. A client that goes away is
-dropped. Not here: what is a terminal's own (terminal.py).
+dropped. A full disk slows the container down as well: no line of its log is lost. Not here: what is a terminal's own (terminal.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from docklock.supervisor.wire import STDERR, STDOUT, send_data
 
 READ_BYTES = 32_768
 INPUT_BYTES_MAX = 1 << 20
+LOG_RETRY_S = 0.2
 DRAIN_LIMIT_S = 2.0  # how long output of a dead program may take to reach its clients
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
@@ -59,6 +60,7 @@ class Output:
         self._log = log
         self._pipes: dict[int, int] = {}  # fd -> kind
         self._unsent: dict[socket.socket, deque[tuple[int, bytes]]] = {}
+        self._is_log_waiting = False
 
     @property
     def is_done(self) -> bool:
@@ -124,13 +126,33 @@ class Output:
             return False
         kind = self._pipes[fd]
         if self._log is not None:
-            self._log.write(STREAMS[kind], data)
+            self._write_log(kind, data)
         for client, queue in list(self._unsent.items()):
             queue.append((kind, data))
             self.flush(client)
-        if any(self._unsent.values()):
+        if self._is_held_up:
             self._pause()
         return True
+
+    @property
+    def _is_held_up(self) -> bool:
+        return self._is_log_waiting or any(self._unsent.values())
+
+    def _write_log(self, kind: int, data: bytes) -> None:
+        assert self._log is not None
+        self._log.write(STREAMS[kind], data)
+        if self._log.is_waiting and not self._is_log_waiting:
+            self._is_log_waiting = True
+            self._loop.call_later(LOG_RETRY_S, self._retry_log)
+
+    def _retry_log(self) -> None:
+        assert self._log is not None
+        self._log.retry()
+        if self._log.is_waiting:
+            self._loop.call_later(LOG_RETRY_S, self._retry_log)
+            return
+        self._is_log_waiting = False
+        self._resume_if_clear()
 
     def _watch(self, fd: int) -> None:
         def upon_ready(_mask: int) -> None:
@@ -146,7 +168,7 @@ class Output:
                 self._loop.watch_also(client.fileno(), WRITE)
 
     def _resume_if_clear(self) -> None:
-        if any(self._unsent.values()):
+        if self._is_held_up:
             return
         for client in self._unsent:
             self._loop.watch_only(client.fileno(), READ)

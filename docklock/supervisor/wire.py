@@ -6,7 +6,8 @@ it where the verb passes any. Only root can reach the socket (its directory is 0
 
 Requests: {"verb": start | signal (signal) | wait | flush | attach | resize (rows, columns) |
 listener (argv; one fd)}.
-Events:   {"event": created (pid) | started | exit (exit_code) | ok | error (message, exit_code)}.
+Events:   {"event": created (pid) | started | exit (exit_code) | ok | error (message, exit_code) |
+warning (message)}.
 """
 
 from __future__ import annotations

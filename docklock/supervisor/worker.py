@@ -144,7 +144,8 @@ class _Process:
             if message["verb"] == "ring":
                 journal_fd, wake_fd, _ = packet.descriptors  # and the lock, which we only hold
                 self._map = mmap.mmap(journal_fd, JOURNAL_BYTES)
-                self._writer = AttemptWriter(self._map, wake_fd, Place(*message["place"]))
+                place = Place(*message["place"])
+                self._writer = AttemptWriter(self._map, journal_fd, wake_fd, place)
                 # Now, while the container is made: each is a wait for the file system else.
                 self._writer.touch()
             elif message["verb"] == "listener":

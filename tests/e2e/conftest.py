@@ -87,7 +87,7 @@ Result = subprocess.CompletedProcess[str]
 class Docklock:
     """The command line, on one root."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, run_root: Path | None = None) -> None:
         self.root = root
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -95,7 +95,7 @@ class Docklock:
             "PYTHONPATH": str(CHECKOUT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LC_ALL": "C.UTF-8",
-        }
+        } | ({"DOCKLOCK_RUNROOT": str(run_root)} if run_root else {})
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "docklock.cli.main", *words]
