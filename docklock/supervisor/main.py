@@ -49,8 +49,8 @@ from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
 from docklock.supervisor.task import Task, get_overlay, locate_cgroup, read_task
-from docklock.supervisor.terminal import Terminal, require, wait_exit_code
-from docklock.supervisor.wire import STDERR, STDOUT, send_message
+from docklock.supervisor.terminal import Terminal, connect_stdio, require, wait_exit_code
+from docklock.supervisor.wire import STDERR, send_message
 from docklock.supervisor.worker import Worker, fork_worker, write_traceback
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ class Supervisor:
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
-        self._take_stdio(ends, self._init)
+        self._input, self._terminal = connect_stdio(
+            self._loop, self.output, ends, container, self._init.pidfd
+        )
         self._control = Control(self._loop, self, socket_path(self._paths, container.id))
         self._control.add_client(self._task.channel, attach=True)
         self._loop.watch(self._init.pidfd, self._upon_exit)
@@ -393,19 +395,6 @@ class Supervisor:
         error = enter.parse_child_error(self._start_error)
         if error is not None:
             raise error
-
-    def _take_stdio(self, ends: Ends, init: enter.Init) -> None:
-        container = self._container
-        if container.tty and container.detached_stdio:
-            master = enter.take_terminal(init.pidfd)
-            self._terminal = self._input = Terminal(
-                self._loop, self.output, master, takes_input=container.stdin_open
-            )
-        if ends.input_fd >= 0:
-            self._input = Input(self._loop, ends.input_fd)
-        if ends.output_fd >= 0:
-            self.output.add_pipe(ends.output_fd, STDOUT)
-            self.output.add_pipe(ends.error_fd, STDERR)
 
     def _record(
         self,
