@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
+    from docklock.supervisor.denials import Denials
 
 WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
 WORKER_DEATHS_S = 10.0
@@ -84,6 +85,7 @@ class Supervisor:
         self._cgroup: driver.Cgroup | None = None
         self._recorder: RunRecorder | None = None
         self._control: Control | None = None
+        self._denials: Denials | None = None
         self._policy = task.policy
         self._start_error = b""
         self._start_failure: DocklockError | None = None
@@ -144,6 +146,14 @@ class Supervisor:
 
     def resize(self, rows: int, columns: int) -> None:
         require(self._terminal).resize(rows, columns)
+
+    def deny(self, verb: str, why: str) -> None:
+        """A request was refused: on record."""
+        if self._denials is None:
+            from docklock.supervisor.denials import Denials
+
+            self._denials = Denials(self._record)
+        self._denials.add(verb, why)
 
     # -- the life of a run --
 
@@ -217,6 +227,8 @@ class Supervisor:
         if is_removed:
             discard_files(self._paths, container_id, name)
         if self._recorder is not None:
+            if self._denials is not None:
+                self._denials.close()
             announce = (lambda: self._announce(event)) if is_removed else None
             self._recorder.close(
                 exit_code,
@@ -274,6 +286,11 @@ class Supervisor:
         return is_oom
 
     # -- parts --
+
+    @property
+    def is_on_record(self) -> bool:
+        """Whether the run's start leaf is written, so that its end will be, too."""
+        return self._recorder is not None
 
     @property
     def _directory(self) -> str:
@@ -402,10 +419,11 @@ class Supervisor:
         *,
         values: tuple[tuple[str, bytes], ...] = (),
         labels: tuple[tuple[str, str], ...] = (),
+        decision: int = ALLOWED,
     ) -> None:
         assert self._recorder is not None
         self._recorder.append(
-            op, decision=ALLOWED, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
+            op, decision=decision, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
         )
 
     def _set_state(self, state: State) -> None:
@@ -427,9 +445,11 @@ def detach(*, keep_stdio: bool) -> None:
         os.close(null)
 
 
-def get_start_exit_code(error: DocklockError) -> int:
-    """126 or 127 when the program is at fault, else 125."""
-    return max(error.exit_code, EXIT_RUNTIME_ERROR)
+def _record_refusal(paths: Paths, container_id: str, error: Exception) -> None:
+    """Say in the host's log that no run began; its front end tells the user."""
+    from docklock.evidence.denials import record_denial
+
+    record_denial(paths, "start", error, EXIT_RUNTIME_ERROR, container_id)
 
 
 def run_supervisor(
@@ -453,6 +473,7 @@ def run_supervisor(
             live_fd=live_fd,
         )
     except (DocklockError, OSError) as error:
+        _record_refusal(paths, container_id, error)
         release_live(paths, container_id)
         event = {"event": "error", "message": str(error), "exit_code": EXIT_RUNTIME_ERROR}
         send_message(channel, event)
@@ -463,7 +484,9 @@ def run_supervisor(
         supervisor.create()
         supervisor.serve()
     except DocklockError as error:
-        supervisor.finish(str(error), get_start_exit_code(error))
+        if not supervisor.is_on_record:
+            _record_refusal(paths, container_id, error)
+        supervisor.finish(str(error), max(error.exit_code, EXIT_RUNTIME_ERROR))
     except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
         write_traceback(f"{paths.container(container_id)}/supervisor.log")
         supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
