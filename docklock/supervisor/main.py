@@ -25,7 +25,7 @@ from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
 from docklock.bare import signal, socket
-from docklock.capture.gate import Gate, get_rule_texts, is_recorded, set_sync_wake_up
+from docklock.capture.gate import Gate, is_recorded, set_sync_wake_up
 from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
 from docklock.evidence.attempts import LISTENERS_MAX
@@ -48,7 +48,14 @@ from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
-from docklock.supervisor.task import Task, get_overlay, locate_cgroup, read_task
+from docklock.supervisor.task import (
+    Task,
+    begin_recorder,
+    detach,
+    get_overlay,
+    locate_cgroup,
+    read_task,
+)
 from docklock.supervisor.terminal import Terminal, connect_stdio, require, wait_exit_code
 from docklock.supervisor.wire import STDERR, send_message
 from docklock.supervisor.worker import Worker, fork_worker, write_traceback
@@ -297,20 +304,7 @@ class Supervisor:
         return self._paths.container(self._container.id)
 
     def _begin_evidence(self) -> None:
-        from docklock.evidence.recorder import RunRecorder
-
-        container, policy = self._container, self._policy
-        recorder = RunRecorder.begin(
-            self._paths,
-            container_id=container.id,
-            run=self._task.run,
-            app=container.name,
-            image_digest=container.image_id,
-            policy_digest=policy.digest,
-            closed=policy.closed,
-            sign_each=container.sign == "each",
-            rules=get_rule_texts(policy),
-        )
+        recorder = begin_recorder(self._task)
         recorder.release = self._release
         self._recorder = recorder
         self._loop.watch(recorder.wakeup_fd, lambda _mask: recorder.upon_commit())
@@ -429,20 +423,6 @@ class Supervisor:
     def _set_state(self, state: State) -> None:
         self._state = state
         write_state(self._paths, self._container.id, state)
-
-
-def detach(*, keep_stdio: bool) -> None:
-    """Leave the creator's session; without `keep_stdio`, its files as well."""
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o022)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    if not keep_stdio:
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(STDERR + 1):
-            os.dup2(null, fd)
-        os.close(null)
 
 
 def _record_refusal(paths: Paths, container_id: str, error: Exception) -> None:
