@@ -31,6 +31,7 @@ from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.ledger import ATTEMPT_LABEL, Held, Ledger, Point
 from docklock.evidence.run_start import RunStart, make_genesis
+from docklock.evidence.unlogged import Unlogged
 from docklock.evidence.waiting import Condition, Thread
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 COMMIT_INTERVAL_S = 0.005
 FSYNC_FACTOR = 4
-LOG_INTERVAL_S = 0.05
 QUEUED_BATCHES_MAX = 16
 ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
@@ -75,8 +75,7 @@ class RunRecorder:
         self._reader = attempts.AttemptReader(file.map, attempts.begin_attempts(file.map, rules))
         self._switched_at = 0
         self._secret_journaled = b""
-        self._unlogged: list[bytes] = []
-        self._log_at = 0.0
+        self._unlogged = Unlogged(log, genesis.container, genesis.run)
         self._held: deque[Held] = deque()
         self._aborted: deque[Held] = deque()
         self._flushes: deque[tuple[int, Callable[[], None]]] = deque()
@@ -202,6 +201,14 @@ class RunRecorder:
         """Start the thread that commits. Before this what is appended is in the journal alone."""
         with self._condition:
             self._may_commit = True
+            self._wake_writer()
+
+    def log_operation(self, name: str, labels: tuple[tuple[str, str], ...]) -> None:
+        """Have the host log say at once what happened to the container: a name of OPERATIONS."""
+        with self._condition:
+            if self.failure is not None or self._closing:
+                raise self._refuse()
+            self._unlogged.add_operation(name, labels)
             self._wake_writer()
 
     def add_flush(self, upon_done: Callable[[], None]) -> None:
@@ -420,8 +427,9 @@ class RunRecorder:
                 commit_at = ended + max(COMMIT_INTERVAL_S, FSYNC_FACTOR * (ended - began))
             elif closing:
                 return
-            if self._unlogged and not closing and time.monotonic() >= self._log_at:
-                self._log_segments()
+            dues = self._unlogged.get_dues()
+            if dues and not closing and time.monotonic() >= min(dues):
+                self._unlogged.write()
 
     def _wait_until_due(self, poll: select.poll, commit_at: float) -> bool:
         """Wait until there is something to commit or to log now; whether this is the end."""
@@ -433,7 +441,7 @@ class RunRecorder:
             urgent = reader.take_urgent() or self._now
             pending = self._ledger.is_pending() or reader.has_more()
             now = time.monotonic()
-            dues = [now if urgent else commit_at] * pending + [self._log_at] * bool(self._unlogged)
+            dues = [now if urgent else commit_at] * pending + self._unlogged.get_dues()
             if dues and min(dues) <= now:
                 break
             reader.set_asleep(asleep=not pending)
@@ -449,11 +457,7 @@ class RunRecorder:
             for batch in batches
         ]
         container_store.insert_segments(db, rows, epochs)
-        if not self._unlogged:
-            self._log_at = time.monotonic() + LOG_INTERVAL_S
-        self._unlogged += [
-            hostlog.encode_segment(hostlog.Segment(row.header, row.signature)) for row in rows
-        ]
+        self._unlogged.add_segments(rows)
         self._reader.set_durable(rows[-1].attempts_taken)
         with self._condition:
             self.durable_count = rows[-1].first_index + rows[-1].event_count
@@ -468,16 +472,6 @@ class RunRecorder:
             if not self.release(held):
                 self._aborted.append(held)
 
-    def _log_segments(self) -> None:
-        if self._unlogged:
-            with self._log.write():
-                self._append_segment_leaves()
-            self._unlogged = []
-
-    def _append_segment_leaves(self) -> None:
-        for leaf in self._unlogged:
-            self._log.append(leaf, container=self._container, run=self._run)
-
     def _log_exit(self, exit_code: int, *, oom: bool, is_removed: bool) -> None:
         leaf = hostlog.Exit(
             self._log.host,
@@ -491,7 +485,7 @@ class RunRecorder:
             time.time_ns(),
         )
         with self._log.write():
-            self._append_segment_leaves()
+            self._unlogged.append()
             self._log.append_exit(leaf)
             if is_removed:
                 self._log.append_operation("remove", self._container)
