@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from docklock.supervisor.steering import Steering
+
 CLIENTS_MAX = 256
 BACKLOG = 64
 VERBS = frozenset(("attach", "flush", "listener", "resize", "signal", "start", "wait"))
@@ -51,7 +53,7 @@ class Requests(Protocol):
 
     def resize(self, rows: int, columns: int) -> None: ...
 
-    def deny(self, verb: str, why: str) -> None: ...
+    def steer(self) -> Steering: ...
 
 
 class Control:
@@ -136,10 +138,10 @@ class Control:
             reply = self._handle(client, packet)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             reply = {"event": "error", "message": f"malformed request: {error!r}", "exit_code": 2}
-            self._requests.deny(get_verb(packet), MALFORMED)
+            self._requests.steer().deny(get_verb(packet), MALFORMED)
         except DocklockError as error:
             reply = {"event": "error", "message": str(error), "exit_code": error.exit_code}
-            self._requests.deny(get_verb(packet), get_why(error))
+            self._requests.steer().deny(get_verb(packet), get_why(error))
         if reply:
             self._send(client, reply)
 

@@ -6,6 +6,7 @@ One loop per process, no threads call into it.
 from __future__ import annotations
 
 import select
+import time
 
 from chainlite.lean import TYPE_CHECKING
 
@@ -57,6 +58,14 @@ class Loop:
             if callback is not None:  # an earlier callback of this round may have unwatched it
                 callback(mask)
         return bool(ready)
+
+    def run_until(self, deadline_s: float, is_wanted: Callable[[], bool]) -> None:
+        """Serve events for as long as `is_wanted()`, at most until the monotonic clock's time."""
+        while is_wanted():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return
+            self.run_once(left_s)
 
     def run_while(self, is_wanted: Callable[[], bool]) -> None:
         """Serve events for as long as `is_wanted()`: run_once, with nothing between two calls."""

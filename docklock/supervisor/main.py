@@ -66,11 +66,12 @@ if TYPE_CHECKING:
 
     from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
-    from docklock.supervisor.denials import Denials
+    from docklock.supervisor.steering import Steering
 
 WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
 WORKER_DEATHS_S = 10.0
 EXIT_RUNTIME_ERROR = 125
+WATCH_AFTER_S = 0.05  # what a short container does not pay for, and no start waits for
 
 
 class Supervisor:
@@ -92,7 +93,7 @@ class Supervisor:
         self._cgroup: driver.Cgroup | None = None
         self._recorder: RunRecorder | None = None
         self._control: Control | None = None
-        self._denials: Denials | None = None
+        self._steering: Steering | None = None
         self._policy = task.policy
         self._start_error = b""
         self._start_failure: DocklockError | None = None
@@ -154,13 +155,14 @@ class Supervisor:
     def resize(self, rows: int, columns: int) -> None:
         require(self._terminal).resize(rows, columns)
 
-    def deny(self, verb: str, why: str) -> None:
-        """A request was refused: on record."""
-        if self._denials is None:
-            from docklock.supervisor.denials import Denials
+    def steer(self) -> Steering:
+        """All that is done to a running container besides; not loaded before it is asked for."""
+        if self._steering is None:
+            from docklock.supervisor.steering import Steering
 
-            self._denials = Denials(self._record)
-        self._denials.add(verb, why)
+            assert self._cgroup is not None and self._recorder is not None
+            self._steering = Steering(self._loop, self._cgroup, self._recorder, self._record)
+        return self._steering
 
     # -- the life of a run --
 
@@ -209,7 +211,10 @@ class Supervisor:
             self.start()
         gc.freeze()
         gc.enable()  # main turned it off for the start
-        self._loop.run_while(lambda: self._exit_code is None and self._start_failure is None)
+        self._loop.run_until(time.monotonic() + WATCH_AFTER_S, self._is_serving)
+        if self._is_serving():
+            self.steer().begin_watch()
+        self._loop.run_while(self._is_serving)
         if self._start_failure is not None:
             raise self._start_failure
         self.output.read_rest()
@@ -227,15 +232,16 @@ class Supervisor:
         event = {"event": "exit", "exit_code": exit_code, "message": error}
         if self._recorder is not None and self._recorder.failure is None:
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
-        is_oom = self._kill_rest()
+        counted = self._kill_rest()
+        is_oom = counted.oom_kills > 0
         if self._worker is not None:
             self._worker.kill()
         is_removed = self._container.auto_remove
         if is_removed:
             discard_files(self._paths, container_id, name)
         if self._recorder is not None:
-            if self._denials is not None:
-                self._denials.close()
+            if self._steering is not None or any(counted):
+                self.steer().close()
             announce = (lambda: self._announce(event)) if is_removed else None
             self._recorder.close(
                 exit_code,
@@ -268,6 +274,9 @@ class Supervisor:
         release_live(self._paths, container_id)
         self._announce(event)
 
+    def _is_serving(self) -> bool:
+        return self._exit_code is None and self._start_failure is None
+
     def _announce(self, event: dict[str, Any]) -> None:
         """Tell everyone who waits, once."""
         if self._is_announced:
@@ -281,16 +290,16 @@ class Supervisor:
         except OSError:
             pass  # the front end was killed; the end is on record
 
-    def _kill_rest(self) -> bool:
-        """No process of the container is left after this; whether the kernel lacked memory."""
+    def _kill_rest(self) -> driver.Events:
+        """No process of the container is left after this; what the kernel had done to it."""
         if self._init is not None and self._exit_code is None:
             signal.pidfd_send_signal(self._init.pidfd, signal.SIGKILL)
             os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
         if self._cgroup is None:
-            return False
-        is_oom = self._cgroup.oom_killed()
+            return driver.Events(0, 0)
+        counted = self._cgroup.count_events()
         self._cgroup.kill()
-        return is_oom
+        return counted
 
     # -- parts --
 
