@@ -7,9 +7,13 @@ from __future__ import annotations
 
 
 class DocklockError(Exception):
-    """An error a user may see; `exit_code` is the process's exit status for docklock's nouns."""
+    """An error a user may see; `exit_code` is the process's exit status for docklock's nouns.
+
+    `container` is the full id of the one it is about, where that is known.
+    """
 
     exit_code = 1
+    container = ""
 
 
 class SpecError(DocklockError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from chainlite.errors import DocklockError
+from chainlite.errors import DocklockError, SpecError, StateError, TamperError
 
 
 class KernelError(DocklockError, OSError):
@@ -24,3 +24,32 @@ class KernelError(DocklockError, OSError):
     def __str__(self) -> str:
         text = f"{self.step}: {self.call}: {os.strerror(self.errno or 0)}"
         return f"{text} ({self.hint})" if self.hint else text
+
+
+class StartError(StateError):
+    """A start that failed, as its guard tells it; the guard has it on record."""
+
+
+class About:
+    """For `with`: an error that passes is about this container, unless it is about one already."""
+
+    __slots__ = ("_container",)
+
+    def __init__(self, container_id: str) -> None:
+        self._container = container_id
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DocklockError) and not error.container:
+            error.container = self._container
+
+
+def get_why(error: BaseException) -> str:
+    """The error's class in a word, for the record: kernel, state, spec, tamper or system."""
+    words = ((KernelError, "kernel"), (StateError, "state"), (SpecError, "spec"))
+    for kind, word in (*words, (TamperError, "tamper")):
+        if isinstance(error, kind):
+            return word
+    return "system"

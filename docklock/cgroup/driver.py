@@ -50,6 +50,13 @@ class Usage(NamedTuple):
     pids: int
 
 
+class Events(NamedTuple):
+    """How many processes the kernel killed for want of memory, and how many it refused to make."""
+
+    oom_kills: int
+    refused_forks: int
+
+
 class Cgroup(NamedTuple):
     """The directories of one container: (hierarchy's name or `unified`, path)."""
 
@@ -104,7 +111,7 @@ class Cgroup(NamedTuple):
     def list_pids(self) -> tuple[int, ...]:
         """Every process, also of nested cgroups, as this process's pid namespace numbers them."""
         pids: set[int] = set()
-        for nested in _list_nested(self._find_dir("freezer") or self.dirs[0][1]):
+        for nested in _list_nested(self.find_dir("freezer") or self.dirs[0][1]):
             try:
                 with open(f"{nested}/cgroup.procs", "rb") as file:
                     pids.update(int(line) for line in file.read().split())
@@ -114,7 +121,7 @@ class Cgroup(NamedTuple):
 
     def stat(self) -> Usage:
         """What the kernel counts; 0 for what this host does not count."""
-        v1_cpu, v1_memory = self._find_dir("cpuacct"), self._find_dir("memory")
+        v1_cpu, v1_memory = self.find_dir("cpuacct"), self.find_dir("memory")
         if v1_cpu:
             cpu_ns = _read_int(f"{v1_cpu}/cpuacct.usage")
         else:
@@ -125,16 +132,16 @@ class Cgroup(NamedTuple):
         else:
             memory = _read_int(f"{self.unified}/memory.current")
             peak = _read_int(f"{self.unified}/memory.peak")
-        pids = _read_int(f"{self._find_dir('pids') or self.unified}/pids.current")
+        pids = _read_int(f"{self.find_dir('pids') or self.unified}/pids.current")
         return Usage(cpu_ns, memory, peak, pids)
 
-    def oom_killed(self) -> bool:
-        """True if the kernel killed a process of this container for want of memory."""
-        v1 = self._find_dir("memory")
+    def count_events(self) -> Events:
+        """What the kernel did to this container so far; 0 for what this host does not count."""
+        v1, pids = self.find_dir("memory"), self.find_dir("pids") or self.unified
         path = f"{v1}/memory.oom_control" if v1 else f"{self.unified}/memory.events"
-        return _read_key(path, "oom_kill") > 0
+        return Events(_read_key(path, "oom_kill"), _read_key(f"{pids}/pids.events", "max"))
 
-    def _find_dir(self, controller: str) -> str:
+    def find_dir(self, controller: str) -> str:
         """The v1 directory of a controller, or an empty string."""
         for controllers, path in self.dirs:
             if controller in controllers.split(","):
@@ -142,7 +149,7 @@ class Cgroup(NamedTuple):
         return ""
 
     def _set_frozen(self, *, frozen: bool) -> None:
-        v1 = self._find_dir("freezer")
+        v1 = self.find_dir("freezer")
         verb = "freeze" if frozen else "thaw"
         if v1:
             path, want = f"{v1}/freezer.state", "FROZEN" if frozen else "THAWED"
@@ -158,7 +165,7 @@ class Cgroup(NamedTuple):
         pids = self.list_pids()
         if not pids:
             return True
-        freezer = self._find_dir("freezer")
+        freezer = self.find_dir("freezer")
         if freezer:
             # Frozen, a fork bomb cannot outrun us; a v1 signal is delivered after the thaw.
             _write(f"{freezer}/freezer.state", "FROZEN", "freezer", "kill the container")

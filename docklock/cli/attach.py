@@ -198,6 +198,7 @@ def run_attach(argv: list[str], paths: Paths) -> int:
     """`docklock attach`: the container's exit code; 0 when the detach keys are typed."""
     from docklock import client
     from docklock.cli.terminal import complain_without_terminal, parse_detach_keys
+    from docklock.errors import About
     from docklock.evidence.operations import record_operation
 
     values, words = parse(ATTACH, argv)
@@ -207,14 +208,16 @@ def run_attach(argv: list[str], paths: Paths) -> int:
     keys = parse_detach_keys(values["detach_keys"])
     container_id = find_container(paths, words[0])
     container = read_container(paths, container_id)
-    if not container.detached_stdio:
-        raise StateError(f"container {words[0]} has the stdio of its creator: nothing to attach to")
     interactive = container.stdin_open and not values["no_stdin"]
-    if complain_without_terminal(interactive=interactive, tty=container.tty):
-        return 1
-    channel = client.connect(paths, container_id)
-    record_operation(paths, "attach", container_id)
-    client.request(channel, {"verb": "attach"})
+    with About(container_id):
+        if not container.detached_stdio:
+            why = "has the stdio of its creator: nothing to attach to"
+            raise StateError(f"container {words[0]} {why}")
+        if complain_without_terminal(interactive=interactive, tty=container.tty):
+            return 1
+        channel = client.connect(paths, container_id)
+        record_operation(paths, "attach", container_id)
+        client.request(channel, {"verb": "attach"})
     attachment = Attachment(
         interactive, values["sig_proxy"] != "false", container.tty, keys, is_late=True
     )

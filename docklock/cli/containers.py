@@ -12,6 +12,7 @@ from docklock import client
 from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
 from docklock.cli.options import Command, check_count, flag, text
+from docklock.errors import About
 from docklock.lifecycle import (
     CREATED,
     RUNNING,
@@ -87,16 +88,24 @@ def parse_signal(word: str) -> int:
     return int(found)
 
 
-def for_each(words: list[str], paths: Paths, act: Callable[[str], str | None]) -> int:
-    """Do `act` for each container; print what it returns, or its error; 1 if any failed."""
+def for_each(request: str, words: list[str], paths: Paths, act: Callable[[str], str | None]) -> int:
+    """Do `act` for each container; print what it returns, or its error; 1 if any failed.
+
+    `request` is the command's name: what is refused of it is on record.
+    """
     code = 0
     for word in words:
+        container_id = ""
         try:
-            line = act(find_container(paths, word))
+            container_id = find_container(paths, word)
+            line = act(container_id)
             print(word if line is None else line)
         except DocklockError as error:
+            from docklock.cli.denied import report_denial
+
             print(f"docklock: {word}: {error}", file=sys.stderr)
             code = error.exit_code
+            report_denial(paths, request, error, code, container_id)
     return code
 
 
@@ -122,14 +131,17 @@ def _start_attached(paths: Paths, word: str, values: dict[str, Any]) -> int:
     interactive = values["interactive"] and container.stdin_open
     if complain_without_terminal(interactive=interactive, tty=container.tty):
         return 1
-    channel = relaunch(paths, container_id)
+    with About(container_id):
+        channel = relaunch(paths, container_id)
     attachment = Attachment(interactive, tty=container.tty, detach_keys=keys)
     return follow(channel, attachment, lambda: report_lost(paths, container_id))
 
 
 def _start_detached(paths: Paths, word: str) -> int:
-    channel = relaunch(paths, find_container(paths, word))
-    event = wait_created(channel)
+    container_id = find_container(paths, word)
+    with About(container_id):
+        channel = relaunch(paths, container_id)
+        event = wait_created(channel)
     channel.close()
     if event["event"] != "started" and event.get("message"):
         print(f"docklock: {event['message']}", file=sys.stderr)
@@ -145,7 +157,7 @@ def run_stop(argv: list[str], paths: Paths) -> int:
     seconds = values["time"] or str(STOP_TIMEOUT_S)
     if not seconds.isdigit():
         raise SpecError(f"docklock stop: --time takes whole seconds, not {seconds!r}")
-    return for_each(words, paths, lambda one: stop(paths, one, float(seconds)))
+    return for_each("stop", words, paths, lambda one: stop(paths, one, float(seconds)))
 
 
 def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
@@ -171,14 +183,14 @@ def run_kill(argv: list[str], paths: Paths) -> int:
     values, words = options.parse(KILL, argv)
     check_count(KILL, words, 1)
     number = parse_signal(values["signal"] or "KILL")
-    return for_each(words, paths, lambda one: client.send_signal(paths, one, number))
+    return for_each("kill", words, paths, lambda one: client.send_signal(paths, one, number))
 
 
 def run_wait(argv: list[str], paths: Paths) -> int:
     """`docklock wait`: print the exit codes, in the order asked."""
     _, words = options.parse(WAIT, argv)
     check_count(WAIT, words, 1)
-    return for_each(words, paths, lambda one: str(wait(paths, one)))
+    return for_each("wait", words, paths, lambda one: str(wait(paths, one)))
 
 
 def wait(paths: Paths, container_id: str) -> int:
@@ -199,7 +211,7 @@ def run_rm(argv: list[str], paths: Paths) -> int:
     """`docklock rm`: StateError for a running one without --force."""
     values, words = options.parse(RM, argv)
     check_count(RM, words, 1)
-    return for_each(words, paths, lambda one: remove(paths, one, force=values["force"]))
+    return for_each("rm", words, paths, lambda one: remove(paths, one, force=values["force"]))
 
 
 def remove(paths: Paths, container_id: str, *, force: bool) -> None:

@@ -21,6 +21,7 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
     from chainlite.bundle import STATES
     from chainlite.redaction import parse_classes
     from chainlite.trust import read_note
+    from docklock.errors import About
     from docklock.evidence.export import NOTHING, write_evidence
     from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence
@@ -46,12 +47,13 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
     )
     options = parser.parse_args(argv)
     container = find_evidence(paths, options.container)
-    redact = parse_classes(options.redact, "--redact") if options.redact else NOTHING
-    notes = tuple([read_note(path) for path in options.checkpoint])
     output = options.output or f"{container[:12]}.evidence"
-    labels = (("redact", ",".join(sorted(redact))),) if redact else ()
-    record_operation(paths, "evidence", container, labels)
-    written = write_evidence(paths, container, output, redact=redact, notes=notes)
+    with About(container):
+        redact = parse_classes(options.redact, "--redact") if options.redact else NOTHING
+        notes = tuple([read_note(path) for path in options.checkpoint])
+        labels = (("redact", ",".join(sorted(redact))),) if redact else ()
+        record_operation(paths, "evidence", container, labels)
+        written = write_evidence(paths, container, output, redact=redact, notes=notes)
     for run in written.runs:
         sys.stdout.write(f"run {run.run} {STATES[run.state]}: {run.event_count} receipts\n")
     if written.redacted:
@@ -64,6 +66,7 @@ def _run_erase(argv: list[str], paths: Paths) -> int:
     import argparse
 
     from chainlite.redaction import parse_classes
+    from docklock.errors import About
     from docklock.evidence.erasing import erase_values
     from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence
@@ -78,10 +81,11 @@ def _run_erase(argv: list[str], paths: Paths) -> int:
     )
     options = parser.parse_args(argv)
     container = find_evidence(paths, options.container)
-    classes = parse_classes(options.values, "--values")
-    labels = (("values", ",".join(sorted(classes))),)
-    record_operation(paths, "erase", container, labels)
-    erased = erase_values(paths, container, classes)
+    with About(container):
+        classes = parse_classes(options.values, "--values")
+        labels = (("values", ",".join(sorted(classes))),)
+        record_operation(paths, "erase", container, labels)
+        erased = erase_values(paths, container, classes)
     sys.stdout.write(
         f"{erased.segments} segments written anew; {erased.values} values of this container are "
         "gone for good\n"

@@ -21,6 +21,7 @@ from docklock.cli.attach import DETACH_KEYS
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.terminal import complain_without_terminal, get_size, parse_detach_keys
 from docklock.cli.values import TERM_DEFAULT, parse_env
+from docklock.errors import About
 from docklock.lifecycle import RUNNING, Container, find_container, read_container
 from docklock.paths import Paths
 from docklock.runtime import CONFIG, get_state, load_container_policy
@@ -60,6 +61,11 @@ def run_exec(argv: list[str], paths: Paths) -> int:
     if complain_without_terminal(interactive=interactive, tty=values["tty"]):
         return 1
     container_id = find_container(paths, words[0])
+    with About(container_id):
+        return _exec(paths, container_id, values, words)
+
+
+def _exec(paths: Paths, container_id: str, values: dict[str, Any], words: list[str]) -> int:
     state = get_state(paths, container_id)
     if state.status != RUNNING:
         raise StateError(f"container {words[0]} is {state.status}, not running")
@@ -129,6 +135,7 @@ def join_and_wait(
 class _Joining(NamedTuple):
     """All that starts one more program in a container."""
 
+    paths: Paths
     container: Container
     spec: Spec
     policy: Compiled
@@ -142,7 +149,7 @@ def _prepare(paths: Paths, container: Container, spec: Spec, pid: int) -> _Joini
     pidfd = os.pidfd_open(pid)
     channel = client.connect(paths, container.id)  # it lives, so `pid` was its init's
     log_path = f"{paths.container(container.id)}/supervisor.log"
-    return _Joining(container, spec, policy, pidfd, channel, log_path)
+    return _Joining(paths, container, spec, policy, pidfd, channel, log_path)
 
 
 def _join(joining: _Joining, stdio: tuple[int, int, int], *, die_with_parent: bool) -> Init:
@@ -232,8 +239,11 @@ def _relay(joining: _Joining, channel: _socket.socket, *, takes_input: bool) -> 
         relay = Relay(channel, init.pidfd, master, takes_input=takes_input)
         event["exit_code"] = relay.run()
     except (DocklockError, OSError) as error:
+        from docklock.cli.denied import report_denial
+
         event["message"] = str(error)
-        event["exit_code"] = max(getattr(error, "exit_code", 0), EXIT_FAILED)
+        code = event["exit_code"] = max(getattr(error, "exit_code", 0), EXIT_FAILED)
+        report_denial(joining.paths, "exec", error, code, joining.container.id)
     except BaseException:
         write_traceback(joining.log_path)
         raise

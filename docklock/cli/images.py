@@ -121,8 +121,11 @@ def run_rmi(argv: list[str], paths: Paths) -> int:
         try:
             lines = remove_image(paths, name, is_forced=options.force)
         except DocklockError as error:
+            from docklock.cli.denied import report_denial
+
             print(f"docklock: {error}", file=sys.stderr)
             exit_code = max(exit_code, error.exit_code)
+            report_denial(paths, "rmi", error, error.exit_code)
         else:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
     return exit_code

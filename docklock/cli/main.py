@@ -113,7 +113,7 @@ def mend(paths: Paths) -> None:
 
 def run(argv: list[str]) -> int:
     """The whole command; the process's exit status."""
-    command = ""
+    command, paths = "", None
     try:
         places, rest = split_global(argv)
         if rest and rest[0] in FORKS_EARLY:
@@ -128,19 +128,36 @@ def run(argv: list[str]) -> int:
         command = rest[0]
         from docklock.paths import get_paths
 
-        return dispatch(command, rest[1:], get_paths(**places))
+        paths = get_paths(**places)
+        return dispatch(command, rest[1:], paths)
     except DocklockError as error:
         print(f"docklock: {error}", file=sys.stderr)
-        return get_exit_code(command, error)
+        code = get_exit_code(command, error)
+        record_refusal(paths, argv, command, error, code)
+        return code
     except BrokenPipeError:
         sys.stderr.close()
         return 141
     except OSError as error:
         hint = "; docklock needs root" if isinstance(error, PermissionError) else ""
         print(f"docklock: {error}{hint}", file=sys.stderr)
-        return EXIT_DOCKLOCK_FAILED if command in RUNS_PROGRAMS else 1
+        code = EXIT_DOCKLOCK_FAILED if command in RUNS_PROGRAMS else 1
+        record_refusal(paths, argv, command, error, code)
+        return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def record_refusal(
+    paths: Paths | None, argv: list[str], command: str, error: Exception, code: int
+) -> None:
+    """Have the host log say that a command was refused, if it is one that changes something."""
+    if paths is None:
+        return
+    from docklock.cli.denied import is_change, report_denial
+
+    if is_change(command, argv):
+        report_denial(paths, command, error, code)
 
 
 def get_exit_code(command: str, error: DocklockError) -> int:

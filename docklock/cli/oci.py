@@ -17,7 +17,9 @@ from typing import Any
 from chainlite.errors import DocklockError, SpecError, StateError
 from docklock import __version__
 from docklock.cli import options
+from docklock.cli.denied import report_denial
 from docklock.cli.options import Command, check_count, flag, text
+from docklock.errors import About
 from docklock.lifecycle import Container, find_container, make_directories
 from docklock.paths import Paths, get_paths
 from docklock.spec import OCI_VERSION
@@ -130,7 +132,8 @@ def start(argv: list[str], paths: Paths) -> None:
 
     _, words = options.parse(START, argv)
     check_count(START, words, 1, 1)
-    with client.connect(paths, find_container(paths, words[0])) as channel:
+    container_id = find_container(paths, words[0])
+    with About(container_id), client.connect(paths, container_id) as channel:
         client.request(channel, {"verb": "start"})
 
 
@@ -153,7 +156,9 @@ def kill(argv: list[str], paths: Paths) -> None:
     _, words = options.parse(KILL, argv)
     check_count(KILL, words, 1, 2)
     number = parse_signal(words[1] if len(words) > 1 else "TERM")
-    client.send_signal(paths, find_container(paths, words[0]), number)
+    container_id = find_container(paths, words[0])
+    with About(container_id):
+        client.send_signal(paths, container_id, number)
 
 
 def delete(argv: list[str], paths: Paths) -> None:
@@ -163,7 +168,9 @@ def delete(argv: list[str], paths: Paths) -> None:
     values, words = options.parse(DELETE, argv)
     check_count(DELETE, words, 1, 1)
     try:
-        remove(paths, find_container(paths, words[0]), force=values["force"])
+        container_id = find_container(paths, words[0])
+        with About(container_id):
+            remove(paths, container_id, force=values["force"])
     except StateError:
         if not values["force"]:
             raise
@@ -179,6 +186,7 @@ def run(argv: list[str]) -> int:
     from docklock.cli.options import HelpWanted, suggest
     from docklock.repair import repair
 
+    name, paths = "", None
     try:
         places, rest = split_global(argv)
         if rest[:1] == ["--version"]:
@@ -188,7 +196,7 @@ def run(argv: list[str]) -> int:
         if verb is None:
             asked = f"unknown verb {rest[0]!r}{suggest(rest[0], VERBS)}" if rest else "no verb"
             raise SpecError(f"{asked}; there are {', '.join(VERBS)}")
-        paths = get_paths(**places)
+        name, paths = rest[0], get_paths(**places)
         repair(paths)
         verb(rest[1:], paths)
         return 0
@@ -197,7 +205,10 @@ def run(argv: list[str]) -> int:
         return 0
     except (DocklockError, OSError) as error:
         print(f"docklock-runtime: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
+        code: int = getattr(error, "exit_code", 1)
+        if paths is not None:
+            report_denial(paths, name, error, code)
+        return code
 
 
 def main() -> None:

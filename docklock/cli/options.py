@@ -38,6 +38,10 @@ class Command(NamedTuple):
     is_program_last: bool = False
 
 
+class UsageError(SpecError):
+    """The command line does not parse, so that nothing was asked for."""
+
+
 class HelpWanted(Exception):
     """The user asked for --help; the text is the message."""
 
@@ -58,7 +62,10 @@ def listed(*names: str, help: str, metavar: str = "VALUE") -> Option:
 
 
 def parse(command: Command, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """(values by key, words). A flag is a bool, a text str or None, a list a list of str."""
+    """(values by key, words). A flag is a bool, a text str or None, a list a list of str.
+
+    UsageError if they do not parse.
+    """
     by_name = {name: option for option in command.options for name in option.names}
     values: dict[str, Any] = {
         option.key: False if option.kind == FLAG else None if option.kind == TEXT else []
@@ -95,9 +102,9 @@ def format_help(command: Command) -> str:
 
 
 def check_count(command: Command, words: list[str], least: int, most: int | None = None) -> None:
-    """SpecError unless the number of words is in range; `most` None: no upper limit."""
+    """UsageError unless the number of words is in range; `most` None: no upper limit."""
     if len(words) < least or (most is not None and len(words) > most):
-        raise SpecError(
+        raise UsageError(
             f"docklock {command.name}: expected {command.usage or 'no arguments'}; "
             f"see docklock {command.name} --help"
         )
@@ -130,12 +137,12 @@ def _take(
 ) -> None:
     if option.kind == FLAG:
         if value not in (None, "true", "false"):
-            raise SpecError(f"docklock {command.name}: {name} takes true or false, not {value!r}")
+            raise UsageError(f"docklock {command.name}: {name} takes true or false, not {value!r}")
         values[option.key] = value != "false"
         return
     if value is None:
         if not rest:
-            raise SpecError(f"docklock {command.name}: {name} needs {option.metavar}")
+            raise UsageError(f"docklock {command.name}: {name} needs {option.metavar}")
         value = rest.pop(0)
     if option.kind == LIST:
         values[option.key].append(value)
@@ -146,7 +153,7 @@ def _take(
 def _find(command: Command, by_name: dict[str, Option], name: str) -> Option:
     option = by_name.get(name)
     if option is None:
-        raise SpecError(
+        raise UsageError(
             f"docklock {command.name}: unknown option {name}{suggest(name, by_name)}; "
             f"see docklock {command.name} --help"
         )

@@ -27,6 +27,7 @@ from docklock.cli.values import (
     parse_volume,
 )
 from docklock.defaults import default_spec
+from docklock.errors import About
 from docklock.image.store import Image, ImageConfig, ImageStore
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
@@ -143,9 +144,10 @@ def run_run(argv: list[str], paths: Paths) -> int:
     if not values["detach"]:
         attachment = Attachment(values["interactive"], tty=values["tty"], detach_keys=keys)
         return follow(channel, attachment, lambda: report_lost(paths, container.id))
-    event = wait_created(channel)
-    if event["event"] != "started" and event.get("message"):
-        raise_start_error(event)
+    with About(container.id):
+        event = wait_created(channel)
+        if event["event"] != "started" and event.get("message"):
+            raise_start_error(event)
     print(container.id)
     return 0
 
@@ -163,9 +165,9 @@ def _check_terminal(values: dict[str, Any]) -> tuple[bytes, bool]:
 
 def raise_start_error(event: dict[str, Any]) -> None:
     """The supervisor's words as our error, with its exit code."""
-    from chainlite.errors import StateError
+    from docklock.errors import StartError
 
-    error = StateError(str(event["message"]))
+    error = StartError(str(event["message"]))
     error.exit_code = int(event["exit_code"])
     raise error
 

@@ -3,7 +3,7 @@
 An mmapped file below `Paths.run`, which should be memory: a page fault on a disk's file system may
 wait for that disk. Its blocks are allocated a step ahead of each write (so a full one is waited
 for, never SIGBUS); a quiet run goes round in few of them. Not here: what a frame means
-(chainlite.receipt), when it is committed (recorder), what becomes of a dead run's frames (recovery).
+(chainlite.receipt), when it is committed (recorder), what becomes of a dead run's (recovery).
 
 Layout (big-endian): page 0: magic, container, run, boot. Then the gate's attempts (attempts.py).
 Then two halves, used in turn, for the guard's own records; each is u64 generation, u64 first
@@ -68,7 +68,19 @@ class Record(NamedTuple):
 class Journal:
     """The writer's side. `write` is called under the recorder's lock."""
 
-    __slots__ = ("_end", "_generation", "_half", "_pos", "_ready", "_start", "fd", "map", "path")
+    __slots__ = (
+        "_end",
+        "_generation",
+        "_half",
+        "_pos",
+        "_ready",
+        "_secret",
+        "_start",
+        "fd",
+        "first_index",
+        "map",
+        "path",
+    )
 
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
@@ -78,6 +90,8 @@ class Journal:
         self.map.madvise(mmap.MADV_RANDOM)
         self._generation = 0
         self._half = 1
+        self._secret = b""  # that this half knows
+        self.first_index = 0  # of this half
         self._start = self._pos = self._ready = self._end = 0
 
     def begin(self, container: bytes, run: int, boot: bytes) -> None:
@@ -97,6 +111,7 @@ class Journal:
         """Go on in the other half, whose events the caller knows to be committed."""
         self._half ^= 1
         self._generation += 1
+        self._secret, self.first_index = b"", first_index
         self._start = start = HALVES_OFFSET + self._half * HALF_BYTES
         self._pos = start + _HALF_HEAD.size
         self._end = start + HALF_BYTES
@@ -116,6 +131,13 @@ class Journal:
         mapped[pos + 4 : end + 4] = kind.to_bytes(1, "big") + payload + check + _END
         mapped[pos : pos + 4] = len(payload).to_bytes(4, "big")
         self._pos = end
+
+    def write_secret(self, index: int, secret: bytes) -> None:
+        """Have this half know the secret of values from the event `index` on."""
+        if self._secret != secret:
+            record = SECRET_RECORD.pack(index, secret)
+            self.write(SECRET, record, blake3(record).digest(CHECK_BYTES))
+            self._secret = secret
 
     def _make_ready(self, end: int) -> None:
         ready = min(end + STEP_BYTES, self._end)

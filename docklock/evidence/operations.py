@@ -20,7 +20,7 @@ OPERATIONS = {
     "attach": "a client reads a running container's output, or writes its input",
     "cp": "files go into a container, or out of it",
     "create": "a container is made",
-    "denied": "a request that was refused; labels: request, why",
+    "denied": "a request that was refused; labels: request, why, code",
     "evidence": "a container's evidence is written to a file; label: redact",
     "erase": "a container's stored values are erased; label: values",
     "exec": "a program is run in a running container",

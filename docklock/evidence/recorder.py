@@ -18,9 +18,7 @@ import sys
 import time
 from _thread import get_native_id
 
-from blake3 import blake3
-
-from chainlite import hostlog, receipt, segment
+from chainlite import receipt, segment
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import deque
@@ -32,6 +30,7 @@ from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.ledger import ATTEMPT_LABEL, Held, Ledger, Point
 from docklock.evidence.run_start import RunStart, make_genesis
+from docklock.evidence.unlogged import Unlogged
 from docklock.evidence.waiting import Condition, Thread
 
 if TYPE_CHECKING:
@@ -42,11 +41,9 @@ if TYPE_CHECKING:
 
 COMMIT_INTERVAL_S = 0.005
 FSYNC_FACTOR = 4
-LOG_INTERVAL_S = 0.05
 QUEUED_BATCHES_MAX = 16
 ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
-LEAVES_AT_ONCE = 32
 STALL_OP = "runtime.stall"
 BUSY_EVENTS = 256  # in one commit
 NICE = 5  # the thread's: where CPUs are few, answers to calls go before their signatures
@@ -76,10 +73,7 @@ class RunRecorder:
         origin = Point(0, chain, receipt.ZERO_USAGE, genesis.time)
         self._ledger = Ledger(genesis, origin, rules, self._get_secret)
         self._reader = attempts.AttemptReader(file.map, attempts.begin_attempts(file.map, rules))
-        self._switched_at = 0
-        self._secret_journaled = b""
-        self._unlogged: list[bytes] = []
-        self._log_at = 0.0
+        self._unlogged = Unlogged(log, genesis.container, genesis.run)
         self._held: deque[Held] = deque()
         self._aborted: deque[Held] = deque()
         self._flushes: deque[tuple[int, Callable[[], None]]] = deque()
@@ -210,6 +204,14 @@ class RunRecorder:
             self._may_commit = True
             self._wake_writer()
 
+    def log_operation(self, name: str, labels: tuple[tuple[str, str], ...]) -> None:
+        """Have the host log say at once what happened to the container: a name of OPERATIONS."""
+        with self._condition:
+            if self.failure is not None or self._closing:
+                raise self._refuse()
+            self._unlogged.add_operation(name, labels)
+            self._wake_writer()
+
     def add_flush(self, upon_done: Callable[[], None]) -> None:
         """Have `upon_commit` call `upon_done` once all that was recorded so far is durable."""
         self.take_attempts()
@@ -303,7 +305,11 @@ class RunRecorder:
         is_closed = False
         try:
             self._drain()
-            self._log_exit(exit_code, oom=oom, is_removed=is_removed)
+            end = self._ledger.get_point()
+            self._stalls.wait(
+                lambda: self._unlogged.write_exit(end, exit_code, oom=oom, is_removed=is_removed),
+                self.upon_stall,
+            )
             if upon_durable is not None:
                 upon_durable()
             is_closed = True
@@ -343,34 +349,25 @@ class RunRecorder:
         has_room = self._journal.has_room(_ROOM + receipt.RECEIPT_LIMIT_BYTES + size)
         if has_room and not self._may_recycle():
             return
-        while self.durable_count < self._switched_at:
+        while self.durable_count < self._journal.first_index:
             self._wait_for_writer()
-        self._switch_journal()
+        self._journal.switch(self._ledger.count)
 
     def _may_recycle(self) -> bool:
         return self._journal.is_worn() and self.durable_count == self._ledger.count
 
-    def _switch_journal(self) -> None:
-        self._journal.switch(self._ledger.count)
-        self._switched_at = self._ledger.count
-        self._secret_journaled = b""
-
     def _get_secret(self, index: int, current: bytes) -> bytes:
         """The open batch's secret, which the journal knows before any event that uses it."""
         secret = current or os.urandom(receipt.SECRET_BYTES)
-        if self._secret_journaled != secret:
-            record = journal.SECRET_RECORD.pack(index, secret)
-            check = blake3(record).digest(journal.CHECK_BYTES)
-            self._journal.write(journal.SECRET, record, check)
-            self._secret_journaled = secret
+        self._journal.write_secret(index, secret)
         return secret
 
     def _take_some(self) -> bool:
         """Give some attempts their receipts; False when there were none, or a commit must come."""
         if not self._journal.has_room(_ROOM_FOR_SECRETS) or self._may_recycle():
-            if self.durable_count < self._switched_at:
+            if self.durable_count < self._journal.first_index:
                 return False
-            self._switch_journal()
+            self._journal.switch(self._ledger.count)
         found = self._reader.take(ATTEMPTS_AT_ONCE)
         add = self._ledger.add_attempt
         try:
@@ -449,8 +446,9 @@ class RunRecorder:
                 commit_at = ended + max(COMMIT_INTERVAL_S, FSYNC_FACTOR * (ended - began))
             elif closing:
                 return
-            if self._unlogged and not closing and time.monotonic() >= self._log_at:
-                self._log_segments()
+            dues = self._unlogged.get_dues()
+            if dues and not closing and time.monotonic() >= min(dues):
+                self._stalls.wait(self._unlogged.write)
 
     def _wait_until_due(self, poll: select.poll, commit_at: float) -> bool:
         """Wait until there is something to commit or to log now; whether this is the end."""
@@ -462,7 +460,7 @@ class RunRecorder:
             urgent = reader.take_urgent() or self._now
             pending = self._ledger.is_pending() or reader.has_more()
             now = time.monotonic()
-            dues = [now if urgent else commit_at] * pending + [self._log_at] * bool(self._unlogged)
+            dues = [now if urgent else commit_at] * pending + self._unlogged.get_dues()
             if dues and min(dues) <= now:
                 break
             reader.set_asleep(asleep=not pending)
@@ -478,11 +476,7 @@ class RunRecorder:
             for batch in batches
         ]
         self._stalls.wait(lambda: container_store.insert_segments(db, rows, epochs))
-        if not self._unlogged:
-            self._log_at = time.monotonic() + LOG_INTERVAL_S
-        self._unlogged += [
-            hostlog.encode_segment(hostlog.Segment(row.header, row.signature)) for row in rows
-        ]
+        self._unlogged.add_segments(rows)
         self._reader.set_durable(rows[-1].attempts_taken)
         with self._condition:
             self.durable_count = rows[-1].first_index + rows[-1].event_count
@@ -497,40 +491,3 @@ class RunRecorder:
             held = self._held.popleft()
             if not self.release(held):
                 self._aborted.append(held)
-
-    def _log_segments(self) -> None:
-        """Log some, so that no held call waits long for this."""
-        some = self._unlogged[:LEAVES_AT_ONCE]
-        self._stalls.wait(lambda: self._log_leaves(some))
-        self._unlogged = self._unlogged[LEAVES_AT_ONCE:]
-
-    def _log_leaves(
-        self,
-        leaves: list[bytes],
-        exit_leaf: hostlog.Exit | None = None,
-        *,
-        is_removed: bool = False,
-    ) -> None:
-        with self._log.write():
-            for leaf in leaves:
-                self._log.append(leaf, container=self._container, run=self._run)
-            if exit_leaf is not None:
-                self._log.append_exit(exit_leaf)
-            if is_removed:
-                self._log.append_operation("remove", self._container)
-
-    def _log_exit(self, exit_code: int, *, oom: bool, is_removed: bool) -> None:
-        leaf = hostlog.Exit(
-            self._log.host,
-            self._container,
-            self._run,
-            self._ledger.count,
-            self._ledger.chain_hash,
-            exit_code,
-            int(oom),
-            0,
-            time.time_ns(),
-        )
-        self._stalls.wait(
-            lambda: self._log_leaves(self._unlogged, leaf, is_removed=is_removed), self.upon_stall
-        )

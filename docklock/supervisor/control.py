@@ -1,6 +1,7 @@
 """The supervisor's side of its control socket: clients, their requests, their events.
 
-Requests and events: wire.py. A malformed request gets an `error` event and changes nothing.
+Requests and events: wire.py. A request that is malformed or refused gets an `error` event, changes
+nothing and is on record.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import select
 from chainlite.errors import DocklockError
 from chainlite.lean import TYPE_CHECKING, Protocol
 from docklock.bare import socket
+from docklock.errors import get_why
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import Output
 from docklock.supervisor.wire import (
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from docklock.supervisor.steering import Steering
+
 CLIENTS_MAX = 256
 BACKLOG = 64
+VERBS = frozenset(("attach", "flush", "listener", "resize", "signal", "start", "wait"))
+UNKNOWN, MALFORMED = "unknown", "malformed"
 
 
 class Requests(Protocol):
@@ -46,6 +52,8 @@ class Requests(Protocol):
     def write_input(self, data: bytes) -> None: ...
 
     def resize(self, rows: int, columns: int) -> None: ...
+
+    def steer(self) -> Steering: ...
 
 
 class Control:
@@ -130,8 +138,10 @@ class Control:
             reply = self._handle(client, packet)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             reply = {"event": "error", "message": f"malformed request: {error!r}", "exit_code": 2}
+            self._requests.steer().deny(get_verb(packet), MALFORMED)
         except DocklockError as error:
             reply = {"event": "error", "message": str(error), "exit_code": error.exit_code}
+            self._requests.steer().deny(get_verb(packet), get_why(error))
         if reply:
             self._send(client, reply)
 
@@ -174,3 +184,12 @@ class Control:
         self._loop.unwatch(fd)
         self._requests.output.detach(client)
         client.close()
+
+
+def get_verb(packet: Packet) -> str:
+    """The verb of a request as it goes on record: one of VERBS, or `unknown`."""
+    try:
+        verb = packet.get_message().get("verb")
+    except ValueError:
+        return UNKNOWN
+    return verb if isinstance(verb, str) and verb in VERBS else UNKNOWN

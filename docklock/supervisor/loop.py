@@ -27,8 +27,13 @@ class Loop:
         self._timers: list[tuple[float, Callable[[], None]]] = []
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
-        """Call `callback` once, not before `delay_s` have passed."""
+        """Call `callback` once, not before `delay_s` have passed; what it had to wait for ends."""
+        self.cancel(callback)
         self._timers.append((time.monotonic() + delay_s, callback))
+
+    def cancel(self, callback: Callable[[], None]) -> None:
+        """Do not call `callback` later, if it was to be called."""
+        self._timers[:] = [timer for timer in self._timers if timer[1] != callback]
 
     def watch(self, fd: int, callback: Callable[[int], None], mask: int = READ) -> None:
         """Call `callback` whenever `fd` is ready; watching again changes the mask."""
@@ -64,6 +69,14 @@ class Loop:
                 callback(mask)
         self._call_due()
         return bool(ready)
+
+    def run_until(self, deadline_s: float, is_wanted: Callable[[], bool]) -> None:
+        """Serve events for as long as `is_wanted()`, at most until the monotonic clock's time."""
+        while is_wanted():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return
+            self.run_once(left_s)
 
     def run_while(self, is_wanted: Callable[[], bool]) -> None:
         """Serve events for as long as `is_wanted()`: run_once, with nothing between two calls."""

@@ -25,7 +25,7 @@ from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
 from docklock.bare import signal, socket
-from docklock.capture.gate import Gate, get_rule_texts, is_recorded, set_sync_wake_up
+from docklock.capture.gate import Gate, is_recorded, set_sync_wake_up
 from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
 from docklock.evidence.attempts import LISTENERS_MAX
@@ -49,9 +49,16 @@ from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
-from docklock.supervisor.task import Task, get_overlay, locate_cgroup, read_task
-from docklock.supervisor.terminal import Terminal, require, wait_exit_code
-from docklock.supervisor.wire import STDERR, STDOUT, send_message
+from docklock.supervisor.task import (
+    Task,
+    begin_recorder,
+    detach,
+    get_overlay,
+    locate_cgroup,
+    read_task,
+)
+from docklock.supervisor.terminal import Terminal, connect_stdio, require, wait_exit_code
+from docklock.supervisor.wire import STDERR, send_message
 from docklock.supervisor.worker import Worker, fork_worker, write_traceback
 
 if TYPE_CHECKING:
@@ -60,10 +67,12 @@ if TYPE_CHECKING:
 
     from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
+    from docklock.supervisor.steering import Steering
 
 WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
 WORKER_DEATHS_S = 10.0
 EXIT_RUNTIME_ERROR = 125
+WATCH_AFTER_S = 0.05  # what a short container does not pay for, and no start waits for
 
 
 class Supervisor:
@@ -85,6 +94,7 @@ class Supervisor:
         self._cgroup: driver.Cgroup | None = None
         self._recorder: RunRecorder | None = None
         self._control: Control | None = None
+        self._steering: Steering | None = None
         self._policy = task.policy
         self._start_error = b""
         self._start_failure: DocklockError | None = None
@@ -146,6 +156,15 @@ class Supervisor:
     def resize(self, rows: int, columns: int) -> None:
         require(self._terminal).resize(rows, columns)
 
+    def steer(self) -> Steering:
+        """All that is done to a running container besides; not loaded before it is asked for."""
+        if self._steering is None:
+            from docklock.supervisor.steering import Steering
+
+            assert self._cgroup is not None and self._recorder is not None
+            self._steering = Steering(self._loop, self._cgroup, self._recorder, self._record)
+        return self._steering
+
     # -- the life of a run --
 
     def create(self) -> None:
@@ -178,7 +197,9 @@ class Supervisor:
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
-        self._take_stdio(ends, self._init)
+        self._input, self._terminal = connect_stdio(
+            self._loop, self.output, ends, container, self._init.pidfd
+        )
         self._control = Control(self._loop, self, socket_path(self._paths, container.id))
         self._control.add_client(self._task.channel, attach=True)
         self._loop.watch(self._init.pidfd, self._upon_exit)
@@ -191,7 +212,10 @@ class Supervisor:
             self.start()
         gc.freeze()
         gc.enable()  # main turned it off for the start
-        self._loop.run_while(lambda: self._exit_code is None and self._start_failure is None)
+        self._loop.run_until(time.monotonic() + WATCH_AFTER_S, self._is_serving)
+        if self._is_serving():
+            self.steer().begin_watch()
+        self._loop.run_while(self._is_serving)
         if self._start_failure is not None:
             raise self._start_failure
         self.output.read_rest()
@@ -209,13 +233,16 @@ class Supervisor:
         event = {"event": "exit", "exit_code": exit_code, "message": error}
         if self._recorder is not None and self._recorder.failure is None:
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
-        is_oom = self._kill_rest()
+        counted = self._kill_rest()
+        is_oom = counted.oom_kills > 0
         if self._worker is not None:
             self._worker.kill()
         is_removed = self._container.auto_remove
         if is_removed:
             discard_files(self._paths, container_id, name)
         if self._recorder is not None:
+            if self._steering is not None or any(counted):
+                self.steer().close()
             announce = (lambda: self._announce(event)) if is_removed else None
             self._recorder.close(
                 exit_code,
@@ -246,6 +273,9 @@ class Supervisor:
         release_live(self._paths, container_id)
         self._announce(event)
 
+    def _is_serving(self) -> bool:
+        return self._exit_code is None and self._start_failure is None
+
     def _announce(self, event: dict[str, Any]) -> None:
         """Tell everyone who waits, once."""
         if self._is_announced:
@@ -263,38 +293,30 @@ class Supervisor:
         if self._control is not None:
             self._control.announce({"event": "warning", "message": text})
 
-    def _kill_rest(self) -> bool:
-        """No process of the container is left after this; whether the kernel lacked memory."""
+    def _kill_rest(self) -> driver.Events:
+        """No process of the container is left after this; what the kernel had done to it."""
         if self._init is not None and self._exit_code is None:
             signal.pidfd_send_signal(self._init.pidfd, signal.SIGKILL)
             os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
         if self._cgroup is None:
-            return False
-        is_oom = self._cgroup.oom_killed()
+            return driver.Events(0, 0)
+        counted = self._cgroup.count_events()
         self._cgroup.kill()
-        return is_oom
+        return counted
 
     # -- parts --
+
+    @property
+    def is_on_record(self) -> bool:
+        """Whether the run's start leaf is written, so that its end will be, too."""
+        return self._recorder is not None
 
     @property
     def _directory(self) -> str:
         return self._paths.container(self._container.id)
 
     def _begin_evidence(self) -> None:
-        from docklock.evidence.recorder import RunRecorder
-
-        container, policy = self._container, self._policy
-        recorder = RunRecorder.begin(
-            self._paths,
-            container_id=container.id,
-            run=self._task.run,
-            app=container.name,
-            image_digest=container.image_id,
-            policy_digest=policy.digest,
-            closed=policy.closed,
-            sign_each=container.sign == "each",
-            rules=get_rule_texts(policy),
-        )
+        recorder = begin_recorder(self._task)
         recorder.release = self._release
         recorder.upon_stall = self._warn
         self._recorder = recorder
@@ -398,29 +420,17 @@ class Supervisor:
         if error is not None:
             raise error
 
-    def _take_stdio(self, ends: Ends, init: enter.Init) -> None:
-        container = self._container
-        if container.tty and container.detached_stdio:
-            master = enter.take_terminal(init.pidfd)
-            self._terminal = self._input = Terminal(
-                self._loop, self.output, master, takes_input=container.stdin_open
-            )
-        if ends.input_fd >= 0:
-            self._input = Input(self._loop, ends.input_fd)
-        if ends.output_fd >= 0:
-            self.output.add_pipe(ends.output_fd, STDOUT)
-            self.output.add_pipe(ends.error_fd, STDERR)
-
     def _record(
         self,
         op: str,
         *,
         values: tuple[tuple[str, bytes], ...] = (),
         labels: tuple[tuple[str, str], ...] = (),
+        decision: int = ALLOWED,
     ) -> None:
         assert self._recorder is not None
         self._recorder.append(
-            op, decision=ALLOWED, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
+            op, decision=decision, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
         )
 
     def _set_state(self, state: State) -> None:
@@ -428,23 +438,11 @@ class Supervisor:
         write_state(self._paths, self._container.id, state)
 
 
-def detach(*, keep_stdio: bool) -> None:
-    """Leave the creator's session; without `keep_stdio`, its files as well."""
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o022)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    if not keep_stdio:
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(STDERR + 1):
-            os.dup2(null, fd)
-        os.close(null)
+def _record_refusal(paths: Paths, container_id: str, error: Exception) -> None:
+    """Say in the host's log that no run began; its front end tells the user."""
+    from docklock.evidence.denials import record_denial
 
-
-def get_start_exit_code(error: DocklockError) -> int:
-    """126 or 127 when the program is at fault, else 125."""
-    return max(error.exit_code, EXIT_RUNTIME_ERROR)
+    record_denial(paths, "start", error, EXIT_RUNTIME_ERROR, container_id)
 
 
 def run_supervisor(
@@ -468,6 +466,7 @@ def run_supervisor(
             live_fd=live_fd,
         )
     except (DocklockError, OSError) as error:
+        _record_refusal(paths, container_id, error)
         release_live(paths, container_id)
         event = {"event": "error", "message": str(error), "exit_code": EXIT_RUNTIME_ERROR}
         send_message(channel, event)
@@ -478,7 +477,9 @@ def run_supervisor(
         supervisor.create()
         supervisor.serve()
     except DocklockError as error:
-        supervisor.finish(str(error), get_start_exit_code(error))
+        if not supervisor.is_on_record:
+            _record_refusal(paths, container_id, error)
+        supervisor.finish(str(error), max(error.exit_code, EXIT_RUNTIME_ERROR))
     except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
         write_traceback(f"{paths.container(container_id)}/supervisor.log")
         supervisor.finish(f"docklock failed, and the container was killed: {error!r}")

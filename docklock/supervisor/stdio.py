@@ -2,7 +2,8 @@
 
 An attached client that does not read slows the container down (as with Docker) and costs bounded
 memory: while a client has unsent packets, the pipes are not read. A client that goes away is
-dropped. A full disk slows the container down as well: no line of its log is lost. Not here: what is a terminal's own (terminal.py).
+dropped. A full disk slows the container down as well: no line of its log is lost. Not here: what is
+a terminal's own (terminal.py).
 """
 
 from __future__ import annotations

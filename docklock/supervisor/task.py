@@ -1,20 +1,25 @@
 """What a guard is to run: read from the container's directory, at the first start and any later.
 
-Not here: running it (main.py).
+And what it does on that alone: leave its creator, log the run's start. Not here: running it
+(main.py).
 """
 
 from __future__ import annotations
 
+import os
+
 from chainlite.lean import TYPE_CHECKING, NamedTuple
-from docklock.bare import socket
+from docklock.bare import signal, socket
 from docklock.cgroup import driver
 from docklock.lifecycle import Container, read_container
 from docklock.paths import Paths
 from docklock.plan import Overlay
 from docklock.runtime import CONFIG, load_container_policy
 from docklock.spec import Spec, parse_spec
+from docklock.supervisor.wire import STDERR
 
 if TYPE_CHECKING:
+    from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled
 
 
@@ -62,3 +67,36 @@ def read_task(
         spec = parse_spec(file.read(), path)
     policy = load_container_policy(paths, container, spec)
     return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd)
+
+
+def begin_recorder(task: Task) -> RunRecorder:
+    """Log the run's start durably, and record from now on. StateError if that cannot be."""
+    from docklock.capture.gate import get_rule_texts
+    from docklock.evidence.recorder import RunRecorder
+
+    container, policy = task.container, task.policy
+    return RunRecorder.begin(
+        task.paths,
+        container_id=container.id,
+        run=task.run,
+        app=container.name,
+        image_digest=container.image_id,
+        policy_digest=policy.digest,
+        closed=policy.closed,
+        sign_each=container.sign == "each",
+        rules=get_rule_texts(policy),
+    )
+
+
+def detach(*, keep_stdio: bool) -> None:
+    """Leave the creator's session; without `keep_stdio`, its files as well."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    if not keep_stdio:
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(STDERR + 1):
+            os.dup2(null, fd)
+        os.close(null)

@@ -11,10 +11,15 @@ from __future__ import annotations
 import os
 
 from chainlite.errors import StateError
+from chainlite.lean import TYPE_CHECKING
+from docklock import enter
 from docklock.kernel.terminal import SIZE_MAX, set_size
 from docklock.supervisor.loop import Loop
-from docklock.supervisor.stdio import Input, Output
-from docklock.supervisor.wire import STDOUT
+from docklock.supervisor.stdio import Ends, Input, Output
+from docklock.supervisor.wire import STDERR, STDOUT
+
+if TYPE_CHECKING:
+    from docklock.lifecycle import Container
 
 SIGNAL_EXIT_BASE = 128
 
@@ -39,6 +44,20 @@ class Terminal:
             raise ValueError(f"a terminal of {rows} x {columns}")
         if not self._input.is_closed:
             set_size(self._fd, rows, columns)
+
+
+def connect_stdio(
+    loop: Loop, output: Output, ends: Ends, container: Container, pidfd: int
+) -> tuple[Input | Terminal | None, Terminal | None]:
+    """(where input goes, its terminal) of init `pidfd`, whose output goes to `output` from now."""
+    if container.tty and container.detached_stdio:
+        master = enter.take_terminal(pidfd)
+        terminal = Terminal(loop, output, master, takes_input=container.stdin_open)
+        return terminal, terminal
+    if ends.output_fd >= 0:
+        output.add_pipe(ends.output_fd, STDOUT)
+        output.add_pipe(ends.error_fd, STDERR)
+    return (Input(loop, ends.input_fd) if ends.input_fd >= 0 else None), None
 
 
 def wait_exit_code(pidfd: int) -> int:

@@ -137,7 +137,7 @@ def run(job: dict[str, Any]) -> None:
             join(job, start(plan), spec, cgroup)
         else:
             print(json.dumps(attempt(lambda: finish(start(plan)))), flush=True)
-            print(json.dumps({"oom": cgroup.oom_killed(), "usage": cgroup.stat()._asdict()}))
+            print(json.dumps({"usage": cgroup.stat()._asdict()}))
     finally:
         cgroup.kill()
         cgroup.delete()

@@ -26,6 +26,7 @@ SUITES = (
     "tests/kernel/test_cgroup.py",
     "tests/e2e/test_gate.py",
     "tests/e2e/test_crash.py",
+    "tests/e2e/test_watch.py",
 )
 KILLED = 137
 # Anything else ends the job before its `done`, and its traceback is on the console.
