@@ -1,8 +1,8 @@
 """A proof of one event: its receipt, a path to its segment's root, a path to the host's log.
 
-Not here: who finds the parts (docklock.evidence.proving) and whom to trust (report). What is
-proven: this host logged this receipt, under the checkpoint that the proof carries. The epoch's key
-is shown by its certificates from the host's key on where these are few enough to fit in
+Not here: who finds the parts (docklock.evidence.proving), whom to trust and what is said (proven).
+What is proven: this host logged this receipt, under the checkpoint that the proof carries. The
+epoch's key is shown by its certificates from the host's key on where these are few enough to fit in
 PROOF_TARGET_BYTES; else the log alone shows it, since the header and its signature are a leaf.
 Invariant: no bit of a proof can be changed without the host's key, but in cosignatures of
 witnesses that the verifier does not name. Layout: README.md of this room, "Proof of one event".
@@ -14,22 +14,10 @@ from chainlite import bundle, checkpoint, codec, domains, hostlog, keys, merkle,
 from chainlite.codec import Reader
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostkeys import KEYS_MAX, HostKeys
-from chainlite.lean import TYPE_CHECKING, NamedTuple
-from chainlite.report import (
-    SeenLog,
-    Trust,
-    Verdict,
-    describe_anchor,
-    escape,
-    format_time,
-    judge_logs,
-    render_cosignatures,
-    render_signer,
-)
+from chainlite.lean import NamedTuple
+from chainlite.proven import Proven
+from chainlite.report import SeenLog
 from chainlite.sha2 import sha256
-
-if TYPE_CHECKING:
-    from typing import Any
 
 MAGIC = b"DOCKLOCK-PROOF\x00\x00\x01"
 """The name, and the version in the last two bytes."""
@@ -73,22 +61,6 @@ class Proof(NamedTuple):
     receipt: bytes
     values: tuple[Opened | None, ...]
     key_records: tuple[bytes, ...] = ()
-
-
-class Proven(NamedTuple):
-    """What a proof shows; `is_certified` where the certificates are in it.
-
-    `is_revoked` where the host has said that the key they begin with is not to be trusted there.
-    """
-
-    host: str
-    publics: tuple[bytes, ...]
-    event: receipt.Receipt
-    values: tuple[tuple[str, bytes | None], ...]
-    leaf_index: int
-    log: SeenLog
-    is_certified: bool
-    is_revoked: bool = False
 
 
 def encode_proof(proof: Proof) -> bytes:
@@ -256,54 +228,3 @@ def _check_values(proof: Proof, event: receipt.Receipt) -> tuple[tuple[str, byte
             raise TamperError(f"the value of {name} is not the one committed to")
         shown.append((name, None if opened is None else opened.value))
     return tuple(shown)
-
-
-def judge_proof(proven: Proven, trust: Trust) -> Verdict:
-    """What the verifier may believe. SpecError: the named checkpoint is not one of this host."""
-    log, by, refusal = judge_logs((proven.log,), proven.publics, trust)
-    if not refusal and trust.is_anchor_required and log is None:
-        refusal = "the receipt is not anchored"
-    is_trusted = proven.host == trust.fingerprint and not proven.is_revoked
-    return Verdict(is_trusted, log, by, (), refusal)
-
-
-def describe_proof(proven: Proven, verdict: Verdict) -> dict[str, Any]:
-    """The proof as JSON shows it; values are hex, null where they are not told."""
-    return {
-        "ok": not verdict.refusal,
-        "trusted": verdict.is_trusted,
-        "anchored_to": describe_anchor(verdict.log, verdict.by),
-        "refused": verdict.refusal or None,
-        "host": proven.host,
-        "certified": proven.is_certified,
-        "revoked": proven.is_revoked,
-        "leaf_index": proven.leaf_index,
-        "log": {"size": proven.log.size, "root": proven.log.root.hex()},
-        "receipt": receipt.describe(proven.event),
-        "values_hex": {
-            name: None if value is None else value.hex() for name, value in proven.values
-        },
-    }
-
-
-def render_proof(proven: Proven, verdict: Verdict) -> str:
-    """The proof for people: the verdict, the receipt, where it lies, and by whose word."""
-    event = proven.event
-    lines = [f"REFUSED: {escape(verdict.refusal)}"] if verdict.refusal else []
-    about = f"container {event.container.hex()[:12]} ({escape(event.app)})"
-    signer = render_signer(proven.host, is_trusted=verdict.is_trusted)
-    if proven.is_revoked:
-        signer = f"UNTRUSTED: whole, but host {proven.host[:16]} has revoked the key of this run"
-    lines.append(f"{signer}; {about}")
-    decision = receipt.DECISIONS[event.decision] + (f" errno {event.errno}" if event.errno else "")
-    when = format_time(event.time // 10**9)
-    lines.append(f"  receipt {event.event_index} of run {event.run}: {escape(event.op)} {decision}")
-    lines.append(f"  the host's time {when}; leaf {proven.leaf_index} of {proven.log.size}")
-    for name, value in proven.values:
-        text = "(redacted)" if value is None else escape(value.decode(errors="backslashreplace"))
-        lines.append(f"  {escape(name)}={text}")
-    if verdict.log is None:
-        lines.append("  anchored by nobody that you named: this is that host's word")
-    else:
-        lines.append(f"  anchored by {render_cosignatures(verdict.by)}")
-    return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Verify evidence: frames in, a report out. `python -m chainlite.verify FILE` does it alone.
 
 Not here: reading stores and host logs (docklock.evidence), what a report is worth and says
-(report), proofs of one event (proof). Nothing in here does I/O but `main`.
+(report), proofs of one event (proof, proven). Nothing in here does I/O but `main`.
 The order of the checks is the order of trust: the host's key, each later one by the key before
 it, its checkpoint by the newest, the earlier checkpoints that it continues, the leaf that starts a
 run and the certificate in it, each further certificate by the key before it, each segment by its
@@ -17,6 +17,7 @@ from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
 from chainlite.hostkeys import HostKeyRecord, HostKeys
 from chainlite.lean import TYPE_CHECKING
+from chainlite.proven import describe_proof, judge_proof, render_proof
 from chainlite.report import (
     EXIT_NOT_EVIDENCE,
     EXIT_TAMPERED,
@@ -421,12 +422,12 @@ def check_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, 
         bad = {"ok": False, "first_bad": {"why": str(error)}}
         shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
         return shown, EXIT_TAMPERED
-    verdict = proof.judge_proof(proven, trust)
+    verdict = judge_proof(proven, trust)
     trusted_code = EXIT_WHOLE if verdict.is_trusted else EXIT_UNTRUSTED
     code = EXIT_TAMPERED if verdict.refusal else trusted_code
     if as_json:
-        return json.dumps(proof.describe_proof(proven, verdict)) + "\n", code
-    return proof.render_proof(proven, verdict), code
+        return json.dumps(describe_proof(proven, verdict)) + "\n", code
+    return render_proof(proven, verdict), code
 
 
 class Rewound:

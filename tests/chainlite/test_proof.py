@@ -23,6 +23,7 @@ from chainlite import (
     segment,
 )
 from chainlite.errors import SpecError, TamperError
+from chainlite.proven import judge_proof
 from chainlite.report import Trust
 from tests.chainlite.samples import (
     WITNESS,
@@ -119,7 +120,7 @@ def test_a_proof_takes_4_kib_at_a_million_segments_and_a_day_of_epochs() -> None
         proven = proof.check_proof(data)
         assert proven.is_certified == is_certified
         assert (proven.event.event_index, proven.log.size) == (1000, 1_000_000)
-        assert proof.judge_proof(proven, Trust(HOST_ID.hex(), (WITNESS,))).by[0].time == TIME_S
+        assert judge_proof(proven, Trust(HOST_ID.hex(), (WITNESS,))).by[0].time == TIME_S
 
 
 def test_a_proof_comes_back_as_it_went_in() -> None:
@@ -213,10 +214,10 @@ def test_a_checkpoint_of_another_history_refuses_the_proof(tmp_path: Path) -> No
     state = checkpoint.parse_claim(made.parts.note)
     forked = checkpoint.sign_checkpoint(state._replace(root=bytes(32)), HOST)
     proven = proof.check_proof(proof.fit(made.parts))
-    assert "forked" in proof.judge_proof(proven, Trust(note=forked)).refusal
+    assert "forked" in judge_proof(proven, Trust(note=forked)).refusal
     other = checkpoint.sign_checkpoint(state._replace(size=99), HOST)
-    assert "does not show" in proof.judge_proof(proven, Trust(note=other)).refusal
-    assert proof.judge_proof(proven, Trust(note=made.parts.note)).refusal == ""
+    assert "does not show" in judge_proof(proven, Trust(note=other)).refusal
+    assert judge_proof(proven, Trust(note=made.parts.note)).refusal == ""
 
 
 @pytest.mark.parametrize("epochs", [0, 40])
@@ -235,5 +236,5 @@ def test_a_proof_under_a_revoked_key_is_not_trusted(epochs: int) -> None:
         proven = proof.check_proof(proof.fit(parts))
         assert proven.is_certified == (epochs == 0)
         assert proven.is_revoked == is_revoked
-        verdict = proof.judge_proof(proven, Trust(HOST_ID.hex()))
+        verdict = judge_proof(proven, Trust(HOST_ID.hex()))
         assert verdict.is_trusted != is_revoked
