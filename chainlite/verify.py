@@ -5,7 +5,8 @@ Not here: reading stores and host logs (docklock.evidence), what a report is wor
 The order of the checks is the order of trust: the host's key, each later one by the key before
 it, its checkpoint by the newest, the earlier checkpoints that it continues, the leaf that starts a
 run and the certificate in it, each further certificate by the key before it, each segment by its
-epoch's key, each receipt by root and chain, the exit leaf, the seal over the whole file.
+epoch's key and under its epoch's certificate, each receipt by root and chain, the exit leaf, the
+seal over the whole file.
 Invariant: nothing is reported whole that was not checked.
 Source: README.md of this room; RFC 6962.
 """
@@ -48,6 +49,7 @@ class Run:
     def __init__(self, start: hostlog.Start) -> None:
         self.genesis = segment.decode_genesis(start.genesis)
         self.certificate = segment.decode_certificate(start.certificate)
+        self.certificate_hash = segment.compute_certificate_hash(start.certificate)
         self.chain_hash = segment.compute_genesis_hash(start.genesis)
         self.event_count = 0
         self.segments = 0
@@ -172,6 +174,7 @@ class Verification:
         run = self._get_open_run()
         data = frame.payload[: segment.CERTIFICATE_BYTES]
         old, run.certificate = run.certificate, segment.decode_certificate(data)
+        run.certificate_hash = segment.compute_certificate_hash(data)
         if run.certificate.epoch != old.epoch + 1 or run.certificate.issuer == segment.BY_HOST:
             self.refuse("the certificate is not the next epoch's")
         signature, issuer = frame.payload[len(data) :], old.public
@@ -193,6 +196,8 @@ class Verification:
         tag = domains.SIGN_SEGMENT
         if not keys.is_signed(certificate.public, tag, stored.header, stored.signature):
             self.refuse("the segment's header is not signed by its epoch's key")
+        if header.certificate_hash != run.certificate_hash:
+            self.refuse("the segment's header names another certificate than its epoch's")
         if header.first_index != run.event_count:
             self._refuse_hole(run, header.first_index)
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from docklock.paths import Paths
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_S = 30.0
 BUSY_STEP_S = 0.002
 _SCHEMA = (
@@ -70,14 +70,26 @@ def get_store_path(paths: Paths, container: str) -> str:
 
 
 def create_store(paths: Paths, container: str) -> sqlite3.Connection:
-    """Open a container's evidence for writing; it is made if it is missing."""
+    """Open a container's evidence for writing; it is made if it is missing.
+
+    SpecError if it is of another schema version.
+    """
     path = get_store_path(paths, container)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
         os.chmod(path, 0o600)
         _lay_out(db, path)
+    else:
+        _check_version(db, path, version)
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def _check_version(db: sqlite3.Connection, path: str, version: int) -> None:
+    if version != SCHEMA_VERSION:
+        db.close()
+        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
 
 
 def _lay_out(db: sqlite3.Connection, path: str) -> None:
@@ -116,7 +128,10 @@ def _turn_to_wal(db: sqlite3.Connection) -> None:
 
 
 def open_store(paths: Paths, container: str) -> sqlite3.Connection:
-    """Open a container's evidence for reading; StateError if there is none."""
+    """Open a container's evidence for reading; StateError if there is none.
+
+    SpecError if it is no database, or one of another schema version.
+    """
     path = get_store_path(paths, container)
     if not os.path.exists(path):
         raise StateError(f"container {container[:12]}: no evidence at {path}")
@@ -127,9 +142,8 @@ def open_store(paths: Paths, container: str) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         db.close()
         raise SpecError(f"{path}: not evidence: {error}") from None
-    if version not in (0, SCHEMA_VERSION):
-        db.close()
-        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+    if version:
+        _check_version(db, path, version)
     return db
 
 

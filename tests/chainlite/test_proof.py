@@ -61,15 +61,13 @@ def make(
     """The parts of a proof: a real segment, a real tree, the leaf in its middle."""
     sample = make_sample(count=events, per_segment=events)
     chain = segment.compute_genesis_hash(segment.encode_genesis(sample.genesis))
-    stored, _ = encode_segment(sample, HOST_ID, 0, events, chain, EPOCH)
-    header = segment.decode_header(stored.header)._replace(epoch=epochs)
-    raw = segment.encode_header(header)
-    signature = keys.sign(EPOCH, domains.SIGN_SEGMENT, raw)
+    certificates = make_certificates(epochs)
+    stored, _ = encode_segment(sample, 0, events, chain, EPOCH, certificates[-1][0])
     found = list(redaction.iterate_events(stored, segment.unpack_body(stored.body)))
     _, read = make_tree([merkle.compute_leaf_hash(event.raw) for event in found])
     leaf_index = log_size // 2
     leaves = [number.to_bytes(32, "big") for number in range(log_size)]
-    leaf = hostlog.encode_segment(hostlog.Segment(raw, signature))
+    leaf = hostlog.encode_segment(hostlog.Segment(stored.header, stored.signature))
     leaves[leaf_index] = merkle.compute_leaf_hash(leaf)
     root, read_log = make_tree(leaves)
     state = checkpoint.Checkpoint(checkpoint.get_origin(HOST_ID), log_size, root)
@@ -80,7 +78,7 @@ def make(
         note = cosignature.cosign(note, name, key, TIME_S + number)
     return Made(
         proof.Proof(
-            HOST.public, note, raw, signature, make_certificates(epochs), b"", leaf_index,
+            HOST.public, note, stored.header, stored.signature, certificates, b"", leaf_index,
             merkle.compute_inclusion(leaf_index, log_size, read_log),
             merkle.compute_inclusion(at, events, read),
             found[at].raw,
