@@ -1,9 +1,9 @@
 """A proof of one event: its receipt, a path to its segment's root, a path to the host's log.
 
 Not here: who finds the parts (docklock.evidence.proving), whom to trust and what is said (proven).
-What is proven: this host logged this receipt, under the checkpoint that the proof carries. The
-epoch's key is shown by its certificates from the host's key on where these are few enough to fit in
-PROOF_TARGET_BYTES; else the log alone shows it, since the header and its signature are a leaf.
+What is proven: this host logged this receipt, in an epoch that began as its certificate says, under
+the checkpoint that the proof carries. The segment's header names the certificate, and is a leaf of
+the log; the certificates from the host's key on are there too where they fit in PROOF_TARGET_BYTES.
 Invariant: no bit of a proof can be changed without the host's key, but in cosignatures of
 witnesses that the verifier does not name. Layout: README.md of this room, "Proof of one event".
 """
@@ -45,8 +45,8 @@ class Proof(NamedTuple):
     """The parts of a proof; `values` has one entry for each commitment (None: not told).
 
     `certificates` are (certificate, signature) from one that the host signed to the epoch's own;
-    where there are none, `epoch_public` is the epoch's key. `key_records` are
-    the leaves of the host's later keys and revocations; each is signed by the key before it.
+    where the list is left out, the epoch's own alone with no signature. `key_records` are the
+    leaves of the host's later keys and revocations; each is signed by the key before it.
     """
 
     public: bytes
@@ -54,7 +54,6 @@ class Proof(NamedTuple):
     header: bytes
     signature: bytes
     certificates: tuple[tuple[bytes, bytes], ...]
-    epoch_public: bytes
     leaf_index: int
     log_proof: tuple[bytes, ...]
     segment_proof: tuple[bytes, ...]
@@ -62,10 +61,14 @@ class Proof(NamedTuple):
     values: tuple[Opened | None, ...]
     key_records: tuple[bytes, ...] = ()
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether the list is there, and not the epoch's own certificate alone."""
+        return bool(self.certificates[-1][1])
+
 
 def encode_proof(proof: Proof) -> bytes:
     """The bytes of a proof's file."""
-    certificates = proof.certificates
     parts = [
         MAGIC,
         proof.public,
@@ -74,9 +77,8 @@ def encode_proof(proof: Proof) -> bytes:
         codec.encode_bytes(proof.note),
         proof.header,
         proof.signature,
-        codec.encode_u8(len(certificates)),
-        *[certificate + signature for certificate, signature in certificates],
-        b"" if certificates else proof.epoch_public,
+        codec.encode_u8(len(proof.certificates) if proof.is_certified else 0),
+        *[certificate + signature for certificate, signature in proof.certificates],
         codec.encode_u64(proof.leaf_index),
         bundle.encode_proof(proof.log_proof),
         bundle.encode_proof(proof.segment_proof),
@@ -90,13 +92,12 @@ def encode_proof(proof: Proof) -> bytes:
 
 
 def fit(proof: Proof) -> bytes:
-    """The bytes of a proof: with its certificates if it is small with them, values not counted."""
+    """The bytes of a proof, with all its certificates if it is small then, values not counted."""
     certificates = proof.certificates
     if len(certificates) > 1:
-        last = segment.decode_certificate(certificates[-1][0])
         bare = proof._replace(values=tuple(None for _ in proof.values))
         if len(certificates) > CERTIFICATES_MAX or len(encode_proof(bare)) > PROOF_TARGET_BYTES:
-            proof = proof._replace(certificates=(), epoch_public=last.public)
+            proof = proof._replace(certificates=((certificates[-1][0], b""),))
     return encode_proof(proof)
 
 
@@ -113,17 +114,23 @@ def decode_proof(data: bytes) -> Proof:
     )
     note = r.read_bytes(checkpoint.NOTE_LIMIT_BYTES)
     header, signature = r.read_fixed(segment.HEADER_BYTES), r.read_fixed(keys.SIGNATURE_BYTES)
-    certificates = tuple(
-        (r.read_fixed(segment.CERTIFICATE_BYTES), r.read_fixed(keys.SIGNATURE_BYTES))
-        for _ in range(r.read_u8(limit=CERTIFICATES_MAX))
-    )
-    epoch_public = b"" if certificates else r.read_fixed(keys.PUBLIC_BYTES)
+    certificates = _read_certificates(r)
     paths = (r.read_u64(), bundle.read_proof(r), bundle.read_proof(r))
     event = r.read_bytes(receipt.RECEIPT_LIMIT_BYTES)
     values = tuple(_read_opened(r) for _ in receipt.decode_receipt(event).commitments)
     r.finish()
-    signed = (public, note, header, signature, certificates, epoch_public)
+    signed = (public, note, header, signature, certificates)
     return Proof(*signed, *paths, event, values, records)
+
+
+def _read_certificates(r: Reader) -> tuple[tuple[bytes, bytes], ...]:
+    count = r.read_u8(limit=CERTIFICATES_MAX)
+    if not count:
+        return ((r.read_fixed(segment.CERTIFICATE_BYTES), b""),)
+    return tuple(
+        (r.read_fixed(segment.CERTIFICATE_BYTES), r.read_fixed(keys.SIGNATURE_BYTES))
+        for _ in range(count)
+    )
 
 
 def _read_opened(r: Reader) -> Opened | None:
@@ -142,7 +149,8 @@ def check_proof(data: bytes) -> Proven:
         event = receipt.decode_receipt(proof.receipt)
         known = _read_keys(proof)
         log = checkpoint.parse_checkpoint(proof.note, known.public)
-        public, is_revoked = _check_certificates(proof, header, known)
+        is_revoked = _check_certificates(proof, header, known)
+        certificate = _check_epoch(proof, header)
     except SpecError as error:
         raise TamperError(str(error)) from None
     host = known.host
@@ -150,7 +158,7 @@ def check_proof(data: bytes) -> Proven:
         raise TamperError("a key record is of a later log than the checkpoint's")
     if header.host != host or log.origin != checkpoint.get_origin(host):
         raise TamperError("the segment or the checkpoint is of another host")
-    if not keys.is_signed(public, domains.SIGN_SEGMENT, proof.header, proof.signature):
+    if not keys.is_signed(certificate.public, domains.SIGN_SEGMENT, proof.header, proof.signature):
         raise TamperError("the segment's header is not signed by its epoch's key")
     leaf = hostlog.encode_segment(hostlog.Segment(proof.header, proof.signature))
     place = (merkle.compute_leaf_hash(leaf), proof.leaf_index, log.size)
@@ -164,7 +172,8 @@ def check_proof(data: bytes) -> Proven:
         _check_values(proof, event),
         proof.leaf_index,
         SeenLog(log.size, log.root, proof.note),
-        bool(proof.certificates),
+        certificate,
+        proof.is_certified,
         is_revoked,
     )
 
@@ -179,16 +188,14 @@ def _read_keys(proof: Proof) -> HostKeys:
     return known
 
 
-def _check_certificates(
-    proof: Proof, header: segment.Header, known: HostKeys
-) -> tuple[bytes, bool]:
-    """The key of the header's epoch, and whether the host has revoked the one that began it.
+def _check_certificates(proof: Proof, header: segment.Header, known: HostKeys) -> bool:
+    """Whether the host has revoked the key that the certificates begin with.
 
-    Without certificates the host's key that took the segment into the log speaks for it.
-    TamperError unless the certificates, if any, lead to the epoch.
+    Without the list the host's key that took the segment into the log speaks for it.
+    TamperError unless each is signed by the one before, the first by the host.
     """
-    if not proof.certificates:
-        return proof.epoch_public, known.is_revoked_at(proof.leaf_index)
+    if not proof.is_certified:
+        return known.is_revoked_at(proof.leaf_index)
     tag = domains.SIGN_CERTIFICATE
     signer = known.find_signer(tag, *proof.certificates[0], first_index=0)
     issuer, last = proof.public if signer is None else signer.public, None
@@ -205,10 +212,26 @@ def _check_certificates(
         if not keys.is_signed(issuer, domains.SIGN_CERTIFICATE, data, signature):
             raise TamperError("a certificate is not signed by its issuer")
         issuer = certificate.public
-    if last is None or last.epoch != header.epoch:
-        raise TamperError("the certificates do not lead to the segment's epoch")
     revoked_from = signer.revoked_from if signer is not None else None
-    return issuer, revoked_from is not None and revoked_from <= proof.leaf_index
+    return revoked_from is not None and revoked_from <= proof.leaf_index
+
+
+def _check_epoch(proof: Proof, header: segment.Header) -> segment.Certificate:
+    """The certificate of the header's epoch; TamperError if the header names another.
+
+    One that the host signed is a whole list: nobody needs to leave its signature out.
+    """
+    data = proof.certificates[-1][0]
+    if segment.compute_certificate_hash(data) != header.certificate_hash:
+        raise TamperError("the segment's header names another certificate than its epoch's")
+    certificate = segment.decode_certificate(data)
+    if certificate[:4] != header[:4] or certificate.first_index > header.first_index:
+        raise TamperError(
+            "the epoch's certificate is of another run or epoch, or of later receipts"
+        )
+    if not proof.is_certified and certificate.issuer != segment.BY_EPOCH:
+        raise TamperError("the host's signature of the epoch's certificate is missing")
+    return certificate
 
 
 def _check_receipt(proof: Proof, header: segment.Header, event: receipt.Receipt) -> None:

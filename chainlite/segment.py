@@ -34,6 +34,7 @@ CLOSED_MAX = 1024
 LEAF_TAG_BYTES = 4
 SIGN_SEGMENTS, SIGN_EACH = 0, 1
 BY_HOST, BY_EPOCH, BY_RECOVERY = 0, 1, 2
+ISSUERS = ("host", "epoch", "recovery")
 ZERO_HASH = bytes(32)
 
 _HEADER = struct.Struct(">cH32s32sII32sQIBB32s32sQQ5Q")
