@@ -17,7 +17,7 @@ from docklock.evidence.export import verify_container
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.journal import get_journal_path
 from docklock.evidence.reading import Query, Shown, iterate_receipts
-from tests.evidence.recording import append, begin, make_id, make_paths, record
+from tests.evidence.recording import append, append_durably, begin, make_id, make_paths, record
 
 
 def read_all(paths: object, container: str, run: int = 0, query: Query = Query()) -> list[Shown]:  # noqa: B008
@@ -130,11 +130,7 @@ def test_epochs_change_under_one_chain_of_certificates(
     paths = make_paths(tmp_path)
     live = begin(paths)
     for number in range(3):
-        append(live, number)
-        live.request_commit(now=True)
-        deadline = time.monotonic() + 10
-        while live.durable_count <= number and time.monotonic() < deadline:
-            time.sleep(0.002)
+        append_durably(live, number)
     live.close(0)
     db = container_store.open_store(paths, make_id())
     assert len(list(container_store.iterate_epochs(db, 0))) == 3
