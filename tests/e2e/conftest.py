@@ -95,6 +95,7 @@ class Docklock:
             "PYTHONPATH": str(CHECKOUT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LC_ALL": "C.UTF-8",
+            "PYTHONFAULTHANDLER": "1",
         } | ({"DOCKLOCK_RUNROOT": str(run_root)} if run_root else {})
 
     def argv(self, *words: str) -> list[str]:

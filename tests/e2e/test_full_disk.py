@@ -38,9 +38,9 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Until not one more block is free."""
-        os.sync()  # what is written, but has no block yet, takes one
         fd = os.open(self.disk / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for size in (1 << 20, 4096, 1):
+        for size in (1 << 20, 4096, 4096, 1):
+            os.sync()  # what is written, but has no block yet, takes one
             try:
                 while True:
                     os.write(fd, bytes(size))
