@@ -130,6 +130,10 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
     """
     path = f"{live_dir(paths)}/{container_id}"
     deadline = time.monotonic() + ORPHAN_MAX_S
+    if is_new:
+        made = _make_locked(live_dir(paths), path)
+        if made is not None:
+            return made
     while True:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT * is_new | os.O_CLOEXEC, 0o600)
@@ -150,6 +154,28 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
         except FileNotFoundError:
             pass
         os.close(fd)  # somebody removed the marker between open and lock: again with the new one
+
+
+def _make_locked(directory: str, path: str) -> int | None:
+    """A new marker that nobody ever sees unlocked: repair would take it for a dead run's.
+
+    None if there is one, or the file system cannot make a file before its name.
+    """
+    try:
+        fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    ours = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # By a descriptor: without one Python calls link(2), which does not follow the link.
+        os.link(str(fd), path, src_dir_fd=ours, follow_symlinks=True)
+    except OSError:
+        os.close(fd)
+        return None
+    finally:
+        os.close(ours)
+    return fd
 
 
 def mark_guard(live_fd: int) -> None:

@@ -206,6 +206,28 @@ def check_the_gate_records_without_sync_wake_up(dock: Docklock) -> None:
     assert ops.count("syscall.chroot") == 50
 
 
+def check_the_clock_may_be_set_back_and_forward(dock: Docklock) -> None:
+    """A day each way while calls are recorded: no step ends, stops or reorders anything."""
+    script = "while true; do chroot / true; done"
+    dock("run", "-d", "--name", "clock", "busybox", "sh", "-c", script)
+    day_s = 86_400.0
+    steps = (-day_s, 2 * day_s, -day_s)
+
+    def count_calls() -> int:
+        found = dock("receipts", "--op", "syscall.chroot", "--json", "clock").stdout
+        return len(found.splitlines())
+
+    for step_s in steps:
+        before = count_calls()
+        time.clock_settime(time.CLOCK_REALTIME, time.time() + step_s)
+        dock.wait_for(lambda before=before: count_calls() > before + 20, limit_s=60)
+        dock("run", "--rm", "busybox", "true")
+    dock("rm", "-f", "clock")
+    dock("verify", "--all")
+    times = [int(str(receipt["time"])) for receipt in dock.receipts("clock")]
+    assert max(times) - min(times) > day_s * 1e9 and times != sorted(times)
+
+
 def check_all_evidence_verifies_and_nothing_is_left(dock: Docklock) -> None:
     names = dock("ps", "-aq").stdout.split()
     if names:
