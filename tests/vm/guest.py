@@ -208,7 +208,7 @@ def check_the_gate_records_without_sync_wake_up(dock: Docklock) -> None:
 
 def check_the_clock_may_be_set_back_and_forward(dock: Docklock) -> None:
     """A day each way while calls are recorded: no step ends, stops or reorders anything."""
-    script = "while true; do chroot / true; done"
+    script = "while true; do chroot / true; sleep 0.05; done"
     dock("run", "-d", "--name", "clock", "busybox", "sh", "-c", script)
     day_s = 86_400.0
     steps = (-day_s, 2 * day_s, -day_s)
@@ -220,7 +220,7 @@ def check_the_clock_may_be_set_back_and_forward(dock: Docklock) -> None:
     for step_s in steps:
         before = count_calls()
         time.clock_settime(time.CLOCK_REALTIME, time.time() + step_s)
-        dock.wait_for(lambda before=before: count_calls() > before + 20, limit_s=60)
+        dock.wait_for(lambda before=before: count_calls() > before + 5, limit_s=60)
         dock("run", "--rm", "busybox", "true")
     dock("rm", "-f", "clock")
     dock("verify", "--all")
