@@ -175,7 +175,7 @@ def build_request(
 ) -> Request:
     """Check every option against the image; nothing is made. SpecError, StateError."""
     container_id = os.urandom(ID_BYTES).hex()
-    name = values["name"] or generate_name(container_id)
+    name = values["name"] or _make_name(container_id)
     check_name(name)
     _check_choices(values)
     image, layers, program = _find_root(paths, command, values, words)
@@ -234,6 +234,12 @@ def build_request(
         labels=labels,
     )
     return Request(container, spec, image.architecture if image is not None else "")
+
+
+def _make_name(container_id: str) -> str:
+    from docklock.cli.names import generate_name
+
+    return generate_name(container_id)
 
 
 def _get_size() -> tuple[int, int] | None:
@@ -431,57 +437,3 @@ def _print_plan(request: Request) -> int:
     for number, line in enumerate(lines, 1):
         print(f"{number:3} {line}")
     return 0
-
-
-def generate_name(container_id: str) -> str:
-    """Two words chosen by the id's first bytes, and four of its digits: collisions are rare."""
-    number = int(container_id[:8], 16)
-    mood = MOODS[number % len(MOODS)]
-    person = PEOPLE[number // len(MOODS) % len(PEOPLE)]
-    return f"{mood}_{person}_{container_id[8:12]}"
-
-
-MOODS = (
-    "amber",
-    "bold",
-    "brisk",
-    "calm",
-    "clear",
-    "deft",
-    "eager",
-    "fair",
-    "gentle",
-    "keen",
-    "lucid",
-    "mellow",
-    "noble",
-    "patient",
-    "quiet",
-    "sober",
-    "steady",
-    "tidy",
-    "vivid",
-    "wise",
-)
-PEOPLE = (
-    "bernstein",
-    "dijkstra",
-    "hamilton",
-    "hopper",
-    "kernighan",
-    "knuth",
-    "lamport",
-    "liskov",
-    "lovelace",
-    "merkle",
-    "naur",
-    "noether",
-    "perlman",
-    "ritchie",
-    "shannon",
-    "thompson",
-    "torvalds",
-    "turing",
-    "wirth",
-    "zuse",
-)

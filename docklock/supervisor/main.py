@@ -24,7 +24,7 @@ from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
-from docklock.bare import signal, socket
+from docklock.bare import signal
 from docklock.capture.gate import Gate, get_rule_texts, is_recorded, set_sync_wake_up
 from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
@@ -36,22 +36,20 @@ from docklock.lifecycle import (
     RUNNING,
     STOPPED,
     State,
-    mark_guard,
     release_live,
     socket_path,
     write_state,
 )
-from docklock.paths import Paths
 from docklock.plan import build_plan
 from docklock.runtime import discard_files, remove_files
 from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
-from docklock.supervisor.task import Task, get_overlay, locate_cgroup, read_task
+from docklock.supervisor.task import Task, get_overlay, locate_cgroup
 from docklock.supervisor.terminal import Terminal, require, wait_exit_code
 from docklock.supervisor.wire import STDERR, STDOUT, send_message
-from docklock.supervisor.worker import Worker, fork_worker, write_traceback
+from docklock.supervisor.worker import Worker, fork_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -422,61 +420,3 @@ class Supervisor:
     def _set_state(self, state: State) -> None:
         self._state = state
         write_state(self._paths, self._container.id, state)
-
-
-def detach(*, keep_stdio: bool) -> None:
-    """Leave the creator's session; without `keep_stdio`, its files as well."""
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o022)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    if not keep_stdio:
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(STDERR + 1):
-            os.dup2(null, fd)
-        os.close(null)
-
-
-def get_start_exit_code(error: DocklockError) -> int:
-    """126 or 127 when the program is at fault, else 125."""
-    return max(error.exit_code, EXIT_RUNTIME_ERROR)
-
-
-def run_supervisor(
-    paths: Paths,
-    container_id: str,
-    *,
-    run: int,
-    is_started_at_once: bool,
-    channel: socket.socket,
-    live_fd: int,
-) -> None:
-    """The whole life of a guard process; the caller exits after it."""
-    mark_guard(live_fd)
-    try:
-        task = read_task(
-            paths,
-            container_id,
-            run,
-            is_started_at_once=is_started_at_once,
-            channel=channel,
-            live_fd=live_fd,
-        )
-    except (DocklockError, OSError) as error:
-        release_live(paths, container_id)
-        event = {"event": "error", "message": str(error), "exit_code": EXIT_RUNTIME_ERROR}
-        send_message(channel, event)
-        return
-    detach(keep_stdio=not task.container.detached_stdio)
-    supervisor = Supervisor(task)
-    try:
-        supervisor.create()
-        supervisor.serve()
-    except DocklockError as error:
-        supervisor.finish(str(error), get_start_exit_code(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
-        write_traceback(f"{paths.container(container_id)}/supervisor.log")
-        supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
-    else:
-        supervisor.finish()

@@ -1,0 +1,78 @@
+"""The guard's process: it leaves its creator, and runs one container.
+
+Not here: the run (main.py), who forks it (launch.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+from chainlite.errors import DocklockError
+from chainlite.lean import TYPE_CHECKING
+from docklock.bare import signal, socket
+from docklock.lifecycle import mark_guard, release_live
+from docklock.supervisor.main import EXIT_RUNTIME_ERROR, Supervisor
+from docklock.supervisor.task import read_task
+from docklock.supervisor.wire import STDERR, send_message
+from docklock.supervisor.worker import write_traceback
+
+if TYPE_CHECKING:
+    from docklock.paths import Paths
+
+
+def detach(*, keep_stdio: bool) -> None:
+    """Leave the creator's session; without `keep_stdio`, its files as well."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    if not keep_stdio:
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(STDERR + 1):
+            os.dup2(null, fd)
+        os.close(null)
+
+
+def get_start_exit_code(error: DocklockError) -> int:
+    """126 or 127 when the program is at fault, else 125."""
+    return max(error.exit_code, EXIT_RUNTIME_ERROR)
+
+
+def run_supervisor(
+    paths: Paths,
+    container_id: str,
+    *,
+    run: int,
+    is_started_at_once: bool,
+    channel: socket.socket,
+    live_fd: int,
+) -> None:
+    """The whole life of a guard process; the caller exits after it."""
+    mark_guard(live_fd)
+    try:
+        task = read_task(
+            paths,
+            container_id,
+            run,
+            is_started_at_once=is_started_at_once,
+            channel=channel,
+            live_fd=live_fd,
+        )
+    except (DocklockError, OSError) as error:
+        release_live(paths, container_id)
+        event = {"event": "error", "message": str(error), "exit_code": EXIT_RUNTIME_ERROR}
+        send_message(channel, event)
+        return
+    detach(keep_stdio=not task.container.detached_stdio)
+    supervisor = Supervisor(task)
+    try:
+        supervisor.create()
+        supervisor.serve()
+    except DocklockError as error:
+        supervisor.finish(str(error), get_start_exit_code(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
+        write_traceback(f"{paths.container(container_id)}/supervisor.log")
+        supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
+    else:
+        supervisor.finish()
