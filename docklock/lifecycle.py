@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CREATED = "created"
 RUNNING = "running"
+RESTARTING = "restarting"  # a run has ended, its supervisor waits to begin the next
 STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
 
 NAME_LENGTH_MAX = 128
@@ -63,10 +64,15 @@ class Container(NamedTuple):
     stop_signal: str = "SIGTERM"
     detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)
     labels: tuple[tuple[str, str], ...] = ()
+    restart: str = "no"  # docklock.restart.Policy.text
 
 
 class State(NamedTuple):
-    """The status of the newest run. `exit_code` is 128+n after signal n."""
+    """The status of the newest run. `exit_code` is 128+n after signal n.
+
+    `restart_count` and `restart_delay_ms` (the last) are of the restarts since a user's start.
+    `is_cut`: nobody saw it end. `boot` is the id of the boot in which it began, in hex.
+    """
 
     status: str = CREATED
     pid: int = 0
@@ -76,6 +82,11 @@ class State(NamedTuple):
     exit_code: int = 0
     oom_killed: bool = False
     error: str = ""
+    restart_count: int = 0
+    restart_delay_ms: int = 0
+    is_stopped_by_user: bool = False
+    is_cut: bool = False
+    boot: str = ""
 
 
 def is_name(text: str) -> bool:

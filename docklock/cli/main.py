@@ -41,6 +41,7 @@ COMMANDS = {
     "evidence": ("evidence", "run_evidence", "Write a container's evidence to one file"),
     "prove": ("prove", "run_prove", "Write the proof of one receipt to a file"),
     "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
+    "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "version": ("info", "run_version", "Show the version"),

@@ -52,6 +52,11 @@ ARCHITECTURES = {"386": "i386"}
 _CREATE_OPTIONS = (
     text("--name", help="the container's name", metavar="NAME"),
     flag("--rm", help="remove the container when it ends; its evidence stays"),
+    text(
+        "--restart",
+        help="run it again: no, on-failure[:n], always, unless-stopped",
+        metavar="POLICY",
+    ),
     flag("-i", "--interactive", help="keep standard input open"),
     flag("-t", "--tty", help="give it a terminal"),
     listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
@@ -231,6 +236,7 @@ def build_request(
         tty=values["tty"],
         network=values["network"] or "none",
         stop_signal=_choose_stop_signal(values, config),
+        restart=_parse_restart(values),
         labels=labels,
     )
     return Request(container, spec, image.architecture if image is not None else "")
@@ -318,6 +324,18 @@ def _choose_stop_signal(values: dict[str, Any], config: ImageConfig) -> str:
         parse_signal(values["stop_signal"])
         return str(values["stop_signal"])
     return config.stop_signal or "SIGTERM"
+
+
+def _parse_restart(values: dict[str, Any]) -> str:
+    """The restart policy as the container's record keeps it. SpecError."""
+    if values["restart"] is None:
+        return "no"
+    from docklock.restart import NO, parse_policy
+
+    policy = parse_policy(values["restart"])
+    if values["rm"] and policy.name != NO:
+        raise SpecError("conflicting options: cannot specify both --restart and --rm")
+    return policy.text
 
 
 def _parse_security(words: list[str]) -> bool:

@@ -1,6 +1,6 @@
-"""The guard's process: it leaves its creator, and runs one container.
+"""The guard's process: it leaves its creator, and runs one container, again if the policy says so.
 
-Not here: the run (main.py), who forks it (launch.py).
+Not here: one run (main.py), the waiting between two (restarting.py), who forks it (launch.py).
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import os
 from chainlite.errors import DocklockError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import signal, socket
-from docklock.lifecycle import mark_guard, release_live
+from docklock.lifecycle import RESTARTING, State, mark_guard, release_live
 from docklock.supervisor.main import EXIT_RUNTIME_ERROR, Supervisor
-from docklock.supervisor.task import read_task
+from docklock.supervisor.task import Task, read_task
 from docklock.supervisor.wire import STDERR, send_message
 from docklock.supervisor.worker import write_traceback
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
+    from docklock.supervisor.control import Control
 
 
 def detach(*, keep_stdio: bool) -> None:
@@ -65,14 +66,27 @@ def run_supervisor(
         send_message(channel, event)
         return
     detach(keep_stdio=not task.container.detached_stdio)
-    supervisor = Supervisor(task)
+    ended, control = task.previous, None
+    if ended.status != RESTARTING:
+        ended, control = run_once(task)
+        task = task._replace(run=run + 1, previous=ended)
+    if ended.status == RESTARTING:
+        from docklock.supervisor.restarting import keep_running
+
+        keep_running(task, control, run_once)
+
+
+def run_once(task: Task, control: Control | None = None) -> tuple[State, Control | None]:
+    """One run from create to its end: the status that it leaves, and its control socket."""
+    supervisor = Supervisor(task, control)
     try:
         supervisor.create()
         supervisor.serve()
     except DocklockError as error:
-        supervisor.finish(str(error), get_start_exit_code(error))
+        ended = supervisor.finish(str(error), get_start_exit_code(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
-        write_traceback(f"{paths.container(container_id)}/supervisor.log")
-        supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
+        write_traceback(f"{task.paths.container(task.container.id)}/supervisor.log")
+        ended = supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
     else:
-        supervisor.finish()
+        ended = supervisor.finish()
+    return ended, supervisor.control

@@ -66,13 +66,13 @@ EXIT_RUNTIME_ERROR = 125
 class Supervisor:
     """The state of one run. Invariant: whatever it made, `finish` removes."""
 
-    output: Output
-
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, control: Control | None = None) -> None:
+        """`control` is the run's before, if this process had one."""
         self._task = task
         self._paths = task.paths
         self._container = task.container
         self._loop = Loop()
+        self.output = Output(self._loop, None)
         self._listeners: dict[int, int] = {}  # number in the journal -> descriptor
         self._worker: Worker | None = None
         self._worker_deaths: list[float] = []
@@ -81,13 +81,13 @@ class Supervisor:
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
         self._recorder: RunRecorder | None = None
-        self._control: Control | None = None
+        self.control = control
         self._policy = task.policy
         self._start_error = b""
         self._start_failure: DocklockError | None = None
         self._is_announced = False
         self._exit_code: int | None = None
-        self._state = State(run=task.run)
+        self._state = task.begin_state()
 
     # -- verbs that clients may ask for (control.Requests) --
 
@@ -116,7 +116,11 @@ class Supervisor:
         )
 
     def signal(self, number: int) -> None:
-        """Send a signal to init; the attempt is on record first."""
+        """Send a signal to init; the attempt is on record first, and that it is to stay ended."""
+        from docklock.supervisor.restarting import is_stop
+
+        if is_stop(number, self._container):
+            self._set_state(self._state._replace(is_stopped_by_user=True))
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
         self._record("runtime.signal", labels=(("signal", str(number)),))
@@ -176,11 +180,14 @@ class Supervisor:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
         self._take_stdio(ends, self._init)
-        self._control = Control(self._loop, self, socket_path(self._paths, container.id))
-        self._control.add_client(self._task.channel, attach=True)
+        if self.control is None:
+            self.control = Control(self._loop, self, socket_path(self._paths, container.id))
+            self.control.add_client(self._task.channel, attach=True)
+        else:
+            self.control.move(self._loop, self)
         self._loop.watch(self._init.pidfd, self._upon_exit)
         self._set_state(self._state._replace(pid=self._init.pid))
-        self._control.announce({"event": "created", "pid": self._init.pid})
+        self.control.announce({"event": "created", "pid": self._init.pid})
 
     def serve(self) -> None:
         """Run until init has exited and its output is delivered."""
@@ -196,9 +203,10 @@ class Supervisor:
         while not self.output.is_done and time.monotonic() < deadline:
             self._loop.run_once(0.05)
 
-    def finish(self, error: str = "", error_exit_code: int = EXIT_RUNTIME_ERROR) -> None:
+    def finish(self, error: str = "", error_exit_code: int = EXIT_RUNTIME_ERROR) -> State:
         """Kill what is left, sign the end, remove everything, tell who waits.
 
+        The status it leaves; RESTARTING: lock and control are kept for the next run.
         If a step raises, this process ends and the next docklock command does the rest (repair).
         """
         exit_code = error_exit_code if error else self._exit_code or 0
@@ -210,6 +218,8 @@ class Supervisor:
         if self._worker is not None:
             self._worker.kill()
         is_removed = self._container.auto_remove
+        ended = self._describe_end(exit_code, error, is_oom=is_oom)
+        is_last = ended.status == STOPPED
         if is_removed:
             discard_files(self._paths, container_id, name)
         if self._recorder is not None:
@@ -218,7 +228,7 @@ class Supervisor:
                 exit_code,
                 oom=is_oom,
                 is_removed=is_removed,
-                is_leaving=True,
+                is_leaving=is_last,
                 upon_durable=announce,
             )
         if self._cgroup is not None:
@@ -226,32 +236,52 @@ class Supervisor:
         if is_removed:
             remove_files(self._paths, container_id, name)
         else:
-            now = time.time_ns()
-            self._set_state(
-                self._state._replace(
-                    status=STOPPED,
-                    pid=0,
-                    finished_ns=now,
-                    exit_code=exit_code,
-                    oom_killed=is_oom,
-                    error=error,
-                )
-            )
-        if self._control is not None:
+            self._set_state(ended)
+        if self.control is not None:
             self.output.close()
-            self._control.stop_listening()
+            if is_last:
+                self.control.stop_listening()
         if self._worker is not None:
             self._worker.reap()  # it holds the lock as well
-        release_live(self._paths, container_id)
+        if is_last:
+            release_live(self._paths, container_id)
         self._announce(event)
+        if not is_last:
+            self._let_go()
+        return ended
+
+    def _describe_end(self, exit_code: int, error: str, *, is_oom: bool) -> State:
+        ended = self._state._replace(
+            status=STOPPED,
+            pid=0,
+            finished_ns=time.time_ns(),
+            exit_code=exit_code,
+            oom_killed=is_oom,
+            error=error,
+        )
+        if self._container.auto_remove:
+            return ended
+        from docklock.supervisor.restarting import judge
+
+        return judge(self._paths, self._container.id, ended)
+
+    def _let_go(self) -> None:
+        """Close what else the process's end would: the next run is in this process."""
+        for listener in self._listeners.values():
+            os.close(listener)
+        if self._input is not None:
+            self._input.close()
+        if self._init is not None:
+            os.close(self._init.pidfd)
+        self._loop.close()
 
     def _announce(self, event: dict[str, Any]) -> None:
         """Tell everyone who waits, once."""
         if self._is_announced:
             return
         self._is_announced = True
-        if self._control is not None:
-            self._control.announce(event)
+        if self.control is not None:
+            self.control.announce(event)
             return
         try:
             send_message(self._task.channel, event)
@@ -374,12 +404,12 @@ class Supervisor:
     def _upon_exec(self, _mask: int) -> None:
         """The program runs (the pipe closed), or the child says why it does not."""
         init = self._init
-        assert init is not None and self._control is not None
+        assert init is not None and self.control is not None
         self._start_error = os.read(init.error_fd, enter.MESSAGE_MAX_BYTES)
         self._loop.unwatch(init.error_fd)
         init.close()
         if not self._start_error:
-            self._control.announce({"event": "started"})
+            self.control.announce({"event": "started"})
 
     def _upon_exit(self, _mask: int) -> None:
         init = self._init
