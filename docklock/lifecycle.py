@@ -7,7 +7,8 @@ Files, all below `Paths.state`, written by rename so that a reader sees old or n
 - `live/ID`       lock file; guard and worker share its flock for life: a free one means that both
                   are dead. The guard has a record lock on it besides.
 - `names/NAME`    symbolic link whose text is the container's id; made with O_EXCL semantics.
-- `trash/ID`      the directory of a --rm container that has ended, until it is removed.
+- `trash/ID`      the directory of a --rm container that has ended, until it is removed; for a
+                  moment `trash/ID.lock`, a marker that is locked before it gets its name.
 - `containers/ID/container.json`  what was asked for; never changes after create.
 - `containers/ID/state.json`      status; one writer: the supervisor, or repair once it is dead.
 
@@ -143,9 +144,17 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
     deadline = time.monotonic() + ORPHAN_MAX_S
     while True:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT * is_new | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise StateError(f"container {container_id[:12]} has ended") from None
+            if not is_new:
+                raise StateError(f"container {container_id[:12]} has ended") from None
+            fd = _make_live(paths, container_id)
+            if fd >= 0:
+                return fd
+            if time.monotonic() >= deadline:
+                raise StateError(f"container {container_id[:12]} is being started") from None
+            time.sleep(ORPHAN_STEP_S)  # somebody else is making it
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -161,6 +170,23 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
         except FileNotFoundError:
             pass
         os.close(fd)  # somebody removed the marker between open and lock: again with the new one
+
+
+def _make_live(paths: Paths, container_id: str) -> int:
+    """A new marker, locked before it has its name: repair takes a free one for a dead run's.
+
+    -1 if somebody else was first.
+    """
+    unnamed = f"{trash_dir(paths)}/{container_id}.lock"
+    fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.link(unnamed, f"{live_dir(paths)}/{container_id}")
+    except (BlockingIOError, FileExistsError):
+        os.close(fd)
+        return -1
+    remove_if_there(unnamed)
+    return fd
 
 
 def mark_guard(live_fd: int) -> None:
