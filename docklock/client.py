@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ASK_AGAIN_S = 0.01
+GONE_TEXT = "the container's supervisor has gone"
 
 
 def connect(paths: Paths, container_id: str) -> socket.socket:
@@ -43,8 +44,11 @@ def connect(paths: Paths, container_id: str) -> socket.socket:
 def request(
     channel: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()
 ) -> None:
-    """Send a request and wait for `ok`."""
-    send_message(channel, message, descriptors)
+    """Send a request and wait for `ok`. StateError if it is refused, or nobody is there."""
+    try:
+        send_message(channel, message, descriptors)
+    except ConnectionError:
+        raise StateError(GONE_TEXT) from None
     reply = wait_event(channel, ("ok", "error"))
     if reply["event"] == "error":
         raise StateError(str(reply["message"]))
@@ -55,7 +59,7 @@ def wait_event(channel: _socket.socket, events: tuple[str, ...]) -> dict[str, An
     while True:
         packet = receive(channel)
         if packet.kind < 0:
-            raise StateError("the container's supervisor has gone")
+            raise StateError(GONE_TEXT)
         if packet.kind == MESSAGE:
             message = packet.get_message()
             if message.get("event") in events:

@@ -43,12 +43,15 @@ COMMANDS = {
     "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
     "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
+    "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "version": ("info", "run_version", "Show the version"),
 }
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 FORKS_EARLY = frozenset(("run", "start"))
-MENDS = frozenset(COMMANDS) - {"keys", "policy", "info", "version", "images", "import", "load"}
+MENDS = frozenset(COMMANDS) - {
+    "agent", "keys", "policy", "info", "version", "images", "import", "load",
+}  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
 
