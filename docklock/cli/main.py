@@ -26,6 +26,7 @@ COMMANDS = {
     "exec": ("exec", "run_exec", "Run a program in a running container"),
     "attach": ("attach", "run_attach", "Follow a running container"),
     "ps": ("containers", "run_ps", "List containers"),
+    "stats": ("stats", "run_stats", "Show what containers use now"),
     "logs": ("logs", "run_logs", "Show a container's output"),
     "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),
     "kill": ("containers", "run_kill", "Send a signal to containers"),

@@ -48,6 +48,7 @@ from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
 from docklock.supervisor.task import Task, get_overlay, locate_cgroup
 from docklock.supervisor.terminal import Terminal, require, wait_exit_code
+from docklock.supervisor.usage import Meter, make_meter
 from docklock.supervisor.wire import STDERR, STDOUT, send_message
 from docklock.supervisor.worker import Worker, fork_worker
 
@@ -80,6 +81,7 @@ class Supervisor:
         self._terminal: Terminal | None = None
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
+        self._meter: Meter | None = None
         self._recorder: RunRecorder | None = None
         self.control = control
         self._policy = task.policy
@@ -110,6 +112,8 @@ class Supervisor:
         self._fork_worker()
         self._brief_worker()
         self._recorder.begin_commits()  # now that there is no more to fork
+        if self._meter is not None:
+            self._meter.begin(self._loop, self._record_usage)
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
@@ -175,7 +179,7 @@ class Supervisor:
         self._begin_evidence()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
-        self._init = init
+        self._init, self._meter = init, make_meter(place, spec, init.pid)
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
@@ -213,6 +217,7 @@ class Supervisor:
         container_id, name = self._container.id, self._container.name
         event = {"event": "exit", "exit_code": exit_code, "message": error}
         if self._recorder is not None and self._recorder.failure is None:
+            self._record_usage()
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
         is_oom = self._kill_rest()
         if self._worker is not None:
@@ -231,6 +236,8 @@ class Supervisor:
                 is_leaving=is_last,
                 upon_durable=announce,
             )
+        if self._meter is not None:
+            self._meter.close()
         if self._cgroup is not None:
             self._cgroup.delete()
         if is_removed:
@@ -446,6 +453,17 @@ class Supervisor:
         self._recorder.append(
             op, decision=ALLOWED, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
         )
+
+    def _record_usage(self) -> None:
+        """What the run has used so far."""
+        if self._recorder is not None and self._meter is not None:
+            self._recorder.append(
+                "runtime.usage",
+                decision=ALLOWED,
+                plane=RUNTIME,
+                seen=OBSERVED,
+                usage=self._meter.read(),
+            )
 
     def _set_state(self, state: State) -> None:
         self._state = state
