@@ -7,7 +7,8 @@ Files, all below `Paths.state`, written by rename so that a reader sees old or n
 - `live/ID`       lock file; guard and worker share its flock for life: a free one means that both
                   are dead. The guard has a record lock on it besides.
 - `names/NAME`    symbolic link whose text is the container's id; made with O_EXCL semantics.
-- `trash/ID`      the directory of a --rm container that has ended, until it is removed.
+- `trash/ID`      the directory of a --rm container that has ended, until it is removed; for a
+                  moment `trash/ID.lock`, a marker that is locked before it gets its name.
 - `containers/ID/container.json`  what was asked for; never changes after create.
 - `containers/ID/state.json`      status; one writer: the supervisor, or repair once it is dead.
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 CREATED = "created"
 RUNNING = "running"
+RESTARTING = "restarting"  # a run has ended, its supervisor waits to begin the next
 STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
 
 NAME_LENGTH_MAX = 128
@@ -63,10 +65,15 @@ class Container(NamedTuple):
     stop_signal: str = "SIGTERM"
     detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)
     labels: tuple[tuple[str, str], ...] = ()
+    restart: str = "no"  # docklock.restart.Policy.text
 
 
 class State(NamedTuple):
-    """The status of the newest run. `exit_code` is 128+n after signal n."""
+    """The status of the newest run. `exit_code` is 128+n after signal n.
+
+    `restart_count` and `restart_delay_ms` (the last) are of the restarts since a user's start.
+    `is_cut`: nobody saw it end. `boot` is the id of the boot in which it began, in hex.
+    """
 
     status: str = CREATED
     pid: int = 0
@@ -76,6 +83,11 @@ class State(NamedTuple):
     exit_code: int = 0
     oom_killed: bool = False
     error: str = ""
+    restart_count: int = 0
+    restart_delay_ms: int = 0
+    is_stopped_by_user: bool = False
+    is_cut: bool = False
+    boot: str = ""
 
 
 def is_name(text: str) -> bool:
@@ -130,15 +142,19 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
     """
     path = f"{live_dir(paths)}/{container_id}"
     deadline = time.monotonic() + ORPHAN_MAX_S
-    if is_new:
-        made = _make_locked(live_dir(paths), path)
-        if made is not None:
-            return made
     while True:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT * is_new | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise StateError(f"container {container_id[:12]} has ended") from None
+            if not is_new:
+                raise StateError(f"container {container_id[:12]} has ended") from None
+            fd = _make_live(paths, container_id)
+            if fd >= 0:
+                return fd
+            if time.monotonic() >= deadline:
+                raise StateError(f"container {container_id[:12]} is being started") from None
+            time.sleep(ORPHAN_STEP_S)  # somebody else is making it
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -156,23 +172,21 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
         os.close(fd)  # somebody removed the marker between open and lock: again with the new one
 
 
-def _make_locked(directory: str, path: str) -> int | None:
-    """A new marker that nobody ever sees unlocked: repair would take it for a dead run's.
+def _make_live(paths: Paths, container_id: str) -> int:
+    """A new marker, locked before it has its name: repair takes a free one for a dead run's.
 
-    None if there is one, or the file system cannot make a file before its name.
+    -1 if somebody else was first.
     """
-    try:
-        fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
+    directory = live_dir(paths)
+    fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
     ours = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # By a descriptor: without one Python calls link(2), which does not follow the link.
-        os.link(str(fd), path, src_dir_fd=ours, follow_symlinks=True)
-    except OSError:
+        os.link(str(fd), f"{directory}/{container_id}", src_dir_fd=ours, follow_symlinks=True)
+    except FileExistsError:
         os.close(fd)
-        return None
+        return -1
     finally:
         os.close(ours)
     return fd

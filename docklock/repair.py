@@ -13,6 +13,7 @@ import time
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.lifecycle import (
+    RESTARTING,
     STOPPED,
     acquire_live,
     live_dir,
@@ -120,7 +121,8 @@ def _close_run(paths: Paths, container_id: str) -> None:
                 status=STOPPED,
                 pid=0,
                 finished_ns=time.time_ns(),
-                exit_code=EXIT_KILLED,
+                exit_code=state.exit_code if state.status == RESTARTING else EXIT_KILLED,
                 error="its supervisor was killed",
+                is_cut=True,
             ),
         )

@@ -15,6 +15,7 @@ from chainlite.lean import TYPE_CHECKING
 from docklock.bare import socket
 from docklock.files import remove_tree
 from docklock.lifecycle import (
+    RESTARTING,
     RUNNING,
     STOPPED,
     Container,
@@ -84,8 +85,10 @@ def make_container(
 def relaunch(paths: Paths, container_id: str) -> socket.socket:
     """Start a created or stopped container again: the next run of the same bundle."""
     live_fd = acquire_live(paths, container_id)
-    run = read_state(paths, container_id).run + 1
-    return launch(paths, container_id, live_fd, run=run, start_at_once=True)
+    state = read_state(paths, container_id)
+    if state.status == RESTARTING:  # left by a supervisor that could not begin: a user's start now
+        write_state(paths, container_id, State(run=state.run))
+    return launch(paths, container_id, live_fd, run=state.run + 1, start_at_once=True)
 
 
 def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Compiled:
@@ -98,7 +101,7 @@ def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Com
 def get_state(paths: Paths, container_id: str) -> State:
     """The status now; a run whose supervisor is gone reads as stopped."""
     state = read_state(paths, container_id)
-    if state.status == RUNNING and not is_live(paths, container_id):
+    if state.status in (RUNNING, RESTARTING) and not is_live(paths, container_id):
         return state._replace(status=STOPPED, pid=0)
     return state
 
@@ -112,7 +115,7 @@ def describe_state(paths: Paths, container_id: str) -> dict[str, Any]:
     return {
         "ociVersion": OCI_VERSION,
         "id": container.name,
-        "status": state.status,
+        "status": STOPPED if state.status == RESTARTING else state.status,
         "pid": state.pid,
         "bundle": container.bundle,
         "annotations": dict(container.labels),
@@ -130,7 +133,7 @@ def delete(paths: Paths, container_id: str, *, force: bool = False) -> None:
             raise StateError(
                 f"container {container.name} is {state.status}: stop it first, or use rm -f"
             )
-        _kill_and_wait(paths, container_id, client)
+        client.kill(paths, container_id)
     live_fd = acquire_live(paths, container_id)
     try:
         remove_files(paths, container_id, container.name)
@@ -139,33 +142,20 @@ def delete(paths: Paths, container_id: str, *, force: bool = False) -> None:
         os.close(live_fd)
 
 
-def _kill_and_wait(paths: Paths, container_id: str, client: Any) -> None:
-    import signal
-
-    try:
-        with client.connect(paths, container_id) as channel:
-            client.request(channel, {"verb": "wait"})
-            client.request(channel, {"verb": "signal", "signal": int(signal.SIGKILL)})
-            client.wait_exit(channel)
-    except StateError:
-        pass  # it ended by itself meanwhile
-    wait_released(paths, container_id)
-
-
-def wait_released(paths: Paths, container_id: str) -> None:
-    """Return once no supervisor holds the container's lock."""
-    import fcntl
-
-    from docklock.lifecycle import live_dir
-
-    try:
-        fd = os.open(f"{live_dir(paths)}/{container_id}", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+def keep_ended(paths: Paths, container_id: str) -> None:
+    """A user stops a container whose supervisor was killed: its policy must not start it again."""
+    if not read_state(paths, container_id).is_cut:
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        live_fd = acquire_live(paths, container_id)
+    except StateError:
+        return  # it runs again: its supervisor will be told
+    try:
+        state = read_state(paths, container_id)
+        write_state(paths, container_id, state._replace(is_stopped_by_user=True))
+        release_live(paths, container_id)
     finally:
-        os.close(fd)
+        os.close(live_fd)
 
 
 def discard_files(paths: Paths, container_id: str, name: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from docklock.cli.options import Command, check_count, flag, text
 from docklock.errors import About
 from docklock.lifecycle import (
     CREATED,
+    RESTARTING,
     RUNNING,
     STOPPED,
     Container,
@@ -26,7 +29,7 @@ from docklock.lifecycle import (
     read_state,
 )
 from docklock.paths import Paths
-from docklock.runtime import delete, get_state, relaunch, wait_released
+from docklock.runtime import delete, get_state, keep_ended, relaunch
 
 SHORT_ID = 12
 STOP_TIMEOUT_S = 10
@@ -163,19 +166,16 @@ def run_stop(argv: list[str], paths: Paths) -> int:
 def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
     """Stop signal, wait, SIGKILL, wait. Nothing happens to a container that does not run."""
     container = read_container(paths, container_id)
-    if not is_live(paths, container_id):
-        return
-    try:
-        with client.connect(paths, container_id) as channel:
-            client.request(channel, {"verb": "wait"})
-            number = parse_signal(container.stop_signal)
-            client.request_signal(channel, paths, container_id, number)
-            if client.wait_exit(channel, timeout_s) is None:
-                client.request_signal(channel, paths, container_id, signal.SIGKILL)
-                client.wait_exit(channel)
-    except StateError:
-        pass  # it ended while we asked
-    wait_released(paths, container_id)
+    keep_ended(paths, container_id)
+
+    def ask(channel: socket.socket) -> None:
+        number = parse_signal(container.stop_signal)
+        client.request_signal(channel, paths, container_id, number)
+        if client.wait_exit(channel, timeout_s) is None:
+            client.request_signal(channel, paths, container_id, signal.SIGKILL)
+            client.wait_exit(channel)
+
+    client.end(paths, container_id, ask)
 
 
 def run_kill(argv: list[str], paths: Paths) -> int:
@@ -195,7 +195,7 @@ def run_wait(argv: list[str], paths: Paths) -> int:
 
 def wait(paths: Paths, container_id: str) -> int:
     """The exit code of the newest run, once it has ended."""
-    if is_live(paths, container_id):
+    while is_live(paths, container_id):
         try:
             with client.connect(paths, container_id) as channel:
                 client.request(channel, {"verb": "wait"})
@@ -203,7 +203,7 @@ def wait(paths: Paths, container_id: str) -> int:
                 assert code is not None
                 return code
         except StateError:
-            wait_released(paths, container_id)
+            time.sleep(client.ASK_AGAIN_S)  # it begins, or ends
     return read_state(paths, container_id).exit_code
 
 
@@ -235,7 +235,7 @@ def run_ps(argv: list[str], paths: Paths) -> int:
             container, state = read_container(paths, container_id), get_state(paths, container_id)
         except StateError:
             continue  # removed while we listed
-        if values["all"] or state.status == RUNNING:
+        if values["all"] or state.status in (RUNNING, RESTARTING):
             rows.append((container, state))
     rows.sort(key=lambda row: row[0].created_ns, reverse=True)
     if values["quiet"]:
@@ -290,6 +290,8 @@ def format_status(state: State) -> str:
     """Docker's STATUS column."""
     if state.status == RUNNING:
         return f"Up {format_duration(state.started_ns)}"
+    if state.status == RESTARTING:
+        return f"Restarting ({state.exit_code}) {format_ago(state.finished_ns)}"
     if state.status == STOPPED:
         return f"Exited ({state.exit_code}) {format_ago(state.finished_ns)}"
     return state.status.capitalize() if state.status != CREATED else "Created"
@@ -302,8 +304,6 @@ def format_ago(time_ns: int) -> str:
 
 def format_duration(since_ns: int) -> str:
     """Docker's rough words for the time since `since_ns`."""
-    import time
-
     seconds = max(0, time.time_ns() - since_ns) // 1_000_000_000
     if seconds < 1:
         return "Less than a second"

@@ -10,6 +10,7 @@ from chainlite.errors import SpecError, StateError
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, text
 from docklock.lifecycle import (
+    RESTARTING,
     RUNNING,
     STOPPED,
     Container,
@@ -18,6 +19,7 @@ from docklock.lifecycle import (
     read_container,
 )
 from docklock.paths import Paths
+from docklock.restart import parse_policy
 from docklock.runtime import CONFIG, get_state
 from docklock.supervisor.logfile import format_time
 
@@ -91,6 +93,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
     """Docker's document for a container, with docklock's own under `Docklock`."""
     spec = read_config(container)
     process = spec["process"]
+    policy = parse_policy(container.restart)
     return {
         "Id": container.id,
         "Created": format_time(container.created_ns),
@@ -99,10 +102,11 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
         "State": describe_status(state),
         "Image": container.image_id,
         "Name": f"/{container.name}",
-        "RestartCount": max(state.run, 0),
+        "RestartCount": state.restart_count,
         "LogPath": f"{container.bundle}/container.log",
         "HostConfig": {
             "NetworkMode": container.network,
+            "RestartPolicy": {"Name": policy.name, "MaximumRetryCount": policy.retries_max},
             "AutoRemove": container.auto_remove,
             "ReadonlyRootfs": spec["root"].get("readonly", False),
         },
@@ -141,9 +145,9 @@ def describe_status(state: State) -> dict[str, Any]:
     """Docker's `State`."""
     return {
         "Status": "exited" if state.status == STOPPED else state.status,
-        "Running": state.status == RUNNING,
+        "Running": state.status in (RUNNING, RESTARTING),
         "Paused": False,
-        "Restarting": False,
+        "Restarting": state.status == RESTARTING,
         "OOMKilled": state.oom_killed,
         "Dead": False,
         "Pid": state.pid,

@@ -26,6 +26,7 @@ COMMANDS = {
     "exec": ("exec", "run_exec", "Run a program in a running container"),
     "attach": ("attach", "run_attach", "Follow a running container"),
     "ps": ("containers", "run_ps", "List containers"),
+    "stats": ("stats", "run_stats", "Show what containers use now"),
     "logs": ("logs", "run_logs", "Show a container's output"),
     "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),
     "kill": ("containers", "run_kill", "Send a signal to containers"),
@@ -41,14 +42,18 @@ COMMANDS = {
     "evidence": ("evidence", "run_evidence", "Write a container's evidence to one file"),
     "prove": ("prove", "run_prove", "Write the proof of one receipt to a file"),
     "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
+    "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
+    "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "version": ("info", "run_version", "Show the version"),
 }
 PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 FORKS_EARLY = frozenset(("run", "start"))
-MENDS = frozenset(COMMANDS) - {"keys", "policy", "info", "version", "images", "import", "load"}
+MENDS = frozenset(COMMANDS) - {
+    "agent", "keys", "policy", "info", "version", "images", "import", "load",
+}  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
 

@@ -152,7 +152,7 @@ class RunRecorder:
         """Record one event; its index. When this returns, kill -9 does not lose it.
 
         `values` are sensitive and enter as commitments; one above its limit is cut and labelled
-        `truncated`. `usage` not given repeats the last one.
+        `truncated`. `usage` is the vector without receipts_count; not given it repeats the last.
         """
         with self._condition:
             if self.failure is not None or self._closing or len(values) > receipt.VALUES_MAX:
@@ -160,7 +160,7 @@ class RunRecorder:
             self._make_room(values)
             index, ledger = self._ledger.count, self._ledger
             if usage is not None:
-                ledger.usage = usage
+                ledger.usage = (*usage, (index + 1) * receipt.USAGE_PARTS)
             frame = ledger.add(
                 op,
                 decision=decision,

@@ -24,7 +24,7 @@ from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
-from docklock.bare import signal, socket
+from docklock.bare import signal
 from docklock.capture.gate import Gate, is_recorded, set_sync_wake_up
 from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
@@ -37,29 +37,21 @@ from docklock.lifecycle import (
     RUNNING,
     STOPPED,
     State,
-    mark_guard,
     release_live,
     socket_path,
     write_state,
 )
-from docklock.paths import Paths
 from docklock.plan import build_plan
 from docklock.runtime import discard_files, remove_files
 from docklock.supervisor.control import Control
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
-from docklock.supervisor.task import (
-    Task,
-    begin_recorder,
-    detach,
-    get_overlay,
-    locate_cgroup,
-    read_task,
-)
+from docklock.supervisor.task import Task, begin_recorder, get_overlay, locate_cgroup
 from docklock.supervisor.terminal import Terminal, connect_stdio, require, wait_exit_code
+from docklock.supervisor.usage import Meter, make_meter
 from docklock.supervisor.wire import STDERR, send_message
-from docklock.supervisor.worker import Worker, fork_worker, write_traceback
+from docklock.supervisor.worker import Worker, fork_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,13 +70,13 @@ WATCH_AFTER_S = 0.05  # what a short container does not pay for, and no start wa
 class Supervisor:
     """The state of one run. Invariant: whatever it made, `finish` removes."""
 
-    output: Output
-
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, control: Control | None = None) -> None:
+        """`control` is the run's before, if this process had one."""
         self._task = task
         self._paths = task.paths
         self._container = task.container
         self._loop = Loop()
+        self.output = Output(self._loop, None)
         self._listeners: dict[int, int] = {}  # number in the journal -> descriptor
         self._worker: Worker | None = None
         self._worker_deaths: list[float] = []
@@ -92,15 +84,16 @@ class Supervisor:
         self._terminal: Terminal | None = None
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
+        self._meter: Meter | None = None
         self._recorder: RunRecorder | None = None
-        self._control: Control | None = None
+        self.control = control
         self._steering: Steering | None = None
         self._policy = task.policy
         self._start_error = b""
         self._start_failure: DocklockError | None = None
         self._is_announced = False
         self._exit_code: int | None = None
-        self._state = State(run=task.run)
+        self._state = task.begin_state()
 
     # -- verbs that clients may ask for (control.Requests) --
 
@@ -123,13 +116,19 @@ class Supervisor:
         self._fork_worker()
         self._brief_worker()
         self._recorder.begin_commits()  # now that there is no more to fork
+        if self._meter is not None:
+            self._meter.begin(self._loop, self._record_usage)
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
         )
 
     def signal(self, number: int) -> None:
-        """Send a signal to init; the attempt is on record first."""
+        """Send a signal to init; the attempt is on record first, and that it is to stay ended."""
+        from docklock.supervisor.restarting import is_stop
+
+        if is_stop(number, self._container):
+            self._set_state(self._state._replace(is_stopped_by_user=True))
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
         self._record("runtime.signal", labels=(("signal", str(number)),))
@@ -193,18 +192,21 @@ class Supervisor:
         self._begin_evidence()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
-        self._init = init
+        self._init, self._meter = init, make_meter(place, spec, init.pid)
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
         self._input, self._terminal = connect_stdio(
             self._loop, self.output, ends, container, self._init.pidfd
         )
-        self._control = Control(self._loop, self, socket_path(self._paths, container.id))
-        self._control.add_client(self._task.channel, attach=True)
+        if self.control is None:
+            self.control = Control(self._loop, self, socket_path(self._paths, container.id))
+            self.control.add_client(self._task.channel, attach=True)
+        else:
+            self.control.move(self._loop, self)
         self._loop.watch(self._init.pidfd, self._upon_exit)
         self._set_state(self._state._replace(pid=self._init.pid))
-        self._control.announce({"event": "created", "pid": self._init.pid})
+        self.control.announce({"event": "created", "pid": self._init.pid})
 
     def serve(self) -> None:
         """Run until init has exited and its output is delivered."""
@@ -223,21 +225,25 @@ class Supervisor:
         while not self.output.is_done and time.monotonic() < deadline:
             self._loop.run_once(0.05)
 
-    def finish(self, error: str = "", error_exit_code: int = EXIT_RUNTIME_ERROR) -> None:
+    def finish(self, error: str = "", error_exit_code: int = EXIT_RUNTIME_ERROR) -> State:
         """Kill what is left, sign the end, remove everything, tell who waits.
 
+        The status it leaves; RESTARTING: lock and control are kept for the next run.
         If a step raises, this process ends and the next docklock command does the rest (repair).
         """
         exit_code = error_exit_code if error else self._exit_code or 0
         container_id, name = self._container.id, self._container.name
         event = {"event": "exit", "exit_code": exit_code, "message": error}
         if self._recorder is not None and self._recorder.failure is None:
+            self._record_usage()
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
         counted = self._kill_rest()
         is_oom = counted.oom_kills > 0
         if self._worker is not None:
             self._worker.kill()
         is_removed = self._container.auto_remove
+        ended = self._describe_end(exit_code, error, is_oom=is_oom)
+        is_last = ended.status == STOPPED
         if is_removed:
             discard_files(self._paths, container_id, name)
         if self._recorder is not None:
@@ -248,30 +254,54 @@ class Supervisor:
                 exit_code,
                 oom=is_oom,
                 is_removed=is_removed,
-                is_leaving=True,
+                is_leaving=is_last,
                 upon_durable=announce,
             )
+        if self._meter is not None:
+            self._meter.close()
         if self._cgroup is not None:
             self._cgroup.delete()
         if is_removed:
             remove_files(self._paths, container_id, name)
         else:
-            state = self._state._replace(
-                status=STOPPED,
-                pid=0,
-                finished_ns=time.time_ns(),
-                exit_code=exit_code,
-                oom_killed=is_oom,
-                error=error,
-            )
-            wait_for_room(lambda: self._set_state(state))
-        if self._control is not None:
+            wait_for_room(lambda: self._set_state(ended))
+        if self.control is not None:
             self.output.close()
-            self._control.stop_listening()
+            if is_last:
+                self.control.stop_listening()
         if self._worker is not None:
             self._worker.reap()  # it holds the lock as well
-        release_live(self._paths, container_id)
+        if is_last:
+            release_live(self._paths, container_id)
         self._announce(event)
+        if not is_last:
+            self._let_go()
+        return ended
+
+    def _describe_end(self, exit_code: int, error: str, *, is_oom: bool) -> State:
+        ended = self._state._replace(
+            status=STOPPED,
+            pid=0,
+            finished_ns=time.time_ns(),
+            exit_code=exit_code,
+            oom_killed=is_oom,
+            error=error,
+        )
+        if self._container.auto_remove:
+            return ended
+        from docklock.supervisor.restarting import judge
+
+        return judge(self._paths, self._container.id, ended)
+
+    def _let_go(self) -> None:
+        """Close what else the process's end would: the next run is in this process."""
+        for listener in self._listeners.values():
+            os.close(listener)
+        if self._input is not None:
+            self._input.close()
+        if self._init is not None:
+            os.close(self._init.pidfd)
+        self._loop.close()
 
     def _is_serving(self) -> bool:
         return self._exit_code is None and self._start_failure is None
@@ -281,8 +311,8 @@ class Supervisor:
         if self._is_announced:
             return
         self._is_announced = True
-        if self._control is not None:
-            self._control.announce(event)
+        if self.control is not None:
+            self.control.announce(event)
             return
         try:
             send_message(self._task.channel, event)
@@ -290,8 +320,8 @@ class Supervisor:
             pass  # the front end was killed; the end is on record
 
     def _warn(self, text: str) -> None:
-        if self._control is not None:
-            self._control.announce({"event": "warning", "message": text})
+        if self.control is not None:
+            self.control.announce({"event": "warning", "message": text})
 
     def _kill_rest(self) -> driver.Events:
         """No process of the container is left after this; what the kernel had done to it."""
@@ -402,12 +432,12 @@ class Supervisor:
     def _upon_exec(self, _mask: int) -> None:
         """The program runs (the pipe closed), or the child says why it does not."""
         init = self._init
-        assert init is not None and self._control is not None
+        assert init is not None and self.control is not None
         self._start_error = os.read(init.error_fd, enter.MESSAGE_MAX_BYTES)
         self._loop.unwatch(init.error_fd)
         init.close()
         if not self._start_error:
-            self._control.announce({"event": "started"})
+            self.control.announce({"event": "started"})
 
     def _upon_exit(self, _mask: int) -> None:
         init = self._init
@@ -433,55 +463,17 @@ class Supervisor:
             op, decision=decision, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
         )
 
+    def _record_usage(self) -> None:
+        """What the run has used so far."""
+        if self._recorder is not None and self._meter is not None:
+            self._recorder.append(
+                "runtime.usage",
+                decision=ALLOWED,
+                plane=RUNTIME,
+                seen=OBSERVED,
+                usage=self._meter.read(),
+            )
+
     def _set_state(self, state: State) -> None:
         self._state = state
         write_state(self._paths, self._container.id, state)
-
-
-def _record_refusal(paths: Paths, container_id: str, error: Exception) -> None:
-    """Say in the host's log that no run began; its front end tells the user."""
-    from docklock.evidence.denials import record_denial
-
-    record_denial(paths, "start", error, EXIT_RUNTIME_ERROR, container_id)
-
-
-def run_supervisor(
-    paths: Paths,
-    container_id: str,
-    *,
-    run: int,
-    is_started_at_once: bool,
-    channel: socket.socket,
-    live_fd: int,
-) -> None:
-    """The whole life of a guard process; the caller exits after it."""
-    mark_guard(live_fd)
-    try:
-        task = read_task(
-            paths,
-            container_id,
-            run,
-            is_started_at_once=is_started_at_once,
-            channel=channel,
-            live_fd=live_fd,
-        )
-    except (DocklockError, OSError) as error:
-        _record_refusal(paths, container_id, error)
-        release_live(paths, container_id)
-        event = {"event": "error", "message": str(error), "exit_code": EXIT_RUNTIME_ERROR}
-        send_message(channel, event)
-        return
-    detach(keep_stdio=not task.container.detached_stdio)
-    supervisor = Supervisor(task)
-    try:
-        supervisor.create()
-        supervisor.serve()
-    except DocklockError as error:
-        if not supervisor.is_on_record:
-            _record_refusal(paths, container_id, error)
-        supervisor.finish(str(error), max(error.exit_code, EXIT_RUNTIME_ERROR))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
-        write_traceback(f"{paths.container(container_id)}/supervisor.log")
-        supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
-    else:
-        supervisor.finish()

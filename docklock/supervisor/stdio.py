@@ -97,6 +97,9 @@ class Output:
             queue.popleft()
         self._resume_if_clear()
 
+    def is_attached(self, client: socket.socket) -> bool:
+        return client in self._unsent
+
     def has_unsent(self, client: socket.socket) -> bool:
         return bool(self._unsent.get(client))
 

@@ -11,7 +11,8 @@ import os
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import signal, socket
 from docklock.cgroup import driver
-from docklock.lifecycle import Container, read_container
+from docklock.evidence.boot import get_boot_id
+from docklock.lifecycle import RESTARTING, Container, State, read_container, read_state
 from docklock.paths import Paths
 from docklock.plan import Overlay
 from docklock.runtime import CONFIG, load_container_policy
@@ -34,6 +35,16 @@ class Task(NamedTuple):
     is_started_at_once: bool
     channel: socket.socket  # to the creator
     live_fd: int  # the container's lock
+    previous: State = State()  # as the run before left it; RESTARTING: this is no user's start
+
+    def begin_state(self) -> State:
+        """The status at the beginning of this run."""
+        state, last = State(run=self.run, boot=get_boot_id().hex()), self.previous
+        if last.status != RESTARTING:
+            return state
+        return state._replace(
+            restart_count=last.restart_count, restart_delay_ms=last.restart_delay_ms
+        )
 
 
 def locate_cgroup(container_id: str, spec: Spec) -> driver.Cgroup:
@@ -66,7 +77,8 @@ def read_task(
     with open(path, "rb") as file:
         spec = parse_spec(file.read(), path)
     policy = load_container_policy(paths, container, spec)
-    return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd)
+    previous = read_state(paths, container_id)
+    return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd, previous)
 
 
 def begin_recorder(task: Task) -> RunRecorder:

@@ -38,6 +38,10 @@ class Terminal:
         if data and self._takes_input:
             self._input.write(data)
 
+    def close(self) -> None:
+        """Close the input's descriptor; `output` closes its own."""
+        self._input.close()
+
     def resize(self, rows: int, columns: int) -> None:
         """Set the size; ValueError unless both are in 0..65535."""
         if not (0 <= rows <= SIZE_MAX and 0 <= columns <= SIZE_MAX):

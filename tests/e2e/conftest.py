@@ -129,6 +129,16 @@ class Docklock:
             stderr=subprocess.PIPE,
         )
 
+    def start_program(self, text: str) -> subprocess.Popen[str]:
+        """A Python program beside us, on the same root."""
+        return subprocess.Popen(
+            [sys.executable, "-c", text],
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
     def inspect(self, name: str) -> dict[str, object]:
         value = json.loads(self("inspect", name).stdout)[0]
         assert isinstance(value, dict)

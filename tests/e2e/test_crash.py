@@ -125,3 +125,22 @@ def test_a_failed_start_leaves_nothing(dock: Docklock, tmp_path: Path) -> None:
     assert str(source) in result.stderr
     dock("rm", "late")
     assert find_leaks(dock.root) == []
+
+
+def test_commands_that_mend_never_take_a_run_that_begins_for_a_dead_one(
+    dock: Docklock, full: bool
+) -> None:
+    """Every command looks for free markers; a marker has its lock before it has its name."""
+    menders = [
+        dock.start_program(
+            "import sys\nfrom docklock.paths import get_paths\nfrom docklock.repair import repair\n"
+            "while True: assert repair(get_paths()) == []"
+        )
+        for _ in range(2)
+    ]
+    for _ in range(40 if full else 10):
+        dock("run", "--rm", "busybox", "true")
+    for mender in menders:
+        assert mender.poll() is None, mender.communicate()
+        mender.kill()
+        mender.communicate()
