@@ -99,5 +99,6 @@ def _repair_run(paths: Paths, container_id: str) -> None:
                 finished_ns=time.time_ns(),
                 exit_code=EXIT_KILLED,
                 error="its supervisor was killed",
+                is_paused=False,
             ),
         )

@@ -85,8 +85,12 @@ class Cgroup(NamedTuple):
             _write(f"{path}/cgroup.procs", str(pid), controllers, f"move process {pid}")
 
     def freeze(self) -> None:
-        """Stop every process; KernelError if some cannot be stopped in FREEZE_MAX_S."""
-        self._set_frozen(frozen=True)
+        """Stop every process; KernelError, and none is, if some cannot be in FREEZE_MAX_S."""
+        try:
+            self._set_frozen(frozen=True)
+        except KernelError:
+            self._set_frozen(frozen=False)
+            raise
 
     def thaw(self) -> None:
         """Let every process run again."""

@@ -27,11 +27,13 @@ RECORDED = frozenset(
         "keys",
         "kill",
         "load",
+        "pause",
         "rm",
         "rmi",
         "run",
         "start",
         "stop",
+        "unpause",
     )
 )
 PROGRAMS_FAULT = (126, 127)

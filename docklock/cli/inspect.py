@@ -140,9 +140,9 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
 def describe_status(state: State) -> dict[str, Any]:
     """Docker's `State`."""
     return {
-        "Status": "exited" if state.status == STOPPED else state.status,
+        "Status": "exited" if state.status == STOPPED else state.shown,
         "Running": state.status == RUNNING,
-        "Paused": False,
+        "Paused": state.is_paused,
         "Restarting": False,
         "OOMKilled": state.oom_killed,
         "Dead": False,

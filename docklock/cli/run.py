@@ -309,7 +309,7 @@ def _choose_policy(
 
 def _choose_stop_signal(values: dict[str, Any], config: ImageConfig) -> str:
     if values["stop_signal"]:
-        from docklock.cli.containers import parse_signal
+        from docklock.signals import parse_signal
 
         parse_signal(values["stop_signal"])
         return str(values["stop_signal"])

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 CLIENTS_MAX = 256
 BACKLOG = 64
-VERBS = frozenset(("attach", "flush", "listener", "resize", "signal", "start", "wait"))
+VERBS = frozenset(
+    ("attach", "flush", "listener", "pause", "resize", "signal", "start", "unpause", "wait")
+)
 UNKNOWN, MALFORMED = "unknown", "malformed"
 
 
@@ -158,6 +160,8 @@ class Control:
             )
         elif verb == "resize":
             self._requests.resize(int(message["rows"]), int(message["columns"]))
+        elif verb in ("pause", "unpause"):
+            self._requests.steer().set_paused(is_paused=verb == "pause")
         elif verb == "flush":
             self._requests.flush(lambda: self._send(client, {"event": "ok"}))
             return {}

@@ -7,6 +7,8 @@ and a leaf of the host log where no front end has written that.
 from __future__ import annotations
 
 from chainlite.lean import TYPE_CHECKING
+from docklock.cgroup.driver import SIGKILL
+from docklock.lifecycle import check_pause
 from docklock.supervisor.denials import Denials
 from docklock.supervisor.watch import Watch
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
     from docklock.cgroup.driver import Cgroup
     from docklock.evidence.recorder import RunRecorder
+    from docklock.lifecycle import State
     from docklock.supervisor.loop import Loop
+    from docklock.supervisor.task import Task
 
 LIMITS = {"oom": (), "limit": (("limit", "pids"),)}  # what a report's labels begin with
 
@@ -24,15 +28,45 @@ class Steering:
     """Of one run, from its recorder's begin to its end. `record` writes a receipt of the run."""
 
     def __init__(
-        self, loop: Loop, cgroup: Cgroup, recorder: RunRecorder, record: Callable[..., None]
+        self,
+        loop: Loop,
+        task: Task,
+        cgroup: Cgroup,
+        recorder: RunRecorder,
+        record: Callable[..., None],
+        get_state: Callable[[], State],
+        set_state: Callable[[State], None],
     ) -> None:
+        self._container, self._cgroup = task.container, cgroup
         self._recorder, self._record = recorder, record
+        self._get_state, self._set_state = get_state, set_state
         self._watch = Watch(loop, cgroup, self._tell)
         self._denials = Denials(record)
 
     def begin_watch(self) -> None:
         """Tell at once what the kernel does to the container."""
         self._watch.begin()
+
+    def set_paused(self, *, is_paused: bool) -> None:
+        """Freeze every process, or thaw them, on record first. StateError, KernelError.
+
+        The loop waits until they are frozen: at most cgroup.driver.FREEZE_MAX_S.
+        """
+        check_pause(self._get_state(), self._container.id, freeze=is_paused)
+        self._record("runtime.pause", labels=(("state", "frozen" if is_paused else "thawed"),))
+        if is_paused:
+            self._cgroup.freeze()
+        else:
+            self._cgroup.thaw()
+        self._set_state(self._get_state()._replace(is_paused=is_paused))
+
+    def thaw_for(self, number: int) -> None:
+        """A paused container was sent a signal: one that is to end it does so, as with Docker."""
+        from docklock.signals import parse_signal
+
+        if number in (SIGKILL, parse_signal(self._container.stop_signal)):
+            self._recorder.log_operation("pause", (("state", "thawed"),))
+            self.set_paused(is_paused=False)
 
     def deny(self, verb: str, why: str) -> None:
         """A request was refused."""
