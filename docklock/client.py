@@ -1,6 +1,6 @@
 """Talk to supervisors: the only door for whoever watches or steers a running container.
 
-A request that a supervisor refuses is raised as StateError with its words.
+A request that a supervisor refuses is raised as RefusedError, a StateError, with its words.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import socket
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
+from docklock.errors import RefusedError
 from docklock.lifecycle import socket_path
 from docklock.paths import Paths
 from docklock.supervisor.wire import MESSAGE, receive, send_message
@@ -42,7 +43,7 @@ def request(
     send_message(channel, message, descriptors)
     reply = wait_event(channel, ("ok", "error"))
     if reply["event"] == "error":
-        raise StateError(str(reply["message"]))
+        raise RefusedError(str(reply["message"]), str(reply.get("why")))
 
 
 def wait_event(channel: _socket.socket, events: tuple[str, ...]) -> dict[str, Any]:

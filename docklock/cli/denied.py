@@ -34,6 +34,7 @@ RECORDED = frozenset(
         "start",
         "stop",
         "unpause",
+        "update",
     )
 )
 PROGRAMS_FAULT = (126, 127)

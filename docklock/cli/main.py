@@ -31,6 +31,7 @@ COMMANDS = {
     "kill": ("containers", "run_kill", "Send a signal to containers"),
     "pause": ("pause", "run_pause", "Freeze all processes of containers"),
     "unpause": ("pause", "run_unpause", "Let the processes of paused containers go on"),
+    "update": ("update", "run_update", "Change the limits of containers"),
     "wait": ("containers", "run_wait", "Wait for containers to end; print their exit codes"),
     "rm": ("containers", "run_rm", "Remove containers; their evidence stays"),
     "inspect": ("inspect", "run_inspect", "Show all about containers or images as JSON"),

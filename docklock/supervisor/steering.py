@@ -6,8 +6,9 @@ and a leaf of the host log where no front end has written that.
 
 from __future__ import annotations
 
+from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
-from docklock.cgroup.driver import SIGKILL
+from docklock.cgroup import driver
 from docklock.lifecycle import check_pause
 from docklock.supervisor.denials import Denials
 from docklock.supervisor.watch import Watch
@@ -15,7 +16,6 @@ from docklock.supervisor.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docklock.cgroup.driver import Cgroup
     from docklock.evidence.recorder import RunRecorder
     from docklock.lifecycle import State
     from docklock.supervisor.loop import Loop
@@ -31,13 +31,14 @@ class Steering:
         self,
         loop: Loop,
         task: Task,
-        cgroup: Cgroup,
+        cgroup: driver.Cgroup,
         recorder: RunRecorder,
         record: Callable[..., None],
         get_state: Callable[[], State],
         set_state: Callable[[State], None],
     ) -> None:
-        self._container, self._cgroup = task.container, cgroup
+        self._paths, self._container, self._spec = task.paths, task.container, task.spec
+        self._cgroup = cgroup
         self._recorder, self._record = recorder, record
         self._get_state, self._set_state = get_state, set_state
         self._watch = Watch(loop, cgroup, self._tell)
@@ -64,9 +65,31 @@ class Steering:
         """A paused container was sent a signal: one that is to end it does so, as with Docker."""
         from docklock.signals import parse_signal
 
-        if number in (SIGKILL, parse_signal(self._container.stop_signal)):
+        if number in (driver.SIGKILL, parse_signal(self._container.stop_signal)):
             self._recorder.log_operation("pause", (("state", "thawed"),))
             self.set_paused(is_paused=False)
+
+    def update(self, asked: object) -> None:
+        """Change limits, on record first; they hold for later runs. ValueError if malformed.
+
+        SpecError, StateError, KernelError: then they are as they were.
+        """
+        from docklock.cgroup.update import update
+        from docklock.update import change_limits, check_fields, get_labels, write_config
+
+        limits = check_fields(asked)
+        spec = change_limits(self._spec, limits)
+        self._record("runtime.update", labels=get_labels(limits))
+        old, new = self._spec.linux.resources, spec.linux.resources
+        update(self._cgroup, old, new)
+        try:
+            if self._container.bundle == self._paths.container(self._container.id):
+                write_config(self._container, spec)
+        except StateError:
+            update(self._cgroup, new, old)
+            raise
+        self._spec = spec
+        self._watch.pace()
 
     def deny(self, verb: str, why: str) -> None:
         """A request was refused."""

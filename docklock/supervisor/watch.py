@@ -53,7 +53,12 @@ class Watch:
         self.pace()
 
     def pace(self) -> None:
-        """Look now, and again and again if there is a limit of which no notifier tells."""
+        """Look now, and again and again if there is a limit of which no notifier tells.
+
+        For `begin`, and when limits have changed since.
+        """
+        if self._timer < 0:
+            return
         self._is_paced = self._is_blind or has_silent_limit(self._cgroup)
         self._look()
 
