@@ -1,6 +1,6 @@
 """Talk to supervisors: the only door for whoever watches or steers a running container.
 
-A request that a supervisor refuses is raised as StateError with its words.
+A request that a supervisor refuses is raised as RefusedError, a StateError, with its words.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
+from docklock.errors import RefusedError
 from docklock.lifecycle import is_live, socket_path
 from docklock.paths import Paths
 from docklock.supervisor.wire import MESSAGE, receive, send_message
@@ -51,7 +52,7 @@ def request(
         raise StateError(GONE_TEXT) from None
     reply = wait_event(channel, ("ok", "error"))
     if reply["event"] == "error":
-        raise StateError(str(reply["message"]))
+        raise RefusedError(str(reply["message"]), str(reply.get("why")))
 
 
 def wait_event(channel: _socket.socket, events: tuple[str, ...]) -> dict[str, Any]:

@@ -30,6 +30,14 @@ class StartError(StateError):
     """A start that failed, as its guard tells it; the guard has it on record."""
 
 
+class RefusedError(StateError):
+    """What a supervisor refused; `why` is the word of get_why for its own error."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 class About:
     """For `with`: an error that passes is about this container, unless it is about one already."""
 
@@ -48,6 +56,8 @@ class About:
 
 def get_why(error: BaseException) -> str:
     """The error's class in a word, for the record: kernel, state, spec, tamper or system."""
+    if isinstance(error, RefusedError):
+        return error.why
     words = ((KernelError, "kernel"), (StateError, "state"), (SpecError, "spec"))
     for kind, word in (*words, (TamperError, "tamper")):
         if isinstance(error, kind):

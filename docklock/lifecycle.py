@@ -35,6 +35,7 @@ CREATED = "created"
 RUNNING = "running"
 RESTARTING = "restarting"  # a run has ended, its supervisor waits to begin the next
 STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
+PAUSED = "paused"
 
 NAME_LENGTH_MAX = 128
 ORPHAN_MAX_S = 5.0
@@ -88,6 +89,12 @@ class State(NamedTuple):
     is_stopped_by_user: bool = False
     is_cut: bool = False
     boot: str = ""
+    is_paused: bool = False  # its processes are frozen; it is RUNNING all the same
+
+    @property
+    def shown(self) -> str:
+        """The status as people read it: Docker's and runc's `paused` is none of the OCI's."""
+        return PAUSED if self.is_paused else self.status
 
 
 def is_name(text: str) -> bool:
@@ -307,6 +314,16 @@ def _read_record(path: str, container_id: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise StateError(f"{path}: damaged; docklock rm -f {container_id[:12]}")
     return fields
+
+
+def check_pause(state: State, container_id: str, *, freeze: bool) -> None:
+    """StateError, in Docker's words, unless it can be frozen, or thawed, now."""
+    if freeze and state.status != RUNNING:
+        raise StateError(f"Container {container_id} is not running")
+    if freeze and state.is_paused:
+        raise StateError(f"Container {container_id} is already paused")
+    if not freeze and not state.is_paused:
+        raise StateError(f"Container {container_id} is not paused")
 
 
 def find_container(paths: Paths, reference: str) -> str:

@@ -124,5 +124,6 @@ def _close_run(paths: Paths, container_id: str) -> None:
                 exit_code=state.exit_code if state.status == RESTARTING else EXIT_KILLED,
                 error="its supervisor was killed",
                 is_cut=True,
+                is_paused=False,
             ),
         )

@@ -84,7 +84,12 @@ def make_container(
 
 def relaunch(paths: Paths, container_id: str) -> socket.socket:
     """Start a created or stopped container again: the next run of the same bundle."""
-    live_fd = acquire_live(paths, container_id)
+    try:
+        live_fd = acquire_live(paths, container_id)
+    except StateError:
+        if get_state(paths, container_id).is_paused:
+            raise StateError("cannot start a paused container, try unpause instead") from None
+        raise
     state = read_state(paths, container_id)
     if state.status == RESTARTING:  # left by a supervisor that could not begin: a user's start now
         write_state(paths, container_id, State(run=state.run))
@@ -102,7 +107,7 @@ def get_state(paths: Paths, container_id: str) -> State:
     """The status now; a run whose supervisor is gone reads as stopped."""
     state = read_state(paths, container_id)
     if state.status in (RUNNING, RESTARTING) and not is_live(paths, container_id):
-        return state._replace(status=STOPPED, pid=0)
+        return state._replace(status=STOPPED, pid=0, is_paused=False)
     return state
 
 
@@ -115,7 +120,7 @@ def describe_state(paths: Paths, container_id: str) -> dict[str, Any]:
     return {
         "ociVersion": OCI_VERSION,
         "id": container.name,
-        "status": STOPPED if state.status == RESTARTING else state.status,
+        "status": STOPPED if state.status == RESTARTING else state.shown,
         "pid": state.pid,
         "bundle": container.bundle,
         "annotations": dict(container.labels),
@@ -130,8 +135,9 @@ def delete(paths: Paths, container_id: str, *, force: bool = False) -> None:
     if is_live(paths, container_id):
         state = read_state(paths, container_id)
         if not force and state.status != STOPPED:
+            remedy = "unpause and stop" if state.is_paused else "stop"
             raise StateError(
-                f"container {container.name} is {state.status}: stop it first, or use rm -f"
+                f"container {container.name} is {state.shown}: {remedy} it first, or use rm -f"
             )
         client.kill(paths, container_id)
     live_fd = acquire_live(paths, container_id)

@@ -78,16 +78,20 @@ class Cgroup(NamedTuple):
         """Move the calling process, which has one thread, into every v1 directory."""
         for controllers, path in self.dirs:
             if controllers != "unified":
-                _write(f"{path}/tasks", "0", controllers, "enter the cgroup")
+                write_file(f"{path}/tasks", "0", controllers, "enter the cgroup")
 
     def add(self, pid: int) -> None:
         """Move another process. Slow on v1: see `enter`."""
         for controllers, path in self.dirs:
-            _write(f"{path}/cgroup.procs", str(pid), controllers, f"move process {pid}")
+            write_file(f"{path}/cgroup.procs", str(pid), controllers, f"move process {pid}")
 
     def freeze(self) -> None:
-        """Stop every process; KernelError if some cannot be stopped in FREEZE_MAX_S."""
-        self._set_frozen(frozen=True)
+        """Stop every process; KernelError, and none is, if some cannot be in FREEZE_MAX_S."""
+        try:
+            self._set_frozen(frozen=True)
+        except KernelError:
+            self._set_frozen(frozen=False)
+            raise
 
     def thaw(self) -> None:
         """Let every process run again."""
@@ -97,7 +101,7 @@ class Cgroup(NamedTuple):
         """Kill every process and wait until none is left; frozen ones too."""
         path = self.unified
         if path and os.path.exists(f"{path}/cgroup.kill"):
-            _write(f"{path}/cgroup.kill", "1", "unified", "kill the container")
+            write_file(f"{path}/cgroup.kill", "1", "unified", "kill the container")
         _wait(KILL_MAX_S, self._kill_round, "kill", f"kill what is in {self.dirs[0][1]}")
 
     def delete(self) -> None:
@@ -151,7 +155,7 @@ class Cgroup(NamedTuple):
 
     def block_bytes(self) -> tuple[int, int] | None:
         """(read, written); None where nobody counts it: we join no blkio cgroup on v1."""
-        text = _read(f"{self.unified}/io.stat") if self.unified else ""
+        text = read_file(f"{self.unified}/io.stat") if self.unified else ""
         if not text and (self.find_dir("memory") or not self.unified):
             return None
         fields = [field.partition("=") for field in text.split()]
@@ -183,11 +187,13 @@ class Cgroup(NamedTuple):
         verb = "freeze" if frozen else "thaw"
         if v1:
             path, want = f"{v1}/freezer.state", "FROZEN" if frozen else "THAWED"
-            _write(path, want, "freezer", f"{verb} the container")
-            _wait(FREEZE_MAX_S, lambda: _read(path).strip() == want, verb, f"wait for {path}")
+            write_file(path, want, "freezer", f"{verb} the container")
+            _wait(FREEZE_MAX_S, lambda: read_file(path).strip() == want, verb, f"wait for {path}")
         else:
             path, value = f"{self.unified}/cgroup.events", int(frozen)
-            _write(f"{self.unified}/cgroup.freeze", str(value), "unified", f"{verb} the container")
+            write_file(
+                f"{self.unified}/cgroup.freeze", str(value), "unified", f"{verb} the container"
+            )
             step = f"wait for {path}"
             _wait(FREEZE_MAX_S, lambda: _read_key(path, "frozen") == value, verb, step)
 
@@ -198,7 +204,7 @@ class Cgroup(NamedTuple):
         freezer = self.find_dir("freezer")
         if freezer:
             # Frozen, a fork bomb cannot outrun us; a v1 signal is delivered after the thaw.
-            _write(f"{freezer}/freezer.state", "FROZEN", "freezer", "kill the container")
+            write_file(f"{freezer}/freezer.state", "FROZEN", "freezer", "kill the container")
             pids = self.list_pids()
         for pid in pids:
             try:
@@ -206,9 +212,9 @@ class Cgroup(NamedTuple):
             except ProcessLookupError:
                 continue
         if freezer:
-            _write(f"{freezer}/freezer.state", "THAWED", "freezer", "kill the container")
+            write_file(f"{freezer}/freezer.state", "THAWED", "freezer", "kill the container")
         elif self.unified:
-            _write(f"{self.unified}/cgroup.freeze", "0", "unified", "kill the container")
+            write_file(f"{self.unified}/cgroup.freeze", "0", "unified", "kill the container")
         return False
 
 
@@ -252,7 +258,7 @@ def create(cgroup: Cgroup, resources: Resources) -> None:
         for name, path in cgroup.dirs:
             hierarchy, controllers = by_name[name]
             if hierarchy.version == 2:
-                _enable_controllers(hierarchy, path, controllers)
+                enable_controllers(hierarchy, path, controllers)
             _make(path, name)
             made.append((name, path))
             if "cpuset" in controllers and hierarchy.version == 1:
@@ -332,12 +338,12 @@ def _make(path: str, controllers: str) -> None:
 def _apply(resources: Resources, version: int, controllers: tuple[str, ...], path: str) -> None:
     for controller, file, value in compute_settings(resources, version):
         if controller in controllers:
-            _write(f"{path}/{file}", value, controller, "apply the container's limits")
+            write_file(f"{path}/{file}", value, controller, "apply the container's limits")
     if "devices" not in controllers or not resources.devices:
         return
     if version == 1:
         for controller, file, value in compute_v1_settings(resources.devices):
-            _write(f"{path}/{file}", value, controller, "apply the container's device list")
+            write_file(f"{path}/{file}", value, controller, "apply the container's device list")
         return
     from docklock.kernel.bpf import attach_device_program, load_device_program
 
@@ -348,7 +354,7 @@ def _apply(resources: Resources, version: int, controllers: tuple[str, ...], pat
         os.close(program)
 
 
-def _enable_controllers(hierarchy: Hierarchy, path: str, controllers: tuple[str, ...]) -> None:
+def enable_controllers(hierarchy: Hierarchy, path: str, controllers: tuple[str, ...]) -> None:
     """Give the children of every directory above `path` the controllers it needs (v2)."""
     wanted = [name for name in controllers if name in hierarchy.controllers]
     directory = hierarchy.mountpoint
@@ -356,11 +362,11 @@ def _enable_controllers(hierarchy: Hierarchy, path: str, controllers: tuple[str,
     for part in ("", *(below.split("/") if below else ())):
         directory = f"{directory}/{part}" if part else directory
         os.makedirs(directory, 0o755, exist_ok=True)
-        held = _read(f"{directory}/cgroup.subtree_control").split()
+        held = read_file(f"{directory}/cgroup.subtree_control").split()
         missing = " ".join(f"+{name}" for name in wanted if name not in held)
         if missing:
             step = "give the container its controllers"
-            _write(f"{directory}/cgroup.subtree_control", missing, "unified", step)
+            write_file(f"{directory}/cgroup.subtree_control", missing, "unified", step)
 
 
 def _inherit_cpuset(hierarchy: Hierarchy, path: str) -> None:
@@ -369,12 +375,13 @@ def _inherit_cpuset(hierarchy: Hierarchy, path: str) -> None:
     for part in path[len(directory) :].strip("/").split("/"):
         above, directory = directory, f"{directory}/{part}"
         for file in _CPUSET_FILES:
-            if not _read(f"{directory}/{file}").strip():
-                value = _read(f"{above}/{file}").strip()
-                _write(f"{directory}/{file}", value, "cpuset", "copy the parent's cpuset")
+            if not read_file(f"{directory}/{file}").strip():
+                value = read_file(f"{above}/{file}").strip()
+                write_file(f"{directory}/{file}", value, "cpuset", "copy the parent's cpuset")
 
 
-def _write(path: str, value: str, controller: str, step: str) -> None:
+def write_file(path: str, value: str, controller: str, step: str) -> None:
+    """Write one value; KernelError that names file, value and remedy."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -394,6 +401,8 @@ def _get_hint(number: int, path: str, controller: str) -> str:
         return f"this kernel's {controller} controller has no {os.path.basename(path)}"
     if number in (errno.EINVAL, errno.ERANGE):
         return f"the {controller} controller refuses this value: it is out of range or too small"
+    if number == errno.EBUSY and "limit_in_bytes" in path:
+        return "the container uses more than that, and the kernel could not reclaim it"
     if number == errno.EBUSY and "subtree_control" in path:
         return "processes sit in this cgroup itself: move them into a child, or delegate another"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -447,7 +456,7 @@ def _list_nested(path: str) -> list[str]:
     return found
 
 
-def _read(path: str) -> str:
+def read_file(path: str) -> str:
     """A file's text; empty where the kernel or the container is gone."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -460,12 +469,12 @@ def _read(path: str) -> str:
 
 
 def _read_int(path: str) -> int:
-    text = _read(path).strip()
+    text = read_file(path).strip()
     return int(text) if text.isdigit() else 0
 
 
 def _read_key(path: str, key: str) -> int:
-    for line in _read(path).splitlines():
+    for line in read_file(path).splitlines():
         name, _, value = line.partition(" ")
         if name == key and value.isdigit():
             return int(value)

@@ -14,7 +14,7 @@ from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import signal, socket
 from docklock.cli.options import Command, check_count, flag, parse, text
-from docklock.lifecycle import find_container, read_container
+from docklock.lifecycle import find_container, read_container, read_state
 from docklock.paths import Paths
 from docklock.supervisor.wire import (
     MESSAGE,
@@ -216,6 +216,8 @@ def run_attach(argv: list[str], paths: Paths) -> int:
         if complain_without_terminal(interactive=interactive, tty=container.tty):
             return 1
         channel = client.connect(paths, container_id)
+        if read_state(paths, container_id).is_paused:
+            raise StateError("You cannot attach to a paused container, unpause it first")
         record_operation(paths, "attach", container_id)
         client.request(channel, {"verb": "attach"})
     attachment = Attachment(

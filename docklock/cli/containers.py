@@ -30,6 +30,7 @@ from docklock.lifecycle import (
 )
 from docklock.paths import Paths
 from docklock.runtime import delete, get_state, keep_ended, relaunch
+from docklock.signals import parse_signal
 
 SHORT_ID = 12
 STOP_TIMEOUT_S = 10
@@ -78,17 +79,6 @@ RM = Command(
         flag("-v", "--volumes", help="accepted for Docker's sake: there are no anonymous volumes"),
     ),
 )
-
-
-def parse_signal(word: str) -> int:
-    """The number for `TERM`, `SIGTERM` or `15`."""
-    if word.isdigit() and 0 < int(word) < signal.NSIG:
-        return int(word)
-    name = word.upper().removeprefix("SIG")
-    found = getattr(signal, f"SIG{name}", None)
-    if not isinstance(found, signal.Signals):
-        raise SpecError(f"unknown signal {word!r}: give a name such as TERM, or a number below 65")
-    return int(found)
 
 
 def for_each(request: str, words: list[str], paths: Paths, act: Callable[[str], str | None]) -> int:
@@ -262,7 +252,7 @@ def describe_row(container: Container, state: State, *, full: bool) -> dict[str,
         "Command": command,
         "CreatedAt": format_ago(container.created_ns),
         "Status": format_status(state),
-        "State": "exited" if state.status == STOPPED else state.status,
+        "State": "exited" if state.status == STOPPED else state.shown,
         "Ports": "",
         "Names": container.name,
     }
@@ -289,7 +279,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 def format_status(state: State) -> str:
     """Docker's STATUS column."""
     if state.status == RUNNING:
-        return f"Up {format_duration(state.started_ns)}"
+        paused = " (Paused)" if state.is_paused else ""
+        return f"Up {format_duration(state.started_ns)}{paused}"
     if state.status == RESTARTING:
         return f"Restarting ({state.exit_code}) {format_ago(state.finished_ns)}"
     if state.status == STOPPED:

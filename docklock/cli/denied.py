@@ -27,11 +27,14 @@ RECORDED = frozenset(
         "keys",
         "kill",
         "load",
+        "pause",
         "rm",
         "rmi",
         "run",
         "start",
         "stop",
+        "unpause",
+        "update",
     )
 )
 PROGRAMS_FAULT = (126, 127)

@@ -109,6 +109,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "RestartPolicy": {"Name": policy.name, "MaximumRetryCount": policy.retries_max},
             "AutoRemove": container.auto_remove,
             "ReadonlyRootfs": spec["root"].get("readonly", False),
+            **describe_limits(spec.get("linux", {}).get("resources", {})),
         },
         "Config": {
             "Hostname": spec.get("hostname", ""),
@@ -141,12 +142,28 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
     }
 
 
+def describe_limits(resources: dict[str, Any]) -> dict[str, Any]:
+    """Docker's names for them; 0 or an empty text is no limit."""
+    memory, cpu = resources.get("memory", {}), resources.get("cpu", {})
+    return {
+        "Memory": memory.get("limit", 0),
+        "MemoryReservation": memory.get("reservation", 0),
+        "MemorySwap": memory.get("swap", 0),
+        "CpuShares": cpu.get("shares", 0),
+        "CpuQuota": cpu.get("quota", 0),
+        "CpuPeriod": cpu.get("period", 0),
+        "CpusetCpus": cpu.get("cpus", ""),
+        "CpusetMems": cpu.get("mems", ""),
+        "PidsLimit": resources.get("pids", {}).get("limit", 0),
+    }
+
+
 def describe_status(state: State) -> dict[str, Any]:
     """Docker's `State`."""
     return {
-        "Status": "exited" if state.status == STOPPED else state.status,
+        "Status": "exited" if state.status == STOPPED else state.shown,
         "Running": state.status in (RUNNING, RESTARTING),
-        "Paused": False,
+        "Paused": state.is_paused,
         "Restarting": state.status == RESTARTING,
         "OOMKilled": state.oom_killed,
         "Dead": False,

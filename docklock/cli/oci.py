@@ -151,7 +151,7 @@ def state(argv: list[str], paths: Paths) -> None:
 def kill(argv: list[str], paths: Paths) -> None:
     """`kill`: StateError unless it is created or running."""
     from docklock import client
-    from docklock.cli.containers import parse_signal
+    from docklock.signals import parse_signal
 
     _, words = options.parse(KILL, argv)
     check_count(KILL, words, 1, 2)

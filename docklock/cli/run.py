@@ -17,11 +17,11 @@ from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
+    LIMIT_OPTIONS,
     TERM_DEFAULT,
-    parse_cpus,
     parse_env,
     parse_label,
-    parse_size,
+    parse_limits,
     parse_tmpfs,
     parse_ulimit,
     parse_volume,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID_BYTES = 32
 SIGNS = ("segment", "each")
-CPU_PERIOD_US = 100_000
 # Written into the bundle, bound over /etc. With the host's network its names are the host's, too.
 FILES = {"none": ("hostname", "hosts"), "host": ("hostname", "hosts", "resolv.conf")}
 EMPTY = ImageConfig()
@@ -68,9 +67,7 @@ _CREATE_OPTIONS = (
     text("--entrypoint", help="replace the image's entrypoint", metavar="PROGRAM"),
     text("-h", "--hostname", help="hostname", metavar="NAME"),
     text("--network", help="none (the default) or host", metavar="NETWORK"),
-    text("-m", "--memory", help="memory limit, such as 64m", metavar="SIZE"),
-    text("--cpus", help="CPU limit, such as 1.5", metavar="NUMBER"),
-    text("--pids-limit", help="process limit; -1 for none", metavar="COUNT"),
+    *LIMIT_OPTIONS,
     listed("--ulimit", help="resource limit", metavar="NAME=SOFT[:HARD]"),
     listed("--cap-add", help="add a capability, or ALL", metavar="NAME"),
     listed("--cap-drop", help="drop a capability, or ALL", metavar="NAME"),
@@ -321,7 +318,7 @@ def _choose_policy(
 
 def _choose_stop_signal(values: dict[str, Any], config: ImageConfig) -> str:
     if values["stop_signal"]:
-        from docklock.cli.containers import parse_signal
+        from docklock.signals import parse_signal
 
         parse_signal(values["stop_signal"])
         return str(values["stop_signal"])
@@ -355,23 +352,13 @@ def _parse_security(words: list[str]) -> bool:
 
 
 def _build_resources(values: dict[str, Any]) -> Resources:
-    cpus = values["cpus"]
-    return Resources(
-        memory_max_bytes=parse_size("--memory", values["memory"]) if values["memory"] else None,
-        cpu_quota_us=parse_cpus(cpus, CPU_PERIOD_US) if cpus is not None else None,
-        cpu_period_us=CPU_PERIOD_US if cpus is not None else None,
-        pids_max=_parse_pids(values["pids_limit"]),
-    )
+    found = parse_limits(values)
+    resources = Resources(**found)
+    if "memory_swap_bytes" in found or "memory_low_bytes" in found:
+        from docklock.update import check_limits
 
-
-def _parse_pids(word: str | None) -> int | None:
-    if word is None:
-        return None
-    try:
-        count = int(word)
-    except ValueError:
-        raise SpecError(f"--pids-limit {word}: give a number, or -1 for no limit") from None
-    return count if count > 0 else None
+        check_limits(resources)
+    return resources
 
 
 def list_host_devices() -> tuple[Device, ...]:

@@ -25,18 +25,18 @@ OPERATIONS = {
     "erase": "a container's stored values are erased; label: values",
     "exec": "a program is run in a running container",
     "import": "an image is made; labels: image, name",
-    "limit": "a container's limit is reached",
+    "limit": "a container's limit is reached; labels: limit, count",
     "load": "images are loaded; labels: image, name",
     "mount": "a mount is added to a container",
     "network": "a network is made, removed, joined or left",
-    "oom": "the kernel has killed a process for memory",
+    "oom": "the kernel has killed processes for memory; label: count",
     "pause": "a container is frozen, or thawed; label: state",
     "policy": "a policy is made, changed or removed",
     "pull": "an image is fetched; labels: image, name",
-    "remove": "a container is removed; its evidence stays",
+    "remove": "a container is removed; its evidence stays; label: force",
     "rmi": "an image is removed; label: name",
     "signal": "a signal is sent to a container; label: signal",
-    "update": "a container's limits are changed",
+    "update": "a container's limits are changed; labels: their options' names",
 }
 
 

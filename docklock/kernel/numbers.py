@@ -51,8 +51,6 @@ BY_NAME: dict[str, tuple[int, int]] = {
     "setresgid": (119, 149),
     "setresuid": (117, 147),
     "socket": (41, 198),
-    "timerfd_create": (283, 85),
-    "timerfd_settime": (286, 86),
     "umount2": (166, 39),
     "unshare": (272, 97),
 }

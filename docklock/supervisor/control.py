@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 CLIENTS_MAX = 256
 BACKLOG = 64
-VERBS = frozenset(("attach", "flush", "listener", "resize", "signal", "start", "wait"))
+VERBS = frozenset(
+    ("attach", "flush", "listener", "pause", "resize", "signal", "start", "unpause", "update")
+    + ("wait",)
+)
 UNKNOWN, MALFORMED = "unknown", "malformed"
 
 
@@ -54,6 +57,8 @@ class Requests(Protocol):
     def resize(self, rows: int, columns: int) -> None: ...
 
     def steer(self) -> Steering: ...
+
+    def deny(self, verb: str, why: str) -> None: ...
 
 
 class Control:
@@ -152,13 +157,15 @@ class Control:
         try:
             reply = self._handle(client, packet)
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            reply = {"event": "error", "message": f"malformed request: {error!r}", "exit_code": 2}
-            self._requests.steer().deny(get_verb(packet), MALFORMED)
+            reply = self._refuse(packet, f"malformed request: {error!r}", MALFORMED, 2)
         except DocklockError as error:
-            reply = {"event": "error", "message": str(error), "exit_code": error.exit_code}
-            self._requests.steer().deny(get_verb(packet), get_why(error))
+            reply = self._refuse(packet, str(error), get_why(error), error.exit_code)
         if reply:
             self._send(client, reply)
+
+    def _refuse(self, packet: Packet, message: str, why: str, code: int) -> dict[str, Any]:
+        self._requests.deny(get_verb(packet), why)
+        return {"event": "error", "message": message, "exit_code": code, "why": why}
 
     def _handle(self, client: socket.socket, packet: Packet) -> dict[str, Any]:
         message = packet.get_message()
@@ -173,6 +180,10 @@ class Control:
             )
         elif verb == "resize":
             self._requests.resize(int(message["rows"]), int(message["columns"]))
+        elif verb in ("pause", "unpause"):
+            self._requests.steer().set_paused(is_paused=verb == "pause")
+        elif verb == "update":
+            self._requests.steer().update(message["limits"])
         elif verb == "flush":
             self._requests.flush(lambda: self._send(client, {"event": "ok"}))
             return {}

@@ -133,6 +133,8 @@ class Supervisor:
             raise StateError("container is not running")
         self._record("runtime.signal", labels=(("signal", str(number)),))
         signal.pidfd_send_signal(self._init.pidfd, number)
+        if self._state.is_paused:
+            self.steer().thaw_for(number)
 
     def add_listener(self, listener: int, argv: list[str]) -> None:
         """Serve the listener of an exec'd process."""
@@ -155,13 +157,25 @@ class Supervisor:
     def resize(self, rows: int, columns: int) -> None:
         require(self._terminal).resize(rows, columns)
 
+    def deny(self, verb: str, why: str) -> None:
+        """A request was refused: on record."""
+        self.steer().deny(verb, why)
+
     def steer(self) -> Steering:
         """All that is done to a running container besides; not loaded before it is asked for."""
         if self._steering is None:
             from docklock.supervisor.steering import Steering
 
             assert self._cgroup is not None and self._recorder is not None
-            self._steering = Steering(self._loop, self._cgroup, self._recorder, self._record)
+            self._steering = Steering(
+                self._loop,
+                self._task,
+                self._cgroup,
+                self._recorder,
+                self._record,
+                lambda: self._state,
+                self._set_state,
+            )
         return self._steering
 
     # -- the life of a run --
@@ -286,6 +300,7 @@ class Supervisor:
             exit_code=exit_code,
             oom_killed=is_oom,
             error=error,
+            is_paused=False,
         )
         if self._container.auto_remove:
             return ended
@@ -327,6 +342,8 @@ class Supervisor:
         """No process of the container is left after this; what the kernel had done to it."""
         if self._init is not None and self._exit_code is None:
             signal.pidfd_send_signal(self._init.pidfd, signal.SIGKILL)
+            if self._state.is_paused and self._cgroup is not None:
+                self._cgroup.thaw()  # frozen, it would never die
             os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
         if self._cgroup is None:
             return driver.Events(0, 0)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docklock.paths import Paths
+    from docklock.supervisor.steering import Steering
     from docklock.supervisor.task import Task
 
 NS_PER_MS = 1_000_000
@@ -108,6 +109,12 @@ class Backoff:
 
     def write_input(self, data: bytes) -> None:
         """Typed for a program that has ended."""
+
+    def steer(self) -> Steering:
+        raise StateError("container is restarting: it can be changed when it runs")
+
+    def deny(self, verb: str, why: str) -> None:
+        """No run is there to record it."""
 
     def resize(self, rows: int, columns: int) -> None:
         """The next run begins with the size that its container was made with."""

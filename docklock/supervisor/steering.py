@@ -6,16 +6,20 @@ and a leaf of the host log where no front end has written that.
 
 from __future__ import annotations
 
+from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
+from docklock.cgroup import driver
+from docklock.lifecycle import check_pause
 from docklock.supervisor.denials import Denials
 from docklock.supervisor.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docklock.cgroup.driver import Cgroup
     from docklock.evidence.recorder import RunRecorder
+    from docklock.lifecycle import State
     from docklock.supervisor.loop import Loop
+    from docklock.supervisor.task import Task
 
 LIMITS = {"oom": (), "limit": (("limit", "pids"),)}  # what a report's labels begin with
 
@@ -24,15 +28,68 @@ class Steering:
     """Of one run, from its recorder's begin to its end. `record` writes a receipt of the run."""
 
     def __init__(
-        self, loop: Loop, cgroup: Cgroup, recorder: RunRecorder, record: Callable[..., None]
+        self,
+        loop: Loop,
+        task: Task,
+        cgroup: driver.Cgroup,
+        recorder: RunRecorder,
+        record: Callable[..., None],
+        get_state: Callable[[], State],
+        set_state: Callable[[State], None],
     ) -> None:
+        self._paths, self._container, self._spec = task.paths, task.container, task.spec
+        self._cgroup = cgroup
         self._recorder, self._record = recorder, record
+        self._get_state, self._set_state = get_state, set_state
         self._watch = Watch(loop, cgroup, self._tell)
         self._denials = Denials(record)
 
     def begin_watch(self) -> None:
         """Tell at once what the kernel does to the container."""
         self._watch.begin()
+
+    def set_paused(self, *, is_paused: bool) -> None:
+        """Freeze every process, or thaw them, on record first. StateError, KernelError.
+
+        The loop waits until they are frozen: at most cgroup.driver.FREEZE_MAX_S.
+        """
+        check_pause(self._get_state(), self._container.id, freeze=is_paused)
+        self._record("runtime.pause", labels=(("state", "frozen" if is_paused else "thawed"),))
+        if is_paused:
+            self._cgroup.freeze()
+        else:
+            self._cgroup.thaw()
+        self._set_state(self._get_state()._replace(is_paused=is_paused))
+
+    def thaw_for(self, number: int) -> None:
+        """A paused container was sent a signal: one that is to end it does so, as with Docker."""
+        from docklock.signals import parse_signal
+
+        if number in (driver.SIGKILL, parse_signal(self._container.stop_signal)):
+            self._recorder.log_operation("pause", (("state", "thawed"),))
+            self.set_paused(is_paused=False)
+
+    def update(self, asked: object) -> None:
+        """Change limits, on record first; they hold for later runs. ValueError if malformed.
+
+        SpecError, StateError, KernelError: then they are as they were.
+        """
+        from docklock.cgroup.update import update
+        from docklock.update import change_limits, check_fields, get_labels, write_config
+
+        limits = check_fields(asked)
+        spec = change_limits(self._spec, limits)
+        self._record("runtime.update", labels=get_labels(limits))
+        old, new = self._spec.linux.resources, spec.linux.resources
+        update(self._cgroup, old, new)
+        try:
+            if self._container.bundle == self._paths.container(self._container.id):
+                write_config(self._container, spec)
+        except StateError:
+            update(self._cgroup, new, old)
+            raise
+        self._spec = spec
+        self._watch.pace()
 
     def deny(self, verb: str, why: str) -> None:
         """A request was refused."""

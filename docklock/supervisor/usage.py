@@ -3,7 +3,7 @@
 Each is cumulative from the run's start, in 10^-6 of its unit, MB = 10^6 bytes:
 - cpu_ms: what the cgroup was charged; 10^-6 ms is a nanosecond;
 - memory_mb_s: bytes of memory that the cgroup holds times seconds, page cache included, as the sum
-  of trapezoids between samples: at the start, every SAMPLE_NS, at each receipt, at the end. What
+  of trapezoids between samples: at the start, every SAMPLE_S, at each receipt, at the end. What
   rises and falls between two samples is not in it;
 - storage_gb_day: always 0: to know the upper directory's size costs a walk of it;
 - egress_mb: bytes sent by every interface but lo of a network namespace that is the run's own; 0
@@ -17,7 +17,6 @@ import os
 import time
 
 from chainlite.lean import TYPE_CHECKING
-from docklock.kernel.timer import NS_PER_S, make_timer, read_timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,35 +25,38 @@ if TYPE_CHECKING:
     from docklock.spec import Spec
     from docklock.supervisor.loop import Loop
 
-SAMPLE_NS = 10 * NS_PER_S
+NS_PER_S = 1_000_000_000
+SAMPLE_S = 10
 SAMPLES_PER_RECEIPT = 6
 NETWORK_BYTES_MAX = 65_536
 _SENT_FIELD = 8  # of /proc/net/dev, after the colon
 
 
 class Meter:
-    """Owns a timer and a descriptor of the network's counters, until `close`."""
+    """Owns a descriptor of the network's counters, and looks at times, until `close`."""
 
     def __init__(self, cgroup: Cgroup, network_fd: int) -> None:
         """`network_fd` is an open /proc/PID/net/dev, or -1: it outlives its process."""
         self._cgroup, self._network_fd = cgroup, network_fd
-        self._timer = -1
+        self._loop: Loop | None = None
+        self._upon_due: Callable[[], None] = lambda: None
         self._ticks = 0
         self._at_ns = self._bytes = self._byte_ns = 0
 
     def begin(self, loop: Loop, upon_due: Callable[[], None]) -> None:
         """The program runs: sample from now on; `upon_due` is called when a receipt is due."""
         self._at_ns, self._bytes = time.monotonic_ns(), self._cgroup.memory_bytes()
-        self._timer = make_timer(SAMPLE_NS)
+        self._loop, self._upon_due = loop, upon_due
+        loop.call_later(SAMPLE_S, self._upon_tick)
 
-        def upon_tick(_mask: int) -> None:
-            self._ticks += read_timer(self._timer)
-            self._sample()
-            if self._ticks >= SAMPLES_PER_RECEIPT:
-                self._ticks = 0
-                upon_due()
-
-        loop.watch(self._timer, upon_tick)
+    def _upon_tick(self) -> None:
+        assert self._loop is not None
+        self._loop.call_later(SAMPLE_S, self._upon_tick)
+        self._sample()
+        self._ticks += 1
+        if self._ticks >= SAMPLES_PER_RECEIPT:
+            self._ticks = 0
+            self._upon_due()
 
     def read(self) -> tuple[int, int, int, int]:
         """cpu_ms, memory_mb_s, storage_gb_day, egress_mb, in 10^-6 of the unit."""
@@ -63,10 +65,12 @@ class Meter:
         return self._cgroup.cpu_ns(), self._byte_ns // NS_PER_S, 0, sent
 
     def close(self) -> None:
-        for fd in (self._timer, self._network_fd):
-            if fd >= 0:
-                os.close(fd)
-        self._timer = self._network_fd = -1
+        """Look no more; again is no error."""
+        if self._loop is not None:
+            self._loop.cancel(self._upon_tick)
+        if self._network_fd >= 0:
+            os.close(self._network_fd)
+        self._network_fd = -1
 
     def _sample(self) -> None:
         if not self._at_ns:

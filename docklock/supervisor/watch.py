@@ -34,11 +34,12 @@ class Watch:
         self._told = dict.fromkeys(KINDS, 0)
         self._next_at = dict.fromkeys(KINDS, 0.0)
         self._looks_soon = 0
-        self._is_paced = self._is_blind = False
+        self._is_paced = self._is_blind = self._has_begun = False
         self._notifiers: list[Notifier] = []
 
     def begin(self) -> None:
         """Watch from now on; where a notification is not to be had, by looking."""
+        self._has_begun = True
         try:
             self._notifiers = open_notifiers(self._cgroup)
         except OSError:
@@ -48,7 +49,12 @@ class Watch:
         self.pace()
 
     def pace(self) -> None:
-        """Look now, and again and again if there is a limit of which no notifier tells."""
+        """Look now, and again and again if there is a limit of which no notifier tells.
+
+        For `begin`, and when limits have changed since.
+        """
+        if not self._has_begun:
+            return
         self._is_paced = self._is_blind or has_silent_limit(self._cgroup)
         self._look()
 

@@ -5,9 +5,9 @@ One packet: u8 kind, then at most 65,535 bytes. Kinds 0 to 2 are standard input,
 it where the verb passes any. Only root can reach the socket (its directory is 0700).
 
 Requests: {"verb": start | signal (signal) | wait | flush | attach | resize (rows, columns) |
-listener (argv; one fd)}.
-Events:   {"event": created (pid) | started | exit (exit_code) | ok | error (message, exit_code) |
-warning (message)}.
+listener (argv; one fd) | pause | unpause | update (limits: fields of Resources)}.
+Events:   {"event": created (pid) | started | exit (exit_code) | ok |
+error (message, exit_code, why) | warning (message)}.
 """
 
 from __future__ import annotations

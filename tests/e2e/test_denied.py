@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from docklock import client
+from docklock.cli.denied import RECORDED
+from docklock.cli.main import COMMANDS
 from docklock.paths import get_paths
 from docklock.supervisor.denials import DENIALS_MAX
 from docklock.supervisor.wire import receive, send_message
@@ -165,3 +167,13 @@ def test_a_flood_of_refused_requests_is_bounded_and_counted(dock: Docklock) -> N
     assert {receipt["decision"] for receipt in found} == {"denied"}
     dock("verify", "asked")
     dock("rm", "asked")
+
+
+def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None:
+    """A new command is in one of the two, or this fails."""
+    shows = {
+        "ps", "logs", "wait", "inspect", "images", "receipts", "verify", "prove", "policy", "info",
+        "version",
+    }  # fmt: skip
+    assert set(COMMANDS) - RECORDED == shows
+    assert RECORDED - set(COMMANDS) == {"delete"}  # docklock-runtime's

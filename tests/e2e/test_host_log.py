@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import tarfile
 from pathlib import Path
 
+from docklock.evidence.operations import OPERATIONS
 from tests.e2e.conftest import Docklock
 from tests.memory import count_in_memory, find_in_files, find_secrets, get_guarded
 
@@ -19,25 +23,69 @@ def get_children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_every_command_that_changes_something_is_a_leaf(dock: Docklock, busybox_tree: Path) -> None:
+def write_archive(path: Path) -> Path:
+    """A docker archive of one empty layer."""
+    layer = bytes(1024)
+    rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}
+    manifest = [{"Config": "c.json", "RepoTags": ["saved:1"], "Layers": ["l.tar"]}]
+    with tarfile.open(path, "w") as tar:
+        for name, data in (
+            ("manifest.json", json.dumps(manifest).encode()),
+            ("c.json", json.dumps(config).encode()),
+            ("l.tar", layer),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_every_command_that_changes_something_is_a_leaf(
+    dock: Docklock, busybox_tree: Path, tmp_path: Path
+) -> None:
     before = len(read_ops(dock))
     dock("create", "--name", "made", "busybox", "sleep", "60")
     dock("start", "made")
     dock("exec", "made", "true")
     dock("kill", "-s", "WINCH", "made")
+    dock("pause", "made")
+    dock("unpause", "made")
+    dock("update", "--pids-limit", "50", "made")
+    dock("rm", "made", code=1)
+    attached = dock.start("attach", "--no-stdin", "made")
+    dock.wait_for(lambda: "attach" in read_ops(dock, "made"))
     dock("stop", "-t", "0", "made")
+    attached.communicate(timeout=10)
+    dock("evidence", "made", "-o", str(tmp_path / "made.evidence"))
+    dock("evidence", "erase", "made", "--values", "env")
     dock("rm", "made")
     dock("run", "--rm", "busybox", "true")
     dock("import", str(busybox_tree), "other")
-    dock("rmi", "other")
+    dock("load", "-i", str(write_archive(tmp_path / "saved.tar")))
+    dock("rmi", "other", "saved:1")
+    dock("keys", "rotate")
     ops = read_ops(dock)[before:]
-    assert ops[:5] == ["create", "start", "exec", "signal", "signal"]
-    assert "exit" in ops
-    assert "remove" in ops
-    assert [op for op in ops if op != "remove"][-5:] == [
-        "create", "start", "exit", "import", "rmi"
+    while_it_ran = ["exec", "signal", "pause", "pause", "update", "remove", "denied", "attach"]
+    assert ops[:11] == ["create", "start", *while_it_ran, "signal"]
+    assert [op for op in ops[11:] if op not in ("signal", "exit", "remove")] == [
+        "evidence", "erase", "create", "start", "import", "load", "rmi", "rmi", "key"
     ]  # fmt: skip
+    assert ops.count("exit") == 2
+    assert ops.count("remove") == 3
     assert read_ops(dock, "made")[:2] == ["create", "start"]
+    dock("verify", "--all")
+
+
+def test_what_the_kernel_did_and_what_was_refused_are_leaves(dock: Docklock) -> None:
+    """With the test above every operation but those that wait for their commands."""
+    fork = "for i in 1 2 3 4 5 6; do sleep 1 & done"
+    dock("run", "--rm", "--pids-limit", "4", "busybox", "sh", "-c", fork, code=None)
+    eat = "x=a; while true; do x=$x$x; done"
+    dock("run", "--rm", "-m", "16m", "busybox", "sh", "-c", eat, code=137)
+    dock("kill", "nobody", code=1)
+    waiting = {"cp", "mount", "network", "policy", "pull"}
+    assert set(OPERATIONS) - waiting <= set(read_ops(dock))
 
 
 def test_receipts_of_a_removed_container_stay_by_name_and_id(dock: Docklock) -> None:

@@ -27,6 +27,8 @@ SUITES = (
     "tests/e2e/test_gate.py",
     "tests/e2e/test_crash.py",
     "tests/e2e/test_watch.py",
+    "tests/e2e/test_pause.py",
+    "tests/e2e/test_update.py",
 )
 KILLED = 137
 # Anything else ends the job before its `done`, and its traceback is on the console.

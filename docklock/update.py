@@ -1,0 +1,107 @@
+"""Change a container's limits: which there are, which go together, and where they are kept.
+
+They are its config.json's, so that they hold for later runs too. A running container's are changed
+by its supervisor (supervisor/steering.py), the one writer of its files. Not here: the command
+(cli/update.py), the cgroup (cgroup/driver.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+from chainlite.errors import SpecError, StateError
+from chainlite.lean import TYPE_CHECKING
+from docklock.runtime import CONFIG
+from docklock.spec import INT64_MAX, encode_spec
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from docklock.lifecycle import Container
+    from docklock.paths import Paths
+    from docklock.spec import Resources, Spec
+
+    Limits = dict[str, Any]  # field of Resources -> int, or str for a list
+
+# Fields of Resources, and what leaves and receipts call them: the options' names.
+FIELDS = {
+    "memory_max_bytes": "memory",
+    "memory_low_bytes": "memory-reservation",
+    "memory_swap_bytes": "memory-swap",
+    "cpu_shares": "cpu-shares",
+    "cpu_quota_us": "cpu-quota",
+    "cpu_period_us": "cpu-period",
+    "cpuset_cpus": "cpuset-cpus",
+    "cpuset_mems": "cpuset-mems",
+    "pids_max": "pids-limit",
+}
+_LISTS = ("cpuset_cpus", "cpuset_mems")
+
+
+def check_fields(limits: object) -> Limits:
+    """What a client asks to change; ValueError unless it is some of FIELDS, each of its type."""
+    if not isinstance(limits, dict) or not limits:
+        raise ValueError("limits")
+    for field, value in limits.items():
+        if field in _LISTS:
+            is_right = isinstance(value, str) and is_cpu_list(value)
+        else:
+            is_right = type(value) is int and -1 <= value <= INT64_MAX
+        if field not in FIELDS or not is_right:
+            raise ValueError(f"limit {field!r}")
+    return limits
+
+
+def is_cpu_list(text: str) -> bool:
+    """Whether it has the form of 0-3,5."""
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
+            return False
+    return text.isascii()
+
+
+def get_labels(limits: Limits) -> tuple[tuple[str, str], ...]:
+    """The limits by their options' names, for the record."""
+    return tuple((FIELDS[field], str(value)) for field, value in limits.items())
+
+
+def change_limits(spec: Spec, limits: Limits) -> Spec:
+    """The spec with these limits. SpecError if they do not go together with the others."""
+    resources = spec.linux.resources._replace(**limits)
+    check_limits(resources)
+    return spec._replace(linux=spec.linux._replace(resources=resources))
+
+
+def check_limits(resources: Resources) -> None:
+    """SpecError, in Docker's words, for memory limits that contradict each other."""
+    memory = resources.memory_max_bytes or 0
+    swap, low = resources.memory_swap_bytes or 0, resources.memory_low_bytes or 0
+    if swap > 0 and not memory:
+        raise SpecError("You should always set the Memory limit when using Memoryswap limit")
+    if 0 < swap < memory:
+        raise SpecError(
+            "Minimum memoryswap limit should be larger than memory limit: update the memoryswap "
+            "at the same time"
+        )
+    if 0 < memory < low:
+        raise SpecError("Minimum memory limit can not be less than memory reservation limit")
+
+
+def check_own_config(paths: Paths, container: Container) -> None:
+    """StateError for a container of docklock-runtime: its config.json is its creator's."""
+    if container.bundle != paths.container(container.id):
+        raise StateError(
+            "its limits are those of its bundle: start it, or change the config.json there"
+        )
+
+
+def write_config(container: Container, spec: Spec) -> None:
+    """Replace the container's config.json by rename. StateError, and it is as it was."""
+    path = f"{container.bundle}/{CONFIG}"
+    try:
+        with open(f"{path}.new", "wb") as file:
+            file.write(encode_spec(spec))
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from None

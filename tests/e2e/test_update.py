@@ -1,0 +1,226 @@
+"""Through the command line: limits change while a container runs and while it does not, and stay.
+
+On hosts with v1 and with v2 controllers (tests/vm runs it on v2 alone).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chainlite.errors import StateError
+from docklock import client
+from docklock.cgroup import driver
+from docklock.cgroup.hierarchy import detect_hierarchies
+from docklock.cgroup.limits import compute_settings
+from docklock.paths import get_paths
+from docklock.spec import Resources
+from tests.e2e.conftest import Docklock
+from tests.e2e.test_denied import read_denied
+from tests.e2e.test_oci import bundle, runtime
+from tests.e2e.test_watch import read_leaves
+from tests.e2e.test_worker import of
+
+__all__ = ["bundle"]
+
+MIB = 1 << 20
+WORDS = (
+    "--memory 64m --memory-swap 96m --memory-reservation 32m --cpu-shares 512 --cpu-quota 40000"
+    " --cpu-period 80000 --pids-limit 30"
+).split()
+LIMITS = Resources(
+    memory_max_bytes=64 * MIB,
+    memory_swap_bytes=96 * MIB,
+    memory_low_bytes=32 * MIB,
+    cpu_shares=512,
+    cpu_quota_us=40_000,
+    cpu_period_us=80_000,
+    pids_max=30,
+)
+LABELS = {
+    "memory": str(64 * MIB),
+    "memory-swap": str(96 * MIB),
+    "memory-reservation": str(32 * MIB),
+    "cpu-shares": "512",
+    "cpu-quota": "40000",
+    "cpu-period": "80000",
+    "pids-limit": "30",
+}
+
+
+def find_cgroup(dock: Docklock, name: str) -> driver.Cgroup:
+    found = driver.find_cgroup(str(dock.inspect(name)["Id"]))
+    assert found is not None
+    return found
+
+
+def read_limits(cgroup: driver.Cgroup, wanted: Resources) -> tuple[dict[str, str], dict[str, str]]:
+    """What the kernel has in each file that `wanted` sets, and what it should have."""
+    trees = {tree.name: tree for tree in detect_hierarchies()}
+    found, expected = {}, {}
+    for name, directory in cgroup.dirs:
+        for one in compute_settings(wanted, trees[name].version):
+            if one.controller in trees[name].controllers:
+                found[one.file] = Path(directory, one.file).read_text().strip()
+                expected[one.file] = one.value
+    assert len(expected) >= len(compute_settings(wanted, 2))
+    return found, expected
+
+
+def check_limits(dock: Docklock, name: str, wanted: Resources) -> None:
+    found, expected = read_limits(find_cgroup(dock, name), wanted)
+    assert found == expected
+
+
+def test_a_running_containers_limits_change_and_stay(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "live", "-m", "32m", "busybox", "sleep", "60")
+    assert dock("update", *WORDS, "live").stdout == "live\n"
+    check_limits(dock, "live", LIMITS)
+    assert read_leaves(dock, "live", "update") == [LABELS]
+    assert [receipt["labels"] for receipt in of(dock, "live", "runtime.update")] == [LABELS]
+    dock("update", "--memory", "48m", "--cpus", "0.5", "live")
+    changed = LIMITS._replace(memory_max_bytes=48 * MIB, cpu_quota_us=50_000, cpu_period_us=100_000)
+    check_limits(dock, "live", changed)
+    dock("stop", "-t", "0", "live")
+    dock("start", "live")
+    check_limits(dock, "live", changed)
+    host = dock.inspect("live")["HostConfig"]
+    assert isinstance(host, dict)
+    assert (host["Memory"], host["PidsLimit"], host["CpuQuota"]) == (48 * MIB, 30, 50_000)
+    dock("exec", "live", "true")
+    dock("verify", "live")
+    dock("rm", "-f", "live")
+
+
+def test_a_stopped_containers_limits_hold_from_its_next_start(dock: Docklock) -> None:
+    dock("create", "--name", "still", "busybox", "sleep", "60")
+    dock("update", *WORDS, "--cpuset-cpus", "0", "still")
+    assert read_leaves(dock, "still", "update") == [LABELS | {"cpuset-cpus": "0"}]
+    dock("start", "still")
+    check_limits(dock, "still", LIMITS._replace(cpuset_cpus="0"))
+    dock("stop", "-t", "0", "still")
+    dock("update", "--pids-limit", "-1", "still")
+    dock("start", "still")
+    check_limits(dock, "still", LIMITS._replace(cpuset_cpus="0", pids_max=-1))
+    dock("rm", "-f", "still")
+
+
+def test_run_names_limits_as_update_does(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "born", *WORDS, "--cpuset-cpus", "0", "busybox", "sleep", "60")
+    check_limits(dock, "born", LIMITS._replace(cpuset_cpus="0"))
+    dock("update", "--memory-swap", "-1", "--cpu-quota", "-1", "--pids-limit", "-1", "born")
+    assert read_leaves(dock, "born", "update") == [
+        {"memory-swap": "-1", "cpu-quota": "-1", "pids-limit": "-1"}
+    ]
+    found, _ = read_limits(find_cgroup(dock, "born"), Resources(pids_max=-1))
+    assert found == {"pids.max": "max"}
+    dock("rm", "-f", "born")
+
+
+def test_what_the_kernel_refuses_changes_nothing(dock: Docklock) -> None:
+    """The last of several limits is refused: the others are put back, on disk, too."""
+    words = (*WORDS, "--cpuset-cpus", "0")
+    dock("run", "-d", "--name", "firm", *words, "busybox", "sleep", "60")
+    before, denied = dock.inspect("firm"), len(read_denied(dock))
+    asked = "--memory 128m --memory-swap 256m --cpus 1 --pids-limit 99 --cpuset-cpus 4000".split()
+    error = dock("update", *asked, "firm", code=1).stderr
+    assert "cpuset.cpus" in error
+    assert "refuses this value" in error
+    check_limits(dock, "firm", LIMITS._replace(cpuset_cpus="0"))
+    assert dock.inspect("firm") == before
+    (leaf,) = read_denied(dock)[denied:]
+    assert leaf["labels"] == {"request": "update", "why": "kernel", "code": "1"}
+    assert leaf["container"] == before["Id"]
+    (receipt,) = of(dock, "firm", "runtime.denied")
+    assert receipt["labels"] == {"request": "update", "why": "kernel"}
+    dock("rm", "-f", "firm")
+
+
+def test_a_cpuset_for_a_container_that_has_none(dock: Docklock) -> None:
+    """v1 makes one only when it is asked for at the start; v2 always has it."""
+    dock("run", "-d", "--name", "none", "busybox", "sleep", "60")
+    is_v2 = any(tree.version == 2 and "cpuset" in tree.controllers for tree in detect_hierarchies())
+    result = dock("update", "--cpuset-cpus", "0", "none", code=0 if is_v2 else 1)
+    if is_v2:
+        check_limits(dock, "none", Resources(cpuset_cpus="0"))
+    else:
+        assert "started without cpuset: stop it, update it, start it" in result.stderr
+        dock("stop", "-t", "0", "none")
+        dock("update", "--cpuset-cpus", "0", "none")
+        dock("start", "none")
+        check_limits(dock, "none", Resources(cpuset_cpus="0"))
+    dock("rm", "-f", "none")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "text"),
+    [
+        ("update asked", 2, "you must provide one or more flags"),
+        ("update --memory asked", 2, "expected [OPTIONS] CONTAINER..."),
+        ("update --memory lots asked", 2, "give a size such as 64m"),
+        ("update --cpu-shares 1 asked", 2, "from 2 to 262144"),
+        ("update --cpu-period 10 asked", 2, "from 1000 to 1000000"),
+        ("update --cpu-quota 10 asked", 2, "from 1000 to"),
+        ("update --cpuset-cpus 3-1 asked", 2, "such as 0-2,5"),
+        ("update --cpuset-mems all asked", 2, "such as 0-2,5"),
+        ("update --cpus 1 --cpu-quota 2000 asked", 2, "Nano CPUs and CPU Quota cannot both be set"),
+        ("update --memory-swap 64m asked", 2, "always set the Memory limit when using Memoryswap"),
+        (
+            "update --memory 64m --memory-swap 32m asked",
+            2,
+            "update the memoryswap at the same time",
+        ),
+        ("update --memory 64m --memory-reservation 65m asked", 2, "memory reservation limit"),
+        ("update --memory 64m nobody", 1, "No such container: nobody"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(dock: Docklock, line: str, code: int, text: str) -> None:
+    names = dock("ps", "-a").stdout
+    if "asked" not in names:
+        dock("create", "--name", "asked", "busybox", "true")
+    before = dock.inspect("asked")
+    assert text in dock(*line.split(), code=code).stderr
+    assert dock.inspect("asked") == before
+    assert read_leaves(dock, "asked", "update") == []
+
+
+def test_a_malformed_request_changes_nothing(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "raw", *WORDS, "busybox", "sleep", "60")
+    before = dock.inspect("raw")
+    malformed = [
+        {"pids_max": "12"}, {"pids_max": True}, {"pids_max": -2}, {"devices": []}, {"pids": 1}, {},
+        {"cpuset_cpus": 0}, {"cpuset_cpus": "0\n1"}, {"memory_max_bytes": 2**63}, [], None,
+    ]  # fmt: skip
+    with client.connect(get_paths(str(dock.root)), str(before["Id"])) as channel:
+        for limits in malformed:
+            with pytest.raises(StateError, match="malformed request"):
+                client.request(channel, {"verb": "update", "limits": limits})
+    assert dock.inspect("raw") == before
+    check_limits(dock, "raw", LIMITS)
+    dock("rm", "-f", "raw")
+
+
+def test_a_limit_that_was_set_later_is_watched(dock: Docklock) -> None:
+    script = "sleep 1; sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 5 & done'; sleep 60"
+    dock("run", "-d", "--name", "late", "busybox", "sh", "-c", script)
+    dock("update", "--pids-limit", "4", "late")
+    dock.wait_for(lambda: read_leaves(dock, "late", "limit"))
+    dock("rm", "-f", "late")
+
+
+def test_a_bundles_config_is_its_creators(dock: Docklock, bundle: Path) -> None:
+    config = (bundle / "config.json").read_bytes()
+    runtime(dock, "create", "--bundle", str(bundle), "oci", capture=False)
+    dock("update", "--pids-limit", "17", "oci")
+    check_limits(dock, "oci", Resources(pids_max=17))
+    runtime(dock, "kill", "oci", "KILL")
+    dock("wait", "oci")
+    assert (
+        "limits are those of its bundle"
+        in dock("update", "--pids-limit", "9", "oci", code=1).stderr
+    )
+    assert (bundle / "config.json").read_bytes() == config
+    assert not json.loads(config)["linux"].get("resources")
+    runtime(dock, "delete", "oci")
