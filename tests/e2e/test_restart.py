@@ -58,7 +58,8 @@ def test_on_failure_is_content_with_success(dock: Docklock) -> None:
 def test_the_front_end_gets_the_first_exit_and_the_container_goes_on(dock: Docklock) -> None:
     result = dock("run", "--name", "fore", "--restart", "always", "busybox", "false", code=1)
     assert result.stdout == ""
-    assert "Restarting (1)" in dock("ps").stdout or "Up" in dock("ps").stdout
+    shown = dock("ps").stdout
+    assert "Restarting (1)" in shown or "Up" in shown
     assert dock("wait", "fore").stdout == "1\n"
     dock("rm", "-f", "fore")
 

@@ -16,7 +16,7 @@ SHM_BYTES = 32 << 20
 SAMPLED = """
 import sys
 import docklock.supervisor.usage as usage
-usage.SAMPLE_NS = 50_000_000
+usage.SAMPLE_S = 0.05
 usage.SAMPLES_PER_RECEIPT = 4
 sys.argv = ["docklock", *{words!r}]
 from docklock.cli.main import main
