@@ -123,13 +123,13 @@ def decode_values(data: bytes) -> tuple[tuple[str, bytes], ...]:
     """What encode_values took; bytes after it are padding. StateError if it cannot be."""
     if not data:
         return ()
-    values, position = [], 1
+    values, position, size = [], 1, len(data)
     for _ in range(data[0]):
-        start = position + 1 + data[position] if position < len(data) else len(data)
-        name = data[position + 1 : start].decode(errors="replace")
-        position = start + 4 + int.from_bytes(data[start : start + 4], "big")
+        start = position + 1 + data[position] if position < size else size
+        name = str(data[position + 1 : start], "utf-8", "replace")
+        position = start + 4 + int.from_bytes(data[start : start + 4])
         values.append((name, data[start + 4 : position]))
-    if position > len(data):
+    if position > size:
         raise StateError("the journal holds an attempt whose values do not fit it")
     return tuple(values)
 
