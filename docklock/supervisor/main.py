@@ -218,6 +218,8 @@ class Supervisor:
             self.control.add_client(self._task.channel, attach=True)
         else:
             self.control.move(self._loop, self)
+        if self._input is not None:
+            self._input.set_upon_full(self.output.tell_full)
         self._loop.watch(self._init.pidfd, self._upon_exit)
         self._set_state(self._state._replace(pid=self._init.pid))
         self.control.announce({"event": "created", "pid": self._init.pid})

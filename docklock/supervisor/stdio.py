@@ -11,14 +11,18 @@ from __future__ import annotations
 import errno
 import os
 
-from chainlite.lean import NamedTuple
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import deque, socket
+from docklock.json_text import encode_json
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import READ, WRITE, Loop
-from docklock.supervisor.wire import STDERR, STDOUT, send_data
+from docklock.supervisor.wire import MESSAGE, STDERR, STDOUT, send_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 READ_BYTES = 32_768
-INPUT_BYTES_MAX = 1 << 20
+INPUT_BYTES_MAX = 1 << 20  # then senders are told to wait
 LOG_RETRY_S = 0.2
 DRAIN_LIMIT_S = 2.0  # how long output of a dead program may take to reach its clients
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
@@ -99,6 +103,15 @@ class Output:
 
     def is_attached(self, client: socket.socket) -> bool:
         return client in self._unsent
+
+    def tell_full(self, is_full: bool) -> None:  # noqa: FBT001 - a callback's word
+        """Have attached clients wait with input, or go on. It comes after the output before it."""
+        data = encode_json({"event": "full" if is_full else "room"}).encode()
+        for client, queue in list(self._unsent.items()):
+            queue.append((MESSAGE, data))
+            self.flush(client)
+        if self._is_held_up:
+            self._pause()
 
     def has_unsent(self, client: socket.socket) -> bool:
         return bool(self._unsent.get(client))
@@ -194,16 +207,16 @@ class Input:
         self._loop = loop
         self._fd = fd
         self._unwritten = bytearray()
-        self._is_ended = False
+        self._is_ended = self._is_full = False
+        self._upon_full: Callable[[bool], None] = lambda _: None
 
     @property
     def is_closed(self) -> bool:
         return self._fd < 0
 
-    @property
-    def is_full(self) -> bool:
-        """True when the sender should wait."""
-        return len(self._unwritten) >= INPUT_BYTES_MAX
+    def set_upon_full(self, upon_full: Callable[[bool], None]) -> None:
+        """Call it when senders are to wait (True), and when they may go on (False)."""
+        self._upon_full = upon_full
 
     def write(self, data: bytes) -> None:
         """Queue `data`; empty data ends the input."""
@@ -220,8 +233,21 @@ class Input:
             self._loop.unwatch(self._fd)
             os.close(self._fd)
             self._fd = -1
+            self._unwritten.clear()
+            self._tell_full()
+
+    def _tell_full(self) -> None:
+        limit = INPUT_BYTES_MAX // 2 if self._is_full else INPUT_BYTES_MAX
+        is_full = len(self._unwritten) >= limit
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._upon_full(is_full)
 
     def _flush(self, _mask: int = 0) -> None:
+        self._write_some()
+        self._tell_full()
+
+    def _write_some(self) -> None:
         try:
             while self._unwritten:
                 count = os.write(self._fd, self._unwritten[:READ_BYTES])
