@@ -137,4 +137,4 @@ def find_program() -> list[str]:
 
 def name_root(paths: Paths) -> list[str]:
     """The words that name this root, where it is not what the environment says anyway."""
-    return [] if paths == get_paths() else ["--root", paths.state]
+    return [] if paths == get_paths() else ["--root", paths.state, "--runroot", paths.run]

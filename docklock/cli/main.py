@@ -55,6 +55,7 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 FORKS_EARLY = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
+    "mend",
     "agent", "keys", "policy", "info", "version", "images", "import", "load",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
@@ -104,8 +105,8 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
         return 0
 
 
-def mend(paths: Paths) -> None:
-    """Mend every dead run and say so; that one cannot be now keeps nobody from the rest."""
+def mend(paths: Paths) -> bool:
+    """Mend every dead run and say so; False if one cannot be now, which keeps nobody waiting."""
     from docklock.repair import repair
 
     try:
@@ -117,6 +118,8 @@ def mend(paths: Paths) -> None:
             )
     except StateError as error:
         print(f"docklock: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def run(argv: list[str]) -> int:

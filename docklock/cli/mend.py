@@ -17,11 +17,13 @@ MEND = Command(
 
 
 def run_mend(argv: list[str], paths: Paths) -> int:
-    """`docklock mend`; main.py has mended already, as for every command."""
+    """`docklock mend`: 1 if a dead run cannot be mended now (its disk is full)."""
+    from docklock.cli.main import mend
     from docklock.revive import revive
 
     _, words = options.parse(MEND, argv)
     check_count(MEND, words, 0, 0)
+    is_whole = mend(paths)
     for container_id in revive(paths):
         print(container_id)
-    return 0
+    return 0 if is_whole else 1

@@ -166,6 +166,7 @@ def test_what_is_killed_on_a_full_disk_is_mended_once_there_is_room(
     result = dock("ps", "-a")
     assert "cannot be mended now" in result.stderr
     assert "holds" in result.stdout
+    assert "cannot be mended now" in dock("mend", code=1).stderr
     small.free()
     assert "lost its supervisor" in dock("ps", "-a").stderr
     assert "cut" in dock("verify", "holds").stdout
