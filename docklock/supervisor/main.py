@@ -485,6 +485,7 @@ class Supervisor:
     def _record_usage(self) -> None:
         """What the run has used so far."""
         if self._recorder is not None and self._meter is not None:
+            self._recorder.take_attempts()  # what was asked before it is counted before it
             self._recorder.append(
                 "runtime.usage",
                 decision=ALLOWED,

@@ -52,6 +52,16 @@ def test_a_run_ends_with_what_it_used(dock: Docklock) -> None:
     dock("rm", "burn")
 
 
+def test_calls_right_before_the_exit_come_before_the_last_usage(dock: Docklock) -> None:
+    for number in range(5):
+        name = f"quick{number}"
+        dock("run", "--name", name, "busybox", "sh", "-c", "chroot / true; chroot / true")
+        receipts = dock.receipts(name)
+        assert receipts[-1]["op"] == "runtime.usage", name
+        assert int(receipts[-1]["usage"][4]) == len(receipts) * MILLION  # type: ignore[index]
+        dock("rm", name)
+
+
 def test_a_run_says_what_it_used_now_and_then(dock: Docklock) -> None:
     """With samples every 50 ms: memory that is held for a while is counted by its time."""
     program = f"dd if=/dev/zero of=/dev/shm/x bs={SHM_BYTES} count=1; sleep 1"
