@@ -66,6 +66,7 @@ class Container(NamedTuple):
     detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)
     labels: tuple[tuple[str, str], ...] = ()
     restart: str = "no"  # docklock.restart.Policy.text
+    health: tuple[object, ...] = ()  # docklock.health.Check, for decode_check
 
 
 class State(NamedTuple):
@@ -283,7 +284,7 @@ def read_container(paths: Paths, container_id: str) -> Container:
     """The record of a full id; StateError when there is none or it is damaged."""
     fields = _read_record(f"{paths.container(container_id)}/container.json", container_id)
     fields["labels"] = tuple((str(k), str(v)) for k, v in fields.get("labels", ()))
-    for key in ("command", "layers"):
+    for key in ("command", "layers", "health"):
         fields[key] = tuple(fields.get(key, ()))
     return Container(**fields)
 

@@ -17,13 +17,18 @@ def make_timer(interval_ns: int) -> int:
     flags = os.O_CLOEXEC | os.O_NONBLOCK
     fd = syscall("timerfd_create", "make a timer", CLOCK_MONOTONIC, flags)
     try:
-        seconds, rest_ns = divmod(interval_ns, NS_PER_S)
-        spec = make_buffer(_ITIMERSPEC.pack(seconds, rest_ns, seconds, rest_ns))
-        syscall("timerfd_settime", "set a timer", fd, 0, get_address(spec), 0)
+        set_timer(fd, interval_ns)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def set_timer(fd: int, interval_ns: int) -> None:
+    """Have it fire every `interval_ns` from now on; firings that nobody has read are forgotten."""
+    seconds, rest_ns = divmod(interval_ns, NS_PER_S)
+    spec = make_buffer(_ITIMERSPEC.pack(seconds, rest_ns, seconds, rest_ns))
+    syscall("timerfd_settime", "set a timer", fd, 0, get_address(spec), 0)
 
 
 def read_timer(fd: int) -> int:

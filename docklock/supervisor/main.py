@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
+    from docklock.supervisor.probing import Prober
 
 WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
 WORKER_DEATHS_S = 10.0
@@ -82,6 +83,7 @@ class Supervisor:
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
         self._meter: Meter | None = None
+        self._prober: Prober | None = None
         self._recorder: RunRecorder | None = None
         self.control = control
         self._policy = task.policy
@@ -114,6 +116,8 @@ class Supervisor:
         self._recorder.begin_commits()  # now that there is no more to fork
         if self._meter is not None:
             self._meter.begin(self._loop, self._record_usage)
+        if self._container.health:
+            self._begin_probing()
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
@@ -216,6 +220,8 @@ class Supervisor:
         exit_code = error_exit_code if error else self._exit_code or 0
         container_id, name = self._container.id, self._container.name
         event = {"event": "exit", "exit_code": exit_code, "message": error}
+        if self._prober is not None:
+            self._prober.close()
         if self._recorder is not None and self._recorder.failure is None:
             self._record_usage()
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
@@ -453,6 +459,17 @@ class Supervisor:
         self._recorder.append(
             op, decision=ALLOWED, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
         )
+
+    def _begin_probing(self) -> None:
+        from docklock.health import decode_check
+        from docklock.supervisor.probing import Prober
+
+        def record(status: str) -> None:
+            self._record("runtime.health", labels=(("status", status),))
+
+        check = decode_check(self._container.health)
+        if check.is_wanted:
+            self._prober = Prober(self._loop, self._paths, self._container, check, record)
 
     def _record_usage(self) -> None:
         """What the run has used so far."""
