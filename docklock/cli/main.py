@@ -26,6 +26,7 @@ COMMANDS = {
     "exec": ("exec", "run_exec", "Run a program in a running container"),
     "attach": ("attach", "run_attach", "Follow a running container"),
     "ps": ("containers", "run_ps", "List containers"),
+    "events": ("events", "run_events", "Show what happens on this host, from its log"),
     "stats": ("stats", "run_stats", "Show what containers use now"),
     "logs": ("logs", "run_logs", "Show a container's output"),
     "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),
