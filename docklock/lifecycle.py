@@ -73,7 +73,8 @@ class State(NamedTuple):
     """The status of the newest run. `exit_code` is 128+n after signal n.
 
     `restart_count` and `restart_delay_ms` (the last) are of the restarts since a user's start.
-    `is_cut`: nobody saw it end. `boot` is the id of the boot in which it began, in hex.
+    `cgroup` is where its processes are: (hierarchy's name, directory) each. `is_cut`: nobody saw
+    it end. `boot` is the id of the boot in which it began, in hex.
     """
 
     status: str = CREATED
@@ -89,6 +90,7 @@ class State(NamedTuple):
     is_stopped_by_user: bool = False
     is_cut: bool = False
     boot: str = ""
+    cgroup: tuple[tuple[str, str], ...] = ()
 
 
 def is_name(text: str) -> bool:
@@ -291,7 +293,9 @@ def read_container(paths: Paths, container_id: str) -> Container:
 
 def read_state(paths: Paths, container_id: str) -> State:
     """The status as last written; StateError when there is none or it is damaged."""
-    return State(**_read_record(f"{paths.container(container_id)}/state.json", container_id))
+    fields = _read_record(f"{paths.container(container_id)}/state.json", container_id)
+    fields["cgroup"] = tuple((str(name), str(path)) for name, path in fields.get("cgroup", ()))
+    return State(**fields)
 
 
 def _read_record(path: str, container_id: str) -> dict[str, Any]:

@@ -56,10 +56,19 @@ def repair(paths: Paths) -> list[str]:
 
 
 def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
-    """The cgroups that a dead run may have left: the usual one, and the one its spec names."""
-    from docklock.cgroup.driver import find_cgroup, locate_path
+    """The cgroups that a dead run may have left: the one it noted, else the usual or its spec's.
+
+    The usual one is below our own cgroup on v1, and its supervisor may have had another.
+    """
+    from docklock.cgroup.driver import Cgroup, find_cgroup, locate_path
     from docklock.spec import parse_spec
 
+    try:
+        noted = Cgroup(container_id, read_state(paths, container_id).cgroup)
+    except StateError:
+        noted = Cgroup(container_id, ())
+    if noted.exists():
+        return [noted]
     usual = find_cgroup(container_id)
     found = [usual] if usual is not None else []
     try:
@@ -97,6 +106,7 @@ def _repair_run(paths: Paths, container_id: str) -> None:
             state._replace(
                 status=STOPPED,
                 pid=0,
+                cgroup=(),
                 finished_ns=time.time_ns(),
                 exit_code=state.exit_code if state.status == RESTARTING else EXIT_KILLED,
                 error="its supervisor was killed",

@@ -194,7 +194,7 @@ class Supervisor:
         else:
             self.control.move(self._loop, self)
         self._loop.watch(self._init.pidfd, self._upon_exit)
-        self._set_state(self._state._replace(pid=self._init.pid))
+        self._set_state(self._state._replace(pid=self._init.pid, cgroup=place.dirs))
         self.control.announce({"event": "created", "pid": self._init.pid})
 
     def serve(self) -> None:
@@ -267,6 +267,7 @@ class Supervisor:
         ended = self._state._replace(
             status=STOPPED,
             pid=0,
+            cgroup=(),
             finished_ns=time.time_ns(),
             exit_code=exit_code,
             oom_killed=is_oom,

@@ -74,12 +74,16 @@ class Prober:
         self._pipe, write_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._pipe, False)
         actions = [(os.POSIX_SPAWN_DUP2, write_fd, number) for number in (1, 2)]
+        self._output, self._is_late, self._began_ns = b"", False, time.time_ns()
         try:
             pid = os.posix_spawn(self._argv[0], self._argv, os.environ, file_actions=actions)
+        except OSError as error:  # no more processes, or docklock is being replaced
+            os.close(self._pipe)
+            self._conclude(TIMED_OUT, f"the check could not be run: {error}")
+            return
         finally:
             os.close(write_fd)
         self._pidfd = os.pidfd_open(pid)
-        self._output, self._is_late, self._began_ns = b"", False, time.time_ns()
         self._loop.watch(self._pidfd, self._upon_exit)
         self._loop.watch(self._pipe, self._read)
         set_timer(self._timer, self._check.timeout_ns)
@@ -101,6 +105,9 @@ class Prober:
         if self._is_late:
             seconds = self._check.timeout_ns / 1e9
             code, text = TIMED_OUT, f"Health check exceeded timeout ({seconds:g}s): {text}"
+        self._conclude(code, text)
+
+    def _conclude(self, code: int, text: str) -> None:
         result = Result(self._began_ns, time.time_ns(), code, text)
         before = self._health
         self._health = judge(self._check, before, result, started_ns=self._started_ns)
@@ -118,4 +125,7 @@ class Prober:
         return code
 
     def _write(self) -> None:
-        write_json(self._path, self._health._asdict())
+        try:
+            write_json(self._path, self._health._asdict())
+        except OSError:
+            pass  # a full disk: the next result is written anew, and receipts have each change
