@@ -47,12 +47,14 @@ COMMANDS = {
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
+    "check": ("check", "run_check", "Say whether this host can run containers"),
+    "system": ("system", "run_system", "Show what takes space (df); remove the unused (prune)"),
     "version": ("info", "run_version", "Show the version"),
 }
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 FORKS_EARLY = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "agent", "keys", "policy", "info", "version", "images", "import", "load",
+    "agent", "check", "keys", "policy", "info", "version", "images", "import", "load",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
