@@ -67,13 +67,15 @@ class Container(NamedTuple):
     detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)
     labels: tuple[tuple[str, str], ...] = ()
     restart: str = "no"  # docklock.restart.Policy.text
+    health: tuple[object, ...] = ()  # docklock.health.Check, for decode_check
 
 
 class State(NamedTuple):
     """The status of the newest run. `exit_code` is 128+n after signal n.
 
     `restart_count` and `restart_delay_ms` (the last) are of the restarts since a user's start.
-    `is_cut`: nobody saw it end. `boot` is the id of the boot in which it began, in hex.
+    `cgroup` is where its processes are: (hierarchy's name, directory) each. `is_cut`: nobody saw
+    it end. `boot` is the id of the boot in which it began, in hex.
     """
 
     status: str = CREATED
@@ -89,12 +91,25 @@ class State(NamedTuple):
     is_stopped_by_user: bool = False
     is_cut: bool = False
     boot: str = ""
+    cgroup: tuple[tuple[str, str], ...] = ()
     is_paused: bool = False  # its processes are frozen; it is RUNNING all the same
 
     @property
     def shown(self) -> str:
         """The status as people read it: Docker's and runc's `paused` is none of the OCI's."""
         return PAUSED if self.is_paused else self.status
+
+    def end(self, exit_code: int, error: str) -> State:
+        """The status once no process of the run is left."""
+        return self._replace(
+            status=STOPPED,
+            pid=0,
+            cgroup=(),
+            finished_ns=time.time_ns(),
+            exit_code=exit_code,
+            error=error,
+            is_paused=False,
+        )
 
 
 def is_name(text: str) -> bool:
@@ -293,14 +308,16 @@ def read_container(paths: Paths, container_id: str) -> Container:
     """The record of a full id; StateError when there is none or it is damaged."""
     fields = _read_record(f"{paths.container(container_id)}/container.json", container_id)
     fields["labels"] = tuple((str(k), str(v)) for k, v in fields.get("labels", ()))
-    for key in ("command", "layers"):
+    for key in ("command", "layers", "health"):
         fields[key] = tuple(fields.get(key, ()))
     return Container(**fields)
 
 
 def read_state(paths: Paths, container_id: str) -> State:
     """The status as last written; StateError when there is none or it is damaged."""
-    return State(**_read_record(f"{paths.container(container_id)}/state.json", container_id))
+    fields = _read_record(f"{paths.container(container_id)}/state.json", container_id)
+    fields["cgroup"] = tuple((str(name), str(path)) for name, path in fields.get("cgroup", ()))
+    return State(**fields)
 
 
 def _read_record(path: str, container_id: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ set. Two commands at once are safe: each run is mended under its lock.
 from __future__ import annotations
 
 import os
-import time
 
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
@@ -64,10 +63,19 @@ def repair(paths: Paths) -> list[str]:
 
 
 def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
-    """The cgroups that a dead run may have left: the usual one, and the one its spec names."""
-    from docklock.cgroup.driver import find_cgroup, locate_path
+    """The cgroups that a dead run may have left: the one it noted, else the usual or its spec's.
+
+    The usual one is below our own cgroup on v1, and its supervisor may have had another.
+    """
+    from docklock.cgroup.driver import Cgroup, find_cgroup, locate_path
     from docklock.spec import parse_spec
 
+    try:
+        noted = Cgroup(container_id, read_state(paths, container_id).cgroup)
+    except StateError:
+        noted = Cgroup(container_id, ())
+    if noted.exists():
+        return [noted]
     usual = find_cgroup(container_id)
     found = [usual] if usual is not None else []
     try:
@@ -114,16 +122,6 @@ def _close_run(paths: Paths, container_id: str) -> None:
     if container.auto_remove:
         remove_files(paths, container_id, container.name)
     elif state.status != STOPPED:
-        write_state(
-            paths,
-            container_id,
-            state._replace(
-                status=STOPPED,
-                pid=0,
-                finished_ns=time.time_ns(),
-                exit_code=state.exit_code if state.status == RESTARTING else EXIT_KILLED,
-                error="its supervisor was killed",
-                is_cut=True,
-                is_paused=False,
-            ),
-        )
+        code = state.exit_code if state.status == RESTARTING else EXIT_KILLED
+        ended = state.end(code, "its supervisor was killed")._replace(is_cut=True)
+        write_state(paths, container_id, ended)

@@ -13,6 +13,7 @@ from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.evidence.boot import get_boot_id
 from docklock.lifecycle import (
+    RESTARTING,
     STOPPED,
     State,
     acquire_live,
@@ -50,8 +51,8 @@ def _find_due(paths: Paths, container_id: str, boot: str) -> State | None:
         policy = parse_policy(read_container(paths, container_id).restart)
     except StateError:
         return None  # removed meanwhile, or damaged: `docklock ps` says so
-    if state.status != STOPPED or state.run < 0:
-        return None
+    if state.status not in (STOPPED, RESTARTING) or state.run < 0:
+        return None  # RESTARTING: its supervisor could not read what it is to run
     due = is_due(policy, describe_end(state), is_cut=state.is_cut, is_new_boot=state.boot != boot)
     return state if due else None
 

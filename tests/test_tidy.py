@@ -53,7 +53,7 @@ RUN_PATH = (
     "docklock.cli.main", "docklock.runtime", "docklock.spec", "docklock.plan", "docklock.enter",
     "docklock.cgroup", "docklock.capture.gate", "docklock.evidence.recorder",
     "docklock.image.store", "docklock.policy.load", "docklock.cli.run", "docklock.cli.attach",
-    "docklock.supervisor.launch", "docklock.supervisor.main",
+    "docklock.supervisor.launch", "docklock.supervisor.main", "docklock.supervisor.guard",
 )  # fmt: skip
 SKIPPED_DIRECTORIES = {"__pycache__", "dist", "results"}
 # Written in pieces, so that this file does not name what it refuses.

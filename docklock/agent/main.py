@@ -8,15 +8,15 @@ have the dead ones mended at once, and containers started after a boot. Not here
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import sys
 import time
 from typing import TYPE_CHECKING
 
-from chainlite.errors import DocklockError, StateError
+from chainlite.errors import DocklockError
 from docklock.agent.journal import Log, find_journal
+from docklock.agent.lock import acquire_lock
 from docklock.agent.mender import Mender
 from docklock.agent.metrics import Counts, format_metrics
 from docklock.agent.server import Server, bind
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from docklock.agent.config import Settings
     from docklock.paths import Paths
 
-LOCK = "agent.lock"
 SETTLE_STEP_S = 0.02
 SETTLE_MAX_S = 5.0
 STATUS_S = 10.0
@@ -60,21 +59,6 @@ def run_agent(paths: Paths, read_settings: Callable[[], Settings]) -> int:
     finally:
         os.close(lock_fd)
     return 0
-
-
-def acquire_lock(paths: Paths) -> int:
-    """The root's agent lock, which says whose it is; StateError if another agent has it."""
-    path = f"{paths.state}/{LOCK}"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.read(fd, 32).decode(errors="replace").strip()
-        os.close(fd)
-        raise StateError(f"another agent (process {pid}) runs on {paths.state}") from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
 
 
 class Agent:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
-from docklock.paths import get_paths
+from docklock.program import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ class Mender:
 
     def __init__(self, paths: Paths, log: Log, upon_done: Callable[[], None]) -> None:
         """`upon_done` is called after each mend: what it started is there to be adopted."""
-        self._argv = [*find_program(), *name_root(paths), "mend"]
+        self._argv = [*find_program(paths), "mend"]
         self._log, self._upon_done = log, upon_done
         self._loop = asyncio.get_running_loop()
         self._pid = 0
@@ -127,14 +126,3 @@ class Mender:
             self._loop.remove_reader(fd)
             os.close(fd)
         self._pid, self._unread = 0, b""
-
-
-def find_program() -> list[str]:
-    """The words that run this docklock: this process's own, without its arguments."""
-    words = list(sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1])
-    return [sys.executable, *words[1:]]
-
-
-def name_root(paths: Paths) -> list[str]:
-    """The words that name this root, where it is not what the environment says anyway."""
-    return [] if paths == get_paths() else ["--root", paths.state, "--runroot", paths.run]

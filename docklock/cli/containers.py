@@ -251,7 +251,7 @@ def describe_row(container: Container, state: State, *, full: bool) -> dict[str,
         "Image": container.image,
         "Command": command,
         "CreatedAt": format_ago(container.created_ns),
-        "Status": format_status(state),
+        "Status": format_status(state) + format_health(container, state),
         "State": "exited" if state.status == STOPPED else state.shown,
         "Ports": "",
         "Names": container.name,
@@ -286,6 +286,18 @@ def format_status(state: State) -> str:
     if state.status == STOPPED:
         return f"Exited ({state.exit_code}) {format_ago(state.finished_ns)}"
     return state.status.capitalize() if state.status != CREATED else "Created"
+
+
+def format_health(container: Container, state: State) -> str:
+    """What Docker puts behind the status of a running container with a health check."""
+    if state.status != RUNNING or not container.health:
+        return ""
+    from docklock.cli.health import read_health
+
+    health = read_health(container)
+    if health is None:
+        return ""
+    return f" ({'health: ' if health.status == 'starting' else ''}{health.status})"
 
 
 def format_ago(time_ns: int) -> str:

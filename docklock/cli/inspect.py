@@ -8,6 +8,7 @@ from typing import Any
 
 from chainlite.errors import SpecError, StateError
 from docklock.cli import options
+from docklock.cli.health import read_health
 from docklock.cli.options import Command, check_count, text
 from docklock.lifecycle import (
     RESTARTING,
@@ -99,7 +100,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
         "Created": format_time(container.created_ns),
         "Path": container.command[0] if container.command else "",
         "Args": list(container.command[1:]),
-        "State": describe_status(state),
+        "State": describe_status(state) | describe_health(container),
         "Image": container.image_id,
         "Name": f"/{container.name}",
         "RestartCount": state.restart_count,
@@ -122,6 +123,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "OpenStdin": container.stdin_open,
             "Tty": container.tty,
             "StopSignal": container.stop_signal,
+            **describe_check(container),
         },
         "Mounts": [
             {
@@ -173,6 +175,33 @@ def describe_status(state: State) -> dict[str, Any]:
         "StartedAt": format_time(state.started_ns) if state.started_ns else NEVER,
         "FinishedAt": format_time(state.finished_ns) if state.finished_ns else NEVER,
     }
+
+
+def describe_health(container: Container) -> dict[str, Any]:
+    """Docker's `Health` of a container with a check."""
+    health = read_health(container)
+    if health is None:
+        return {}
+    log = [
+        {
+            "Start": format_time(one.began_ns),
+            "End": format_time(one.ended_ns),
+            "ExitCode": one.exit_code,
+            "Output": one.output,
+        }
+        for one in health.results
+    ]
+    streak = health.failing_streak
+    return {"Health": {"Status": health.status, "FailingStreak": streak, "Log": log}}
+
+
+def describe_check(container: Container) -> dict[str, Any]:
+    """Docker's `Healthcheck`, if there is one."""
+    if not container.health:
+        return {}
+    from docklock.health import decode_check, encode_image_check
+
+    return {"Healthcheck": encode_image_check(decode_check(container.health))}
 
 
 def read_config(container: Container) -> dict[str, Any]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "exec": ("exec", "run_exec", "Run a program in a running container"),
     "attach": ("attach", "run_attach", "Follow a running container"),
     "ps": ("containers", "run_ps", "List containers"),
+    "events": ("events", "run_events", "Show what happens on this host, from its log"),
     "stats": ("stats", "run_stats", "Show what containers use now"),
     "logs": ("logs", "run_logs", "Show a container's output"),
     "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),
@@ -49,14 +50,15 @@ COMMANDS = {
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
+    "check": ("check", "run_check", "Say whether this host can run containers"),
+    "system": ("system", "run_system", "Show what takes space (df); remove the unused (prune)"),
     "version": ("info", "run_version", "Show the version"),
 }
 PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 FORKS_EARLY = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "mend",
-    "agent", "keys", "policy", "info", "version", "images", "import", "load",
+    "agent", "check", "keys", "mend", "policy", "info", "version", "images", "import", "load",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

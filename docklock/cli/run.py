@@ -57,6 +57,12 @@ _CREATE_OPTIONS = (
         help="run it again: no, on-failure[:n], always, unless-stopped",
         metavar="POLICY",
     ),
+    text("--health-cmd", help="check its health with this command", metavar="COMMAND"),
+    text("--health-interval", help="time between checks (30s)", metavar="TIME"),
+    text("--health-timeout", help="a check that takes longer has failed (30s)", metavar="TIME"),
+    text("--health-retries", help="failures in a row to be unhealthy (3)", metavar="COUNT"),
+    text("--health-start-period", help="failures count for nothing so long", metavar="TIME"),
+    flag("--no-healthcheck", help="no check, whatever the image says"),
     flag("-i", "--interactive", help="keep standard input open"),
     flag("-t", "--tty", help="give it a terminal"),
     listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
@@ -236,6 +242,7 @@ def build_request(
         network=values["network"] or "none",
         stop_signal=_choose_stop_signal(values, config),
         restart=_parse_restart(values),
+        health=_choose_health(values, config),
         labels=labels,
     )
     return Request(container, spec, image.architecture if image is not None else "")
@@ -335,6 +342,19 @@ def _parse_restart(values: dict[str, Any]) -> str:
     if values["rm"] and policy.name != NO:
         raise SpecError("conflicting options: cannot specify both --restart and --rm")
     return policy.text
+
+
+def _choose_health(values: dict[str, Any], config: ImageConfig) -> tuple[object, ...]:
+    """The health check as the container's record keeps it. SpecError."""
+    is_given = values["no_healthcheck"] or any(
+        value is not None for name, value in values.items() if name.startswith("health_")
+    )
+    if not is_given and not config.health:
+        return ()
+    from docklock.cli.health import choose_check
+    from docklock.health import decode_check
+
+    return choose_check(values, decode_check(config.health))
 
 
 def _parse_security(words: list[str]) -> bool:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
+    from docklock.supervisor.probing import Prober
     from docklock.supervisor.steering import Steering
 
 WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
@@ -85,6 +86,7 @@ class Supervisor:
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
         self._meter: Meter | None = None
+        self._prober: Prober | None = None
         self._recorder: RunRecorder | None = None
         self.control = control
         self._steering: Steering | None = None
@@ -118,6 +120,10 @@ class Supervisor:
         self._recorder.begin_commits()  # now that there is no more to fork
         if self._meter is not None:
             self._meter.begin(self._loop, self._record_usage)
+        if self._container.health:
+            from docklock.supervisor.probing import begin_probing
+
+            self._prober = begin_probing(self._loop, self._task, self._record)
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
@@ -221,7 +227,7 @@ class Supervisor:
         if self._input is not None:
             self._input.set_upon_full(self.output.tell_full)
         self._loop.watch(self._init.pidfd, self._upon_exit)
-        self._set_state(self._state._replace(pid=self._init.pid))
+        self._set_state(self._state._replace(pid=self._init.pid, cgroup=place.dirs))
         self.control.announce({"event": "created", "pid": self._init.pid})
 
     def serve(self) -> None:
@@ -250,6 +256,8 @@ class Supervisor:
         exit_code = error_exit_code if error else self._exit_code or 0
         container_id, name = self._container.id, self._container.name
         event = {"event": "exit", "exit_code": exit_code, "message": error}
+        if self._prober is not None:
+            self._prober.close()
         if self._recorder is not None and self._recorder.failure is None:
             self._record_usage()
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
@@ -295,15 +303,7 @@ class Supervisor:
         return ended
 
     def _describe_end(self, exit_code: int, error: str, *, is_oom: bool) -> State:
-        ended = self._state._replace(
-            status=STOPPED,
-            pid=0,
-            finished_ns=time.time_ns(),
-            exit_code=exit_code,
-            oom_killed=is_oom,
-            error=error,
-            is_paused=False,
-        )
+        ended = self._state.end(exit_code, error)._replace(oom_killed=is_oom)
         if self._container.auto_remove:
             return ended
         from docklock.supervisor.restarting import judge
