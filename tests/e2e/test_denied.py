@@ -174,7 +174,8 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
     shows = {
         "ps", "logs", "wait", "inspect", "images", "receipts", "verify", "prove", "policy", "info",
         "version", "stats",
-        "agent", "mend",  # what they start is on record as such
+        "events", "check",
+        "agent", "mend", "system",  # what they start or remove is on record as such
     }  # fmt: skip
     assert set(COMMANDS) - RECORDED == shows
     assert RECORDED - set(COMMANDS) == {"delete"}  # docklock-runtime's
