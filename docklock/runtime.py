@@ -15,6 +15,7 @@ from chainlite.lean import TYPE_CHECKING
 from docklock.bare import socket
 from docklock.files import remove_tree
 from docklock.lifecycle import (
+    CREATED,
     RESTARTING,
     RUNNING,
     STOPPED,
@@ -106,6 +107,8 @@ def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Com
 def get_state(paths: Paths, container_id: str) -> State:
     """The status now; a run whose supervisor is gone reads as stopped."""
     state = read_state(paths, container_id)
+    if state.status == CREATED and state.restart_count:  # between its back-off and its program
+        state = state._replace(status=RESTARTING)
     if state.status in (RUNNING, RESTARTING) and not is_live(paths, container_id):
         return state._replace(status=STOPPED, pid=0, is_paused=False)
     return state

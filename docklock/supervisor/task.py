@@ -43,7 +43,10 @@ class Task(NamedTuple):
         if last.status != RESTARTING:
             return state
         return state._replace(
-            restart_count=last.restart_count, restart_delay_ms=last.restart_delay_ms
+            restart_count=last.restart_count,
+            restart_delay_ms=last.restart_delay_ms,
+            exit_code=last.exit_code,
+            finished_ns=last.finished_ns,
         )
 
 
