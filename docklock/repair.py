@@ -15,6 +15,7 @@ from chainlite.lean import TYPE_CHECKING
 from docklock.lifecycle import (
     STOPPED,
     acquire_live,
+    is_held,
     live_dir,
     mark_guard,
     read_container,
@@ -46,9 +47,10 @@ def repair(paths: Paths) -> list[str]:
             continue  # it runs, or another command has mended it
         try:
             mark_guard(live_fd)  # so that others need not wait for us
-            _repair_run(paths, container_id)
+            if not is_held(live_fd):  # else a command died that held it: there was no run
+                _repair_run(paths, container_id)
+                repaired.append(container_id)
             release_live(paths, container_id)
-            repaired.append(container_id)
         finally:
             os.close(live_fd)
     return repaired
