@@ -5,10 +5,10 @@ Not here: what happens while it runs (supervisor/), the verbs (runtime.py), mend
 
 Files, all below `Paths.state`, written by rename so that a reader sees old or new, never half:
 - `live/ID`       lock file; guard and worker share its flock for life: a free one means that both
-                  are dead. The guard has a record lock on it besides.
+                  are dead. The guard has a record lock on it besides. It is empty but while a
+                  command holds a stopped container.
 - `names/NAME`    symbolic link whose text is the container's id; made with O_EXCL semantics.
-- `trash/ID`      the directory of a --rm container that has ended, until it is removed; for a
-                  moment `trash/ID.lock`, a marker that is locked before it gets its name.
+- `trash/ID`      the directory of a --rm container that has ended, until it is removed.
 - `containers/ID/container.json`  what was asked for; never changes after create.
 - `containers/ID/state.json`      status; one writer: the supervisor, or repair once it is dead.
 
@@ -42,6 +42,7 @@ ORPHAN_MAX_S = 5.0
 ORPHAN_STEP_S = 0.005
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock: type, whence, start, length, pid
 _SIGKILL_BIT = 1 << 8
+_HELD = b"held\n"
 _MARKS = str.maketrans("", "", "_.-")
 PREFIX_LENGTH_MIN = 1
 
@@ -180,14 +181,18 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            is_orphaned = not _has_guard(fd)
+            is_orphaned, is_busy = not _has_guard(fd), is_held(fd)
             os.close(fd)
             if is_orphaned and time.monotonic() < deadline:
                 time.sleep(ORPHAN_STEP_S)
                 continue
-            raise StateError(f"container {container_id[:12]} is running") from None
+            why = "is held by another command: try again" if is_busy else "is running"
+            raise StateError(f"container {container_id[:12]} {why}") from None
         try:
-            if os.fstat(fd).st_ino == os.stat(path).st_ino:
+            status = os.fstat(fd)
+            if status.st_ino == os.stat(path).st_ino:
+                if is_new and status.st_size:
+                    os.ftruncate(fd, 0)  # what a killed command wrote is not the next owner's
                 return fd
         except FileNotFoundError:
             pass
@@ -212,6 +217,22 @@ def _make_live(paths: Paths, container_id: str) -> int:
     finally:
         os.close(ours)
     return fd
+
+
+def hold_stopped(paths: Paths, container_id: str) -> int:
+    """As acquire_live, for a command at work on a stopped container: nobody starts or removes it.
+
+    What it writes says that no run dies with the lock (`is_held`). Ended by release_live.
+    """
+    fd = acquire_live(paths, container_id)
+    mark_guard(fd)  # so that others need not wait for us to die
+    os.write(fd, _HELD)
+    return fd
+
+
+def is_held(live_fd: int) -> bool:
+    """Whether a lock's last owner was a command that held a stopped container."""
+    return bool(os.pread(live_fd, len(_HELD), 0))
 
 
 def mark_guard(live_fd: int) -> None:

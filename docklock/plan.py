@@ -288,7 +288,7 @@ def build_plan(
     steps: list[Step] = [MakePrivate(propagation)]
     steps.append(MountOverlay(rootfs, overlay) if overlay else BindRoot(rootfs))
     steps.append(OpenRoot(rootfs))
-    steps += [_build_mount(mount, bundle, cgroup_dirs) for mount in spec.mounts]
+    steps += [build_mount(mount, bundle, cgroup_dirs) for mount in spec.mounts]
     is_own_dev = not any(m.destination == "/dev" and m.kind == "bind" for m in spec.mounts)
     if is_own_dev:
         steps += [MakeDevice(device) for device in spec.linux.devices]
@@ -316,7 +316,8 @@ def _go_to_namespace_root() -> None:
         os.close(pidfd)
 
 
-def _build_mount(mount: Mount, bundle: str, cgroup_dirs: tuple[tuple[str, str], ...]) -> Step:
+def build_mount(mount: Mount, bundle: str, cgroup_dirs: tuple[tuple[str, str], ...]) -> Step:
+    """The step for one entry of the spec's mounts. SpecError for an option it cannot have."""
     flags, data = parse_options(mount)
     if mount.kind == "bind":
         if data:

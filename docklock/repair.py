@@ -15,6 +15,7 @@ from docklock.lifecycle import (
     RESTARTING,
     STOPPED,
     acquire_live,
+    is_held,
     live_dir,
     mark_guard,
     read_container,
@@ -50,9 +51,10 @@ def repair(paths: Paths) -> list[str]:
             continue  # it runs, or another command has mended it
         try:
             mark_guard(live_fd)  # so that others need not wait for us
-            _repair_run(paths, container_id)
+            if not is_held(live_fd):  # else a command died that held it: there was no run
+                _repair_run(paths, container_id)
+                repaired.append(container_id)
             release_live(paths, container_id)
-            repaired.append(container_id)
         except StateError as error:
             failure = error
         finally:

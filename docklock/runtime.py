@@ -104,6 +104,15 @@ def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Com
     return load_policy(container.policy, paths, capabilities=spec.process.capabilities.bounding)
 
 
+def read_spec(container: Container) -> Spec:
+    """The container's config.json. SpecError if it is wrong."""
+    from docklock.spec import parse_spec
+
+    path = f"{container.bundle}/{CONFIG}"
+    with open(path, "rb") as file:
+        return parse_spec(file.read(), path)
+
+
 def get_state(paths: Paths, container_id: str) -> State:
     """The status now; a run whose supervisor is gone reads as stopped."""
     state = read_state(paths, container_id)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RECORDED = frozenset(
     (
         "attach",
+        "cp",
         "create",
         "delete",
         "evidence",

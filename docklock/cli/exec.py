@@ -24,8 +24,8 @@ from docklock.cli.values import TERM_DEFAULT, parse_env
 from docklock.errors import About
 from docklock.lifecycle import RUNNING, Container, find_container, read_container
 from docklock.paths import Paths
-from docklock.runtime import CONFIG, get_state, load_container_policy
-from docklock.spec import Process, Spec, parse_spec
+from docklock.runtime import get_state, load_container_policy, read_spec
+from docklock.spec import Process, Spec
 from docklock.supervisor.wire import make_pair
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def _exec(paths: Paths, container_id: str, values: dict[str, Any], words: list[s
         why = "is paused, unpause the container before exec"
         raise StateError(f"Container {container_id} {why}")
     container = read_container(paths, container_id)
-    path = f"{container.bundle}/{CONFIG}"
-    with open(path, "rb") as file:
-        spec = parse_spec(file.read(), path)
+    spec = read_spec(container)
     spec = spec._replace(process=build_process(spec, values, tuple(words[1:]), state.pid))
     return join_and_wait(paths, container, spec, state.pid, values)
 

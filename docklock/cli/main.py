@@ -31,6 +31,7 @@ COMMANDS = {
     "logs": ("logs", "run_logs", "Show a container's output"),
     "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),
     "kill": ("containers", "run_kill", "Send a signal to containers"),
+    "cp": ("cp", "run_cp", "Copy files between a container and this host"),
     "pause": ("pause", "run_pause", "Freeze all processes of containers"),
     "unpause": ("pause", "run_unpause", "Let the processes of paused containers go on"),
     "update": ("update", "run_update", "Change the limits of containers"),

@@ -14,15 +14,12 @@ from docklock.cli.containers import for_each
 from docklock.cli.options import Command, UsageError, check_count
 from docklock.cli.values import LIMIT_OPTIONS, parse_limits
 from docklock.evidence.operations import record_operation
-from docklock.lifecycle import acquire_live, is_live, read_container, release_live
-from docklock.runtime import CONFIG
-from docklock.spec import parse_spec
+from docklock.lifecycle import hold_stopped, is_live, read_container, release_live
+from docklock.runtime import read_spec
 from docklock.update import change_limits, check_own_config, get_labels, write_config
 
 if TYPE_CHECKING:
-    from docklock.lifecycle import Container
     from docklock.paths import Paths
-    from docklock.spec import Spec
     from docklock.update import Limits
 
 UPDATE = Command(
@@ -43,23 +40,17 @@ def run_update(argv: list[str], paths: Paths) -> int:
 def update(paths: Paths, container_id: str, limits: Limits) -> None:
     """Change the limits, on record. SpecError, StateError, KernelError: then they are as before."""
     container = read_container(paths, container_id)
-    spec = change_limits(_read_spec(container), limits)
+    spec = change_limits(read_spec(container), limits)
     if is_live(paths, container_id):
         with client.connect(paths, container_id) as channel:
             record_operation(paths, "update", container_id, get_labels(limits))
             client.request(channel, {"verb": "update", "limits": limits})
         return
     check_own_config(paths, container)
-    live_fd = acquire_live(paths, container_id)  # so that nobody starts it meanwhile
+    live_fd = hold_stopped(paths, container_id)
     try:
         record_operation(paths, "update", container_id, get_labels(limits))
         write_config(container, spec)
-        release_live(paths, container_id)
     finally:
+        release_live(paths, container_id)
         os.close(live_fd)
-
-
-def _read_spec(container: Container) -> Spec:
-    path = f"{container.bundle}/{CONFIG}"
-    with open(path, "rb") as file:
-        return parse_spec(file.read(), path)

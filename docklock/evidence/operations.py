@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # What a leaf may be named, and what its labels say. `create` is also written by a first start.
 OPERATIONS = {
     "attach": "a client reads a running container's output, or writes its input",
-    "cp": "files go into a container, or out of it",
+    "cp": "files go into a container, or out of it; label: direction",
     "create": "a container is made",
     "denied": "a request that was refused; labels: request, why, code",
     "evidence": "a container's evidence is written to a file; label: redact",

@@ -99,6 +99,16 @@ class TarReader:
             while part:
                 part = part[os.write(file, part) :]
 
+    def copy_data(self, file: int, entry: TarEntry) -> None:
+        """Writes all data of the entry to a new file, with its holes."""
+        if entry.sparse is None:
+            self.copy_to(file, entry.size_bytes)
+            return
+        for offset, length in entry.sparse.segments:
+            os.lseek(file, offset, os.SEEK_SET)
+            self.copy_to(file, length)
+        os.ftruncate(file, entry.sparse.size_bytes)
+
     def _read_entry(self) -> TarEntry | None:
         self._skip(self._data_left + self._padding)
         self._data_left = self._padding = 0

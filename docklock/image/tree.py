@@ -76,16 +76,12 @@ class TreeStream:
         with os.scandir(directory) as entries:
             names = sorted(os.fsencode(entry.name) for entry in entries)
         for name in names:
-            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == self._skip:
-                continue
-            yield from self._emit(directory, prefix + name, name, found, depth)
+            yield from self._emit(directory, prefix + name, name, depth)
 
-    def _emit(
-        self, directory: int, path: bytes, name: bytes, found: os.stat_result, depth: int
-    ) -> Iterator[bytes]:
+    def _emit(self, directory: int, path: bytes, name: bytes, depth: int) -> Iterator[bytes]:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         kind = stat.S_IFMT(found.st_mode)
-        if kind == stat.S_IFSOCK:
+        if kind == stat.S_IFSOCK or (found.st_dev, found.st_ino) == self._skip:
             return
         if kind == stat.S_IFDIR:
             yield from self._emit_directory(directory, path, name, found, depth)
@@ -100,7 +96,7 @@ class TreeStream:
                 )
                 return
         if kind == stat.S_IFREG:
-            yield from self._emit_file(directory, path, name, found)
+            yield from self._emit_file(directory, path, name)
             return
         link = os.readlink(name, dir_fd=directory) if kind == stat.S_IFLNK else b""
         yield encode_header(_describe(path, found, ())._replace(link=link))
@@ -116,12 +112,10 @@ class TreeStream:
         finally:
             os.close(file)
 
-    def _emit_file(
-        self, directory: int, path: bytes, name: bytes, found: os.stat_result
-    ) -> Iterator[bytes]:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.open(name, flags, dir_fd=directory)
+    def _emit_file(self, directory: int, path: bytes, name: bytes) -> Iterator[bytes]:
+        file = open_regular(directory, name)
         try:
+            found = os.fstat(file)
             yield encode_header(_describe(path, found, _list_xattrs(file)))
             left = found.st_size
             while left:
@@ -134,6 +128,21 @@ class TreeStream:
                 yield encode_padding(found.st_size)
         finally:
             os.close(file)
+
+
+def open_regular(directory: int, name: bytes) -> int:
+    """A regular file for reading; StateError for anything else, which is not even opened.
+
+    Opening a device or a pipe can have effects, and what a name means may change after a look at
+    it: so the file is looked at by descriptor, and that same file is opened.
+    """
+    held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(held).st_mode):
+            raise StateError(f"{show_name(name)} was replaced while it was read")
+        return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(held)
 
 
 def _describe(

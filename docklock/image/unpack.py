@@ -106,9 +106,9 @@ class _Unpacker:
             try:
                 parent = self._tree.open_parent(parts[:-1])
                 if parts:
-                    _set_time(parts[-1], parent, mtime_ns)
+                    set_time(parts[-1], parent, mtime_ns)
                 else:
-                    os.utime(self._tree.root, ns=_clamp(mtime_ns))
+                    os.utime(self._tree.root, ns=clamp_time(mtime_ns))
             except (SpecError, FileNotFoundError):
                 continue  # a later entry replaced it or one of its parents
             except OSError as error:
@@ -130,7 +130,7 @@ class _Unpacker:
             if entry.kind != tar.DIRECTORY:
                 raise SpecError("the root of a layer has to be a directory")
             self._times[()] = entry.mtime_ns
-            _set_file(self._tree.root, entry)
+            set_file(self._tree.root, entry)
             return
         if any(part.startswith(WHITEOUT) for part in parts[:-1]):
             if parts[0].startswith(AUFS):
@@ -175,7 +175,7 @@ class _Unpacker:
                 _make_opaque(parent, name)
         file = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
         try:
-            _set_file(file, entry)
+            set_file(file, entry)
         finally:
             os.close(file)
 
@@ -216,18 +216,7 @@ class _Unpacker:
         except FileExistsError:
             self._remove(parent, name)
             file = os.open(name, FILE_FLAGS, 0o600, dir_fd=parent)
-        try:
-            if entry.sparse is None:
-                self._reader.copy_to(file, entry.size_bytes)
-            else:
-                for offset, length in entry.sparse.segments:
-                    os.lseek(file, offset, os.SEEK_SET)
-                    self._reader.copy_to(file, length)
-                os.ftruncate(file, entry.sparse.size_bytes)
-            _set_file(file, entry)
-            os.utime(file, ns=_clamp(entry.mtime_ns))
-        finally:
-            os.close(file)
+        fill_file(file, self._reader, entry)
 
     def _add_node(self, parent: int, name: bytes, entry: TarEntry) -> None:
         """Symbolic links, devices and fifos."""
@@ -245,7 +234,7 @@ class _Unpacker:
         os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         if entry.kind != tar.SYMLINK:
             os.chmod(name, entry.mode, dir_fd=parent)
-        _set_time(name, parent, entry.mtime_ns)
+        set_time(name, parent, entry.mtime_ns)
 
     def _remove(self, parent: int, name: bytes) -> None:
         """What stood under a name that comes again: the last one wins."""
@@ -264,7 +253,17 @@ class _Unpacker:
         return KernelError(error.errno or 0, "writing the layer", step, hint)
 
 
-def _set_file(file: int, entry: TarEntry) -> None:
+def fill_file(file: int, reader: TarReader, entry: TarEntry) -> None:
+    """Write a new file's data, owner, mode and times, and close it."""
+    try:
+        reader.copy_data(file, entry)
+        set_file(file, entry)
+        os.utime(file, ns=clamp_time(entry.mtime_ns))
+    finally:
+        os.close(file)
+
+
+def set_file(file: int, entry: TarEntry) -> None:
     """Owner first: changing it clears the set-user-id bit and the capabilities."""
     os.fchown(file, entry.uid, entry.gid)
     os.fchmod(file, entry.mode)
@@ -274,11 +273,13 @@ def _set_file(file: int, entry: TarEntry) -> None:
             os.setxattr(file, name, value)
 
 
-def _set_time(name: bytes, parent: int, mtime_ns: int) -> None:
-    os.utime(name, ns=_clamp(mtime_ns), dir_fd=parent, follow_symlinks=False)
+def set_time(name: bytes, parent: int, mtime_ns: int) -> None:
+    """Set both times of a name, of a link itself; mtime in ns, pulled in as clamp_time does."""
+    os.utime(name, ns=clamp_time(mtime_ns), dir_fd=parent, follow_symlinks=False)
 
 
-def _clamp(mtime_ns: int) -> tuple[int, int]:
+def clamp_time(mtime_ns: int) -> tuple[int, int]:
+    """(atime, mtime) for utime, within what file systems keep."""
     mtime_ns = min(max(mtime_ns, MTIME_MIN_NS), MTIME_MAX_NS)
     return mtime_ns, mtime_ns
 

@@ -15,8 +15,8 @@ from docklock.evidence.boot import get_boot_id
 from docklock.lifecycle import RESTARTING, Container, State, read_container, read_state
 from docklock.paths import Paths
 from docklock.plan import Overlay
-from docklock.runtime import CONFIG, load_container_policy
-from docklock.spec import Spec, parse_spec
+from docklock.runtime import load_container_policy, read_spec
+from docklock.spec import Spec
 from docklock.supervisor.wire import STDERR
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def read_task(
 ) -> Task:
     """What the container's directory says about it."""
     container = read_container(paths, container_id)
-    path = f"{container.bundle}/{CONFIG}"
-    with open(path, "rb") as file:
-        spec = parse_spec(file.read(), path)
+    spec = read_spec(container)
     policy = load_container_policy(paths, container, spec)
     previous = read_state(paths, container_id)
     return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd, previous)

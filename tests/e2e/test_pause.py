@@ -16,11 +16,11 @@ import pytest
 from docklock import client
 from docklock.cgroup import driver
 from docklock.paths import get_paths
-from tests.e2e.conftest import Docklock, find_leaks
+from tests.e2e.conftest import VICTIM_POLICY, Docklock, find_leaks
 from tests.e2e.test_crash import is_running
 from tests.e2e.test_oci import runtime
 from tests.e2e.test_watch import read_leaves
-from tests.e2e.test_worker import has_worker, kill_worker, of
+from tests.e2e.test_worker import of
 
 SPIN = "while true; do :; done"
 PAUSES = 50
@@ -165,12 +165,12 @@ def test_a_killed_guard_ends_a_paused_container(dock: Docklock, both: bool) -> N
     dock("rm", "orphan")
 
 
-def test_a_guard_that_gives_up_ends_a_paused_container(dock: Docklock) -> None:
-    start_paused(dock, "given", "busybox", "sleep", "60")
+def test_a_guard_that_gives_up_ends_a_paused_container(dock: Docklock, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(VICTIM_POLICY + "on-worker-death: kill\n")
+    start_paused(dock, "given", "--policy", str(policy), "busybox", "sleep", "60")
     waiting = dock.start("wait", "given")
-    for _ in range(6):
-        kill_worker(dock, "given")
-        dock.wait_for(lambda: waiting.poll() is not None or has_worker(dock, "given"))
+    os.kill(dock.worker_pid("given"), signal.SIGKILL)
     assert waiting.communicate(timeout=20)[0] == "125\n"
     assert find_leaks(dock.root) == []
     dock("rm", "given")

@@ -27,8 +27,12 @@ SUITES = (
     "tests/e2e/test_gate.py",
     "tests/e2e/test_crash.py",
     "tests/e2e/test_watch.py",
-    "tests/e2e/test_pause.py",
-    "tests/e2e/test_update.py",
+    "tests/e2e/test_pause.py::test_what_ends_a_paused_container_thaws_it",
+    "tests/e2e/test_pause.py::test_a_killed_guard_ends_a_paused_container",
+    "tests/e2e/test_pause.py::test_gated_and_held_calls_outlive_pauses",
+    "tests/e2e/test_update.py::test_a_running_containers_limits_change_and_stay",
+    "tests/e2e/test_update.py::test_what_the_kernel_refuses_changes_nothing",
+    "tests/e2e/test_update.py::test_a_cpuset_for_a_container_that_has_none",
 )
 KILLED = 137
 # Anything else ends the job before its `done`, and its traceback is on the console.

@@ -44,7 +44,7 @@ BUSYBOX = Path("/bin/busybox")
 MEMORY_MIB = 1024
 JOB_DISK_BYTES = 256 << 20
 # The guest gives up first, so that no emulator outlives a killed test by more than this.
-GUEST_LIMIT_S = 400
+GUEST_LIMIT_S = 900
 MACHINE_LIMIT_S = GUEST_LIMIT_S + 60
 
 FIRST_INIT = """#!/bin/busybox sh

@@ -1,0 +1,1 @@
+"""Files into and out of containers, whatever the container does meanwhile."""
