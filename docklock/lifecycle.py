@@ -72,7 +72,8 @@ class State(NamedTuple):
     """The status of the newest run. `exit_code` is 128+n after signal n.
 
     `restart_count` and `restart_delay_ms` (the last) are of the restarts since a user's start.
-    `is_cut`: nobody saw it end. `boot` is the id of the boot in which it began, in hex.
+    `is_cut`: its supervisor ended as well, so nobody asked its policy. `boot` is the id of the
+    boot in which it began, in hex.
     """
 
     status: str = CREATED

@@ -90,6 +90,11 @@ class Supervisor:
         self._is_announced = False
         self._exit_code: int | None = None
         self._state = task.begin_state()
+        self._is_leaving = False
+        if task.leaving is not None:
+            self._loop.watch(task.leaving.fd, self._upon_leaving)
+        if task.scope is not None:
+            task.scope.watch(self._loop)
 
     # -- verbs that clients may ask for (control.Requests) --
 
@@ -127,8 +132,7 @@ class Supervisor:
             self._set_state(self._state._replace(is_stopped_by_user=True))
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
-        self._record("runtime.signal", labels=(("signal", str(number)),))
-        signal.pidfd_send_signal(self._init.pidfd, number)
+        self._send(number)
 
     def add_listener(self, listener: int, argv: list[str]) -> None:
         """Serve the listener of an exec'd process."""
@@ -268,6 +272,8 @@ class Supervisor:
         )
         if self._container.auto_remove:
             return ended
+        if self._is_leaving:
+            return ended._replace(is_cut=True)  # the next mend asks the policy
         from docklock.supervisor.restarting import judge
 
         return judge(self._paths, self._container.id, ended)
@@ -351,6 +357,11 @@ class Supervisor:
             Gate(listener, number, self._policy, *ring).serve_one()
             self._recorder.take_attempts()
 
+    def _send(self, number: int) -> None:
+        assert self._init is not None
+        self._record("runtime.signal", labels=(("signal", str(number)),))
+        signal.pidfd_send_signal(self._init.pidfd, number)
+
     def _fork_worker(self) -> None:
         assert self._cgroup is not None
         log_path = f"{self._directory}/supervisor.log"
@@ -428,6 +439,23 @@ class Supervisor:
         error = enter.parse_child_error(self._start_error)
         if error is not None:
             raise error
+
+    def _upon_leaving(self, _mask: int) -> None:
+        """SIGTERM: end the container as its user would, which its user does not."""
+        assert self._task.leaving is not None
+        self._loop.unwatch(self._task.leaving.fd)
+        self._is_leaving = True
+        if self._state.status != RUNNING or self._init is None or self._exit_code is not None:
+            raise StateError("its supervisor was asked to end before it was started")
+        from docklock.supervisor.leaving import make_deadline
+        from docklock.supervisor.restarting import get_stop_number
+
+        self._send(get_stop_number(self._container))
+        self._loop.watch(make_deadline(), self._upon_deadline)
+
+    def _upon_deadline(self, _mask: int) -> None:
+        if self._exit_code is None:
+            self._send(signal.SIGKILL)
 
     def _take_stdio(self, ends: Ends, init: enter.Init) -> None:
         container = self._container
