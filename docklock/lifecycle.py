@@ -75,8 +75,9 @@ class State(NamedTuple):
     """The status of the newest run. `exit_code` is 128+n after signal n.
 
     `restart_count` and `restart_delay_ms` (the last) are of the restarts since a user's start.
-    `cgroup` is where its processes are: (hierarchy's name, directory) each. `is_cut`: nobody saw
-    it end. `boot` is the id of the boot in which it began, in hex.
+    `cgroup` is where its processes are: (hierarchy's name, directory) each. `is_cut`: its
+    supervisor ended as well, so nobody asked its policy. `boot` is the id of the boot in which it
+    began, in hex.
     """
 
     status: str = CREATED

@@ -9,7 +9,9 @@ from chainlite.errors import DocklockError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import socket
 from docklock.lifecycle import RESTARTING, State, mark_guard, release_live
+from docklock.supervisor.leaving import Leaving
 from docklock.supervisor.main import EXIT_RUNTIME_ERROR, Supervisor
+from docklock.supervisor.scope import ask_for_scope
 from docklock.supervisor.task import Task, detach, read_task
 from docklock.supervisor.wire import send_message
 from docklock.supervisor.worker import write_traceback
@@ -58,6 +60,7 @@ def run_supervisor(
         send_message(channel, event)
         return
     detach(keep_stdio=not task.container.detached_stdio)
+    task = task._replace(leaving=Leaving(), scope=ask_for_scope(container_id))
     ended, control = task.previous, None
     if ended.status != RESTARTING:
         ended, control = run_once(task)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import time
 
 from chainlite.errors import DocklockError, StateError
@@ -25,12 +24,8 @@ from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
 from docklock.bare import signal
-from docklock.capture.gate import Gate, is_recorded, set_sync_wake_up
-from docklock.capture.holds import interrupt_in_flight, release
 from docklock.cgroup import driver
-from docklock.evidence.attempts import LISTENERS_MAX
 from docklock.evidence.full_disk import wait_for_room
-from docklock.kernel.numbers import get_number
 from docklock.kernel.seccomp import get_listener_flags
 from docklock.lifecycle import (
     CREATED,
@@ -44,6 +39,7 @@ from docklock.lifecycle import (
 from docklock.plan import build_plan
 from docklock.runtime import discard_files, remove_files
 from docklock.supervisor.control import Control
+from docklock.supervisor.gates import Gates
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
@@ -51,19 +47,15 @@ from docklock.supervisor.task import Task, begin_recorder, get_overlay, locate_c
 from docklock.supervisor.terminal import Terminal, connect_stdio, require, wait_exit_code
 from docklock.supervisor.usage import Meter, make_meter
 from docklock.supervisor.wire import STDERR, send_message
-from docklock.supervisor.worker import Worker, fork_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
     from docklock.supervisor.probing import Prober
     from docklock.supervisor.steering import Steering
 
-WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
-WORKER_DEATHS_S = 10.0
 EXIT_RUNTIME_ERROR = 125
 WATCH_AFTER_S = 0.05  # what a short container does not pay for, and no start waits for
 
@@ -78,9 +70,7 @@ class Supervisor:
         self._container = task.container
         self._loop = Loop()
         self.output = Output(self._loop, None)
-        self._listeners: dict[int, int] = {}  # number in the journal -> descriptor
-        self._worker: Worker | None = None
-        self._worker_deaths: list[float] = []
+        self._gates: Gates | None = None
         self._input: Input | Terminal | None = None
         self._terminal: Terminal | None = None
         self._init: enter.Init | None = None
@@ -96,13 +86,19 @@ class Supervisor:
         self._is_announced = False
         self._exit_code: int | None = None
         self._state = task.begin_state()
+        self._is_leaving = False
+        if task.leaving is not None:
+            self._loop.watch(task.leaving.fd, self._upon_leaving)
+        if task.scope is not None:
+            task.scope.watch(self._loop)
 
     # -- verbs that clients may ask for (control.Requests) --
 
     def start(self) -> None:
         """Let the created container run its program."""
-        if self._state.status != CREATED or self._init is None or self._recorder is None:
+        if self._state.status != CREATED or self._init is None:
             raise StateError(f"container is {self._state.status}, not created")
+        assert self._recorder is not None and self._gates is not None
         self._record("runtime.start")
         init, self._init = self._init, None  # enter.start has reaped it if it raises
         try:
@@ -111,12 +107,7 @@ class Supervisor:
             self._start_failure = error  # whoever asked is told; the run ends with it too
             raise
         self._init = init
-        if listener is not None:
-            number = self._add_listener(listener)
-            if is_recorded(self._policy, get_number("execve")):
-                self._answer_start(number, init)
-        self._fork_worker()
-        self._brief_worker()
+        self._gates.begin(listener, init.pidfd)
         self._recorder.begin_commits()  # now that there is no more to fork
         if self._meter is not None:
             self._meter.begin(self._loop, self._record_usage)
@@ -137,8 +128,7 @@ class Supervisor:
             self._set_state(self._state._replace(is_stopped_by_user=True))
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
-        self._record("runtime.signal", labels=(("signal", str(number)),))
-        signal.pidfd_send_signal(self._init.pidfd, number)
+        self._send(number)
         if self._state.is_paused:
             self.steer().thaw_for(number)
 
@@ -149,7 +139,8 @@ class Supervisor:
             raise StateError(f"container is {self._state.status}, not running")
         vector = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in argv)
         self._record("runtime.exec", values=(("argv", vector),))
-        self._add_listener(listener)
+        assert self._gates is not None
+        self._gates.add(listener)
 
     def flush(self, upon_done: Callable[[], None]) -> None:
         """Call `upon_done` once every receipt written so far is durable and signed."""
@@ -263,8 +254,8 @@ class Supervisor:
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
         counted = self._kill_rest()
         is_oom = counted.oom_kills > 0
-        if self._worker is not None:
-            self._worker.kill()
+        if self._gates is not None:
+            self._gates.kill_worker()
         is_removed = self._container.auto_remove
         ended = self._describe_end(exit_code, error, is_oom=is_oom)
         is_last = ended.status == STOPPED
@@ -293,8 +284,8 @@ class Supervisor:
             self.output.close()
             if is_last:
                 self.control.stop_listening()
-        if self._worker is not None:
-            self._worker.reap()  # it holds the lock as well
+        if self._gates is not None:
+            self._gates.reap_worker()
         if is_last:
             release_live(self._paths, container_id)
         self._announce(event)
@@ -306,14 +297,16 @@ class Supervisor:
         ended = self._state.end(exit_code, error)._replace(oom_killed=is_oom)
         if self._container.auto_remove:
             return ended
+        if self._is_leaving:
+            return ended._replace(is_cut=True)  # the next mend asks the policy
         from docklock.supervisor.restarting import judge
 
         return judge(self._paths, self._container.id, ended)
 
     def _let_go(self) -> None:
         """Close what else the process's end would: the next run is in this process."""
-        for listener in self._listeners.values():
-            os.close(listener)
+        if self._gates is not None:
+            self._gates.close()
         if self._input is not None:
             self._input.close()
         if self._init is not None:
@@ -366,87 +359,17 @@ class Supervisor:
 
     def _begin_evidence(self) -> None:
         recorder = begin_recorder(self._task)
-        recorder.release = self._release
+        assert self._cgroup is not None
+        gates = Gates(self._loop, self._task, self._cgroup, recorder, self._record)
+        self._gates, recorder.release = gates, gates.release
         recorder.upon_stall = self._warn
         self._recorder = recorder
         self._loop.watch(recorder.wakeup_fd, lambda _mask: recorder.upon_commit())
 
-    def _release(self, held: Held) -> bool:
-        """In the recorder's thread: a held call's receipt is durable."""
-        listener = self._listeners.get(held.listener)
-        return listener is not None and release(listener, held)
-
-    def _answer_start(self, number: int, init: enter.Init) -> None:
-        """Record init's execve here: no worker needs to be there before the program is.
-
-        What is read is still our own child's memory, not the container's.
-        """
-        assert self._recorder is not None
-        listener = self._listeners[number]
-        poll = select.poll()
-        poll.register(listener, select.POLLIN)
-        poll.register(init.pidfd, select.POLLIN)
-        if any(fd == listener and mask & select.POLLIN for fd, mask in poll.poll()):
-            ring = self._recorder.open_ring()
-            Gate(listener, number, self._policy, *ring).serve_one()
-            self._recorder.take_attempts()
-
-    def _fork_worker(self) -> None:
-        assert self._cgroup is not None
-        log_path = f"{self._directory}/supervisor.log"
-        self._worker = fork_worker(self._policy, self._cgroup, log_path)
-        self._loop.watch(self._worker.pidfd, self._upon_worker_death)
-
-    def _brief_worker(self) -> None:
-        """Tell a new worker where to write, and give it every listener there is."""
-        assert self._recorder is not None and self._worker is not None
-        self._worker.open_ring(*self._recorder.get_ring(), self._task.live_fd)
-        for number, listener in self._listeners.items():
-            self._worker.add_listener(number, listener)
-
-    def _upon_worker_death(self, _mask: int) -> None:
-        """Interrupt what it had received, and go on with another; StateError if it dies often."""
-        assert self._recorder is not None and self._worker is not None
-        self._loop.unwatch(self._worker.pidfd)
-        self._worker.reap()
-        self._worker = None
-        self._recorder.take_attempts()
-        for number, listener in self._listeners.items():
-            interrupt_in_flight(self._recorder, number, listener, self._policy)
-        self._record("runtime.worker", labels=(("worker", "died"),))
-        if self._policy.kills_on_worker_death:
-            raise StateError("the container's worker died, and its policy has it killed then")
-        now = time.monotonic()
-        self._worker_deaths = [at for at in self._worker_deaths if now - at < WORKER_DEATHS_S]
-        self._worker_deaths.append(now)
-        if len(self._worker_deaths) > WORKER_DEATHS_MAX:
-            raise StateError(
-                f"the container's worker died {len(self._worker_deaths)} times in "
-                f"{WORKER_DEATHS_S:g} s: the container was killed"
-            )
-        self._fork_worker()
-        self._brief_worker()
-
-    def _add_listener(self, listener: int) -> int:
-        free = (number for number in range(LISTENERS_MAX) if number not in self._listeners)
-        number = next(free, None)
-        if number is None:
-            os.close(listener)
-            raise StateError(f"{LISTENERS_MAX} programs run under the container's gate already")
-        set_sync_wake_up(listener)
-        self._listeners[number] = listener
-        self._loop.watch(listener, lambda _mask: self._upon_listener_closed(number), 0)
-        if self._worker is not None:
-            self._worker.add_listener(number, listener)
-        return number
-
-    def _upon_listener_closed(self, number: int) -> None:
-        """No task of that filter is left."""
-        listener = self._listeners.pop(number)
-        self._loop.unwatch(listener)
-        os.close(listener)
-        if self._worker is not None:
-            self._worker.drop_listener(number)
+    def _send(self, number: int) -> None:
+        assert self._init is not None
+        self._record("runtime.signal", labels=(("signal", str(number)),))
+        signal.pidfd_send_signal(self._init.pidfd, number)
 
     def _upon_exec(self, _mask: int) -> None:
         """The program runs (the pipe closed), or the child says why it does not."""
@@ -468,6 +391,25 @@ class Supervisor:
         error = enter.parse_child_error(self._start_error)
         if error is not None:
             raise error
+
+    def _upon_leaving(self, _mask: int) -> None:
+        """SIGTERM: end the container as its user would, which its user does not."""
+        assert self._task.leaving is not None
+        self._loop.unwatch(self._task.leaving.fd)
+        self._is_leaving = True
+        if self._state.status != RUNNING or self._init is None or self._exit_code is not None:
+            raise StateError("its supervisor was asked to end before it was started")
+        from docklock.supervisor.leaving import LEAVE_MAX_S
+        from docklock.supervisor.restarting import get_stop_number
+
+        self._send(get_stop_number(self._container))
+        if self._state.is_paused:
+            self.steer().thaw_for(signal.SIGKILL)
+        self._loop.call_later(LEAVE_MAX_S, self._upon_deadline)
+
+    def _upon_deadline(self) -> None:
+        if self._exit_code is None:
+            self._send(signal.SIGKILL)
 
     def _record(
         self,

@@ -76,10 +76,14 @@ def describe_end(state: State) -> Ended:
 
 def is_stop(number: int, container: Container) -> bool:
     """Whether this signal, from a user, means that the container shall stay ended."""
+    return is_ending_signal(number, get_stop_number(container))
+
+
+def get_stop_number(container: Container) -> int:
+    """The signal that asks this container to end."""
     word = container.stop_signal
     name = f"SIG{word.upper().removeprefix('SIG')}"
-    stop_number = int(word) if word.isdigit() else getattr(signal, name, signal.SIGTERM)
-    return is_ending_signal(number, int(stop_number))
+    return int(word) if word.isdigit() else int(getattr(signal, name, signal.SIGTERM))
 
 
 class Backoff:
@@ -87,7 +91,7 @@ class Backoff:
 
     def __init__(self, loop: Loop, container: Container) -> None:
         self.output = Output(loop, None)
-        self.is_ended = False
+        self.is_ended = self.is_leaving = False
         self._container = container
 
     def start(self) -> None:
@@ -98,6 +102,10 @@ class Backoff:
         if not is_stop(number, self._container):
             raise StateError("container is restarting: it has no process to signal")
         self.is_ended = True
+
+    def leave(self, _mask: int) -> None:
+        """SIGTERM to the guard (leaving.py): the waiting ends, the policy stands."""
+        self.is_ended = self.is_leaving = True
 
     def add_listener(self, listener: int, argv: list[str]) -> None:
         os.close(listener)
@@ -137,8 +145,10 @@ def keep_running(
             task.channel.close()
         else:
             control.move(loop, backoff)
+        if task.leaving is not None:
+            loop.watch(task.leaving.fd, backoff.leave)
         if not _wait(task, loop, backoff):
-            _end(task, control)
+            _end(task, control, is_leaving=backoff.is_leaving)
             return
         try:
             task = _read_again(task)
@@ -170,13 +180,16 @@ def _read_again(task: Task) -> Task:
         is_started_at_once=True,
         channel=task.channel,
         live_fd=task.live_fd,
-    )
+    )._replace(leaving=task.leaving)
 
 
-def _end(task: Task, control: Control, error: str = "") -> None:
+def _end(task: Task, control: Control, error: str = "", *, is_leaving: bool = False) -> None:
     """No run follows: say so on disk and to everyone who waits."""
     state = task.previous._replace(
-        status=STOPPED, is_stopped_by_user=not error, error=error or task.previous.error
+        status=STOPPED,
+        is_stopped_by_user=not error and not is_leaving,
+        is_cut=is_leaving,
+        error=error or task.previous.error,
     )
     write_state(task.paths, task.container.id, state)
     control.stop_listening()

@@ -17,6 +17,8 @@ from docklock.paths import Paths
 from docklock.plan import Overlay
 from docklock.runtime import load_container_policy, read_spec
 from docklock.spec import Spec
+from docklock.supervisor.leaving import Leaving
+from docklock.supervisor.scope import Scope
 from docklock.supervisor.wire import STDERR
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Task(NamedTuple):
     channel: socket.socket  # to the creator
     live_fd: int  # the container's lock
     previous: State = State()  # as the run before left it; RESTARTING: this is no user's start
+    leaving: Leaving | None = None
+    scope: Scope | None = None  # whose answer this run has to read
 
     def begin_state(self) -> State:
         """The status at the beginning of this run."""

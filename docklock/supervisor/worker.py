@@ -133,6 +133,7 @@ class _Process:
         """Serve until the guard kills us, or is gone: then kill the container."""
         gc.freeze()
         gc.enable()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scope's stop is the guard's to answer
         signal.signal(signal.SIGUSR1, lambda *_: None)  # ends a RECV that would wait for ever
         while True:
             packet = receive(self._channel)

@@ -284,12 +284,9 @@ def read_key(path: Path, key: str) -> int:
     return next(int(row[1]) for row in rows if row[0] == key)
 
 
-def main() -> None:
-    root = Path("/var/lib/docklock-tests")
-    make_busybox_tree(root / "rootfs")
-    dock = Docklock(root / "state")
-    dock("import", str(root / "rootfs"), "busybox")
-    for name, check in get_checks().items():
+def run_checks(checks: dict[str, Callable[[Docklock], None]], dock: Docklock) -> None:
+    """Run them in order, and say of each how it went."""
+    for name, check in checks.items():
         began = time.monotonic()
         try:
             check(dock)
@@ -300,6 +297,14 @@ def main() -> None:
             print(f"not ok {name}: {why[:2000]}", flush=True)
         else:
             print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
+
+
+def main() -> None:
+    root = Path("/var/lib/docklock-tests")
+    make_busybox_tree(root / "rootfs")
+    dock = Docklock(root / "state")
+    dock("import", str(root / "rootfs"), "busybox")
+    run_checks(get_checks(), dock)
     print("done", flush=True)
 
 
