@@ -28,7 +28,7 @@ OUTSIDE = {
 PRIVATE = "usr/lib/docklock/package/"
 # Each would be inherited by the containers that the agent starts: systemd/README.md.
 INHERITED = (
-    "AmbientCapabilities", "CapabilityBoundingSet", "LimitNOFILE", "LockPersonality",
+    "AmbientCapabilities", "CapabilityBoundingSet", "Limit", "LockPersonality",
     "MemoryDenyWriteExecute", "NoNewPrivileges", "OOMScoreAdjust", "Private", "Protect",
     "ReadOnly", "Restrict", "SystemCall", "TemporaryFileSystem", "Inaccessible", "BindPaths",
     "Nice", "IOScheduling", "CPUSchedul", "CPUAffinity", "RootDirectory", "User", "DynamicUser",
