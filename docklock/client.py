@@ -10,7 +10,6 @@ import socket
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
-from docklock.errors import RefusedError
 from docklock.lifecycle import socket_path
 from docklock.paths import Paths
 from docklock.supervisor.wire import MESSAGE, receive, send_message
@@ -43,6 +42,8 @@ def request(
     send_message(channel, message, descriptors)
     reply = wait_event(channel, ("ok", "error"))
     if reply["event"] == "error":
+        from docklock.errors import RefusedError
+
         raise RefusedError(str(reply["message"]), str(reply.get("why")))
 
 
