@@ -32,3 +32,19 @@ class TamperError(DocklockError):
     """Evidence contradicts itself. Never retried."""
 
     exit_code = 3
+
+
+class About:
+    """For `with`: an error that passes is about this container, unless it is about one already."""
+
+    __slots__ = ("_container",)
+
+    def __init__(self, container_id: str) -> None:
+        self._container = container_id
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DocklockError) and not error.container:
+            error.container = self._container

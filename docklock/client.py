@@ -12,7 +12,6 @@ import time
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
-from docklock.errors import RefusedError
 from docklock.lifecycle import is_live, socket_path
 from docklock.paths import Paths
 from docklock.supervisor.wire import MESSAGE, receive, send_message
@@ -52,6 +51,8 @@ def request(
         raise StateError(GONE_TEXT) from None
     reply = wait_event(channel, ("ok", "error"))
     if reply["event"] == "error":
+        from docklock.errors import RefusedError
+
         raise RefusedError(str(reply["message"]), str(reply.get("why")))
 
 

@@ -10,7 +10,7 @@ import os
 import select
 import sys
 
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import About, SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import signal, socket
 from docklock.cli.options import Command, check_count, flag, parse, text
@@ -202,7 +202,6 @@ def run_attach(argv: list[str], paths: Paths) -> int:
     """`docklock attach`: the container's exit code; 0 when the detach keys are typed."""
     from docklock import client
     from docklock.cli.terminal import complain_without_terminal, parse_detach_keys
-    from docklock.errors import About
     from docklock.evidence.operations import record_operation
 
     values, words = parse(ATTACH, argv)

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from chainlite.errors import DocklockError, SpecError, StateError
+from chainlite.errors import About, DocklockError, SpecError, StateError
 from docklock import client
 from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
 from docklock.cli.options import Command, check_count, flag, text
-from docklock.errors import About
 from docklock.lifecycle import (
     CREATED,
     RESTARTING,

@@ -9,14 +9,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import About, SpecError, StateError
 from docklock.cli import options
 from docklock.cli.options import Command, UsageError, check_count, flag
 from docklock.copy.read import PlaceStream
 from docklock.copy.root import ContainerRoot
 from docklock.copy.rules import Target, Wanted, find_source, find_target, parse_path
 from docklock.copy.write import Rules, Writer
-from docklock.errors import About
 from docklock.evidence.operations import record_operation
 from docklock.image.stream import CHUNK_BYTES, Unpacked
 from docklock.image.tar import TarReader

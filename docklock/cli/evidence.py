@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from chainlite.errors import About
+
 if TYPE_CHECKING:
     from docklock.paths import Paths
 
@@ -21,7 +23,6 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
     from chainlite.bundle import STATES
     from chainlite.redaction import parse_classes
     from chainlite.trust import read_note
-    from docklock.errors import About
     from docklock.evidence.export import NOTHING, write_evidence
     from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence
@@ -66,7 +67,6 @@ def _run_erase(argv: list[str], paths: Paths) -> int:
     import argparse
 
     from chainlite.redaction import parse_classes
-    from docklock.errors import About
     from docklock.evidence.erasing import erase_values
     from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from chainlite.errors import DocklockError, SpecError, StateError
+from chainlite.errors import About, DocklockError, SpecError, StateError
 from chainlite.lean import NamedTuple
 from docklock import client
 from docklock.cli import options
@@ -21,7 +21,6 @@ from docklock.cli.attach import DETACH_KEYS
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.terminal import complain_without_terminal, get_size, parse_detach_keys
 from docklock.cli.values import TERM_DEFAULT, parse_env
-from docklock.errors import About
 from docklock.lifecycle import RUNNING, Container, find_container, read_container
 from docklock.paths import Paths
 from docklock.runtime import get_state, load_container_policy, read_spec

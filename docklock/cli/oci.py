@@ -14,12 +14,11 @@ import sys
 import time
 from typing import Any
 
-from chainlite.errors import DocklockError, SpecError, StateError
+from chainlite.errors import About, DocklockError, SpecError, StateError
 from docklock import __version__
 from docklock.cli import options
 from docklock.cli.denied import report_denial
 from docklock.cli.options import Command, check_count, flag, text
-from docklock.errors import About
 from docklock.lifecycle import Container, find_container, make_directories
 from docklock.paths import Paths, get_paths
 from docklock.spec import OCI_VERSION

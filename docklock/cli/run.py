@@ -11,7 +11,7 @@ import stat
 import sys
 import time
 
-from chainlite.errors import SpecError
+from chainlite.errors import About, SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
@@ -21,13 +21,11 @@ from docklock.cli.values import (
     TERM_DEFAULT,
     parse_env,
     parse_label,
-    parse_limits,
     parse_tmpfs,
     parse_ulimit,
     parse_volume,
 )
 from docklock.defaults import default_spec
-from docklock.errors import About
 from docklock.image.store import Image, ImageConfig, ImageStore
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
@@ -372,12 +370,13 @@ def _parse_security(words: list[str]) -> bool:
 
 
 def _build_resources(values: dict[str, Any]) -> Resources:
-    found = parse_limits(values)
-    resources = Resources(**found)
-    if "memory_swap_bytes" in found or "memory_low_bytes" in found:
-        from docklock.update import check_limits
+    if all(values[option.key] is None for option in LIMIT_OPTIONS):
+        return Resources()
+    from docklock.cli.limits import parse_limits
+    from docklock.update import check_limits
 
-        check_limits(resources)
+    resources = Resources(**parse_limits(values))
+    check_limits(resources)
     return resources
 
 

@@ -11,8 +11,9 @@ from chainlite.lean import TYPE_CHECKING
 from docklock import client
 from docklock.cli import options
 from docklock.cli.containers import for_each
+from docklock.cli.limits import parse_limits
 from docklock.cli.options import Command, UsageError, check_count
-from docklock.cli.values import LIMIT_OPTIONS, parse_limits
+from docklock.cli.values import LIMIT_OPTIONS
 from docklock.evidence.operations import record_operation
 from docklock.lifecycle import hold_stopped, is_live, read_container, release_live
 from docklock.runtime import read_spec
