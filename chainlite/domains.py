@@ -20,6 +20,7 @@ GENESIS = b"\x14"
 SALT = b"\x15"
 HOST_ID = b"\x16"
 SEALING_KEY = b"\x17"
+CERTIFICATE_HASH = b"\x1b"
 # First bytes of encoded objects
 SEGMENT_HEADER = b"\x18"
 CERTIFICATE = b"\x19"

@@ -1,9 +1,9 @@
 """A proof of one event: its receipt, a path to its segment's root, a path to the host's log.
 
-Not here: who finds the parts (docklock.evidence.proving) and whom to trust (report). What is
-proven: this host logged this receipt, under the checkpoint that the proof carries. The epoch's key
-is shown by its certificates from the host's key on where these are few enough to fit in
-PROOF_TARGET_BYTES; else the log alone shows it, since the header and its signature are a leaf.
+Not here: who finds the parts (docklock.evidence.proving), whom to trust and what is said (proven).
+What is proven: this host logged this receipt, in an epoch that began as its certificate says, under
+the checkpoint that the proof carries. The segment's header names the certificate, and is a leaf of
+the log; the certificates from the host's key on are there too where they fit in PROOF_TARGET_BYTES.
 Invariant: no bit of a proof can be changed without the host's key, but in cosignatures of
 witnesses that the verifier does not name. Layout: README.md of this room, "Proof of one event".
 """
@@ -14,22 +14,10 @@ from chainlite import bundle, checkpoint, codec, domains, hostlog, keys, merkle,
 from chainlite.codec import Reader
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostkeys import KEYS_MAX, HostKeys
-from chainlite.lean import TYPE_CHECKING, NamedTuple
-from chainlite.report import (
-    SeenLog,
-    Trust,
-    Verdict,
-    describe_anchor,
-    escape,
-    format_time,
-    judge_logs,
-    render_cosignatures,
-    render_signer,
-)
+from chainlite.lean import NamedTuple
+from chainlite.proven import Proven
+from chainlite.report import SeenLog
 from chainlite.sha2 import sha256
-
-if TYPE_CHECKING:
-    from typing import Any
 
 MAGIC = b"DOCKLOCK-PROOF\x00\x00\x01"
 """The name, and the version in the last two bytes."""
@@ -57,8 +45,8 @@ class Proof(NamedTuple):
     """The parts of a proof; `values` has one entry for each commitment (None: not told).
 
     `certificates` are (certificate, signature) from one that the host signed to the epoch's own;
-    where there are none, `epoch_public` is the epoch's key. `key_records` are
-    the leaves of the host's later keys and revocations; each is signed by the key before it.
+    where the list is left out, the epoch's own alone with no signature. `key_records` are the
+    leaves of the host's later keys and revocations; each is signed by the key before it.
     """
 
     public: bytes
@@ -66,7 +54,6 @@ class Proof(NamedTuple):
     header: bytes
     signature: bytes
     certificates: tuple[tuple[bytes, bytes], ...]
-    epoch_public: bytes
     leaf_index: int
     log_proof: tuple[bytes, ...]
     segment_proof: tuple[bytes, ...]
@@ -74,26 +61,14 @@ class Proof(NamedTuple):
     values: tuple[Opened | None, ...]
     key_records: tuple[bytes, ...] = ()
 
-
-class Proven(NamedTuple):
-    """What a proof shows; `is_certified` where the certificates are in it.
-
-    `is_revoked` where the host has said that the key they begin with is not to be trusted there.
-    """
-
-    host: str
-    publics: tuple[bytes, ...]
-    event: receipt.Receipt
-    values: tuple[tuple[str, bytes | None], ...]
-    leaf_index: int
-    log: SeenLog
-    is_certified: bool
-    is_revoked: bool = False
+    @property
+    def is_certified(self) -> bool:
+        """Whether the list is there, and not the epoch's own certificate alone."""
+        return bool(self.certificates[-1][1])
 
 
 def encode_proof(proof: Proof) -> bytes:
     """The bytes of a proof's file."""
-    certificates = proof.certificates
     parts = [
         MAGIC,
         proof.public,
@@ -102,9 +77,8 @@ def encode_proof(proof: Proof) -> bytes:
         codec.encode_bytes(proof.note),
         proof.header,
         proof.signature,
-        codec.encode_u8(len(certificates)),
-        *[certificate + signature for certificate, signature in certificates],
-        b"" if certificates else proof.epoch_public,
+        codec.encode_u8(len(proof.certificates) if proof.is_certified else 0),
+        *[certificate + signature for certificate, signature in proof.certificates],
         codec.encode_u64(proof.leaf_index),
         bundle.encode_proof(proof.log_proof),
         bundle.encode_proof(proof.segment_proof),
@@ -118,13 +92,12 @@ def encode_proof(proof: Proof) -> bytes:
 
 
 def fit(proof: Proof) -> bytes:
-    """The bytes of a proof: with its certificates if it is small with them, values not counted."""
+    """The bytes of a proof, with all its certificates if it is small then, values not counted."""
     certificates = proof.certificates
     if len(certificates) > 1:
-        last = segment.decode_certificate(certificates[-1][0])
         bare = proof._replace(values=tuple(None for _ in proof.values))
         if len(certificates) > CERTIFICATES_MAX or len(encode_proof(bare)) > PROOF_TARGET_BYTES:
-            proof = proof._replace(certificates=(), epoch_public=last.public)
+            proof = proof._replace(certificates=((certificates[-1][0], b""),))
     return encode_proof(proof)
 
 
@@ -141,17 +114,23 @@ def decode_proof(data: bytes) -> Proof:
     )
     note = r.read_bytes(checkpoint.NOTE_LIMIT_BYTES)
     header, signature = r.read_fixed(segment.HEADER_BYTES), r.read_fixed(keys.SIGNATURE_BYTES)
-    certificates = tuple(
-        (r.read_fixed(segment.CERTIFICATE_BYTES), r.read_fixed(keys.SIGNATURE_BYTES))
-        for _ in range(r.read_u8(limit=CERTIFICATES_MAX))
-    )
-    epoch_public = b"" if certificates else r.read_fixed(keys.PUBLIC_BYTES)
+    certificates = _read_certificates(r)
     paths = (r.read_u64(), bundle.read_proof(r), bundle.read_proof(r))
     event = r.read_bytes(receipt.RECEIPT_LIMIT_BYTES)
     values = tuple(_read_opened(r) for _ in receipt.decode_receipt(event).commitments)
     r.finish()
-    signed = (public, note, header, signature, certificates, epoch_public)
+    signed = (public, note, header, signature, certificates)
     return Proof(*signed, *paths, event, values, records)
+
+
+def _read_certificates(r: Reader) -> tuple[tuple[bytes, bytes], ...]:
+    count = r.read_u8(limit=CERTIFICATES_MAX)
+    if not count:
+        return ((r.read_fixed(segment.CERTIFICATE_BYTES), b""),)
+    return tuple(
+        (r.read_fixed(segment.CERTIFICATE_BYTES), r.read_fixed(keys.SIGNATURE_BYTES))
+        for _ in range(count)
+    )
 
 
 def _read_opened(r: Reader) -> Opened | None:
@@ -170,7 +149,8 @@ def check_proof(data: bytes) -> Proven:
         event = receipt.decode_receipt(proof.receipt)
         known = _read_keys(proof)
         log = checkpoint.parse_checkpoint(proof.note, known.public)
-        public, is_revoked = _check_certificates(proof, header, known)
+        is_revoked = _check_certificates(proof, header, known)
+        certificate = _check_epoch(proof, header)
     except SpecError as error:
         raise TamperError(str(error)) from None
     host = known.host
@@ -178,7 +158,7 @@ def check_proof(data: bytes) -> Proven:
         raise TamperError("a key record is of a later log than the checkpoint's")
     if header.host != host or log.origin != checkpoint.get_origin(host):
         raise TamperError("the segment or the checkpoint is of another host")
-    if not keys.is_signed(public, domains.SIGN_SEGMENT, proof.header, proof.signature):
+    if not keys.is_signed(certificate.public, domains.SIGN_SEGMENT, proof.header, proof.signature):
         raise TamperError("the segment's header is not signed by its epoch's key")
     leaf = hostlog.encode_segment(hostlog.Segment(proof.header, proof.signature))
     place = (merkle.compute_leaf_hash(leaf), proof.leaf_index, log.size)
@@ -192,7 +172,8 @@ def check_proof(data: bytes) -> Proven:
         _check_values(proof, event),
         proof.leaf_index,
         SeenLog(log.size, log.root, proof.note),
-        bool(proof.certificates),
+        certificate,
+        proof.is_certified,
         is_revoked,
     )
 
@@ -207,16 +188,14 @@ def _read_keys(proof: Proof) -> HostKeys:
     return known
 
 
-def _check_certificates(
-    proof: Proof, header: segment.Header, known: HostKeys
-) -> tuple[bytes, bool]:
-    """The key of the header's epoch, and whether the host has revoked the one that began it.
+def _check_certificates(proof: Proof, header: segment.Header, known: HostKeys) -> bool:
+    """Whether the host has revoked the key that the certificates begin with.
 
-    Without certificates the host's key that took the segment into the log speaks for it.
-    TamperError unless the certificates, if any, lead to the epoch.
+    Without the list the host's key that took the segment into the log speaks for it.
+    TamperError unless each is signed by the one before, the first by the host.
     """
-    if not proof.certificates:
-        return proof.epoch_public, known.is_revoked_at(proof.leaf_index)
+    if not proof.is_certified:
+        return known.is_revoked_at(proof.leaf_index)
     tag = domains.SIGN_CERTIFICATE
     signer = known.find_signer(tag, *proof.certificates[0], first_index=0)
     issuer, last = proof.public if signer is None else signer.public, None
@@ -233,10 +212,26 @@ def _check_certificates(
         if not keys.is_signed(issuer, domains.SIGN_CERTIFICATE, data, signature):
             raise TamperError("a certificate is not signed by its issuer")
         issuer = certificate.public
-    if last is None or last.epoch != header.epoch:
-        raise TamperError("the certificates do not lead to the segment's epoch")
     revoked_from = signer.revoked_from if signer is not None else None
-    return issuer, revoked_from is not None and revoked_from <= proof.leaf_index
+    return revoked_from is not None and revoked_from <= proof.leaf_index
+
+
+def _check_epoch(proof: Proof, header: segment.Header) -> segment.Certificate:
+    """The certificate of the header's epoch; TamperError if the header names another.
+
+    One that the host signed is a whole list: nobody needs to leave its signature out.
+    """
+    data = proof.certificates[-1][0]
+    if segment.compute_certificate_hash(data) != header.certificate_hash:
+        raise TamperError("the segment's header names another certificate than its epoch's")
+    certificate = segment.decode_certificate(data)
+    if certificate[:4] != header[:4] or certificate.first_index > header.first_index:
+        raise TamperError(
+            "the epoch's certificate is of another run or epoch, or of later receipts"
+        )
+    if not proof.is_certified and certificate.issuer != segment.BY_EPOCH:
+        raise TamperError("the host's signature of the epoch's certificate is missing")
+    return certificate
 
 
 def _check_receipt(proof: Proof, header: segment.Header, event: receipt.Receipt) -> None:
@@ -256,54 +251,3 @@ def _check_values(proof: Proof, event: receipt.Receipt) -> tuple[tuple[str, byte
             raise TamperError(f"the value of {name} is not the one committed to")
         shown.append((name, None if opened is None else opened.value))
     return tuple(shown)
-
-
-def judge_proof(proven: Proven, trust: Trust) -> Verdict:
-    """What the verifier may believe. SpecError: the named checkpoint is not one of this host."""
-    log, by, refusal = judge_logs((proven.log,), proven.publics, trust)
-    if not refusal and trust.is_anchor_required and log is None:
-        refusal = "the receipt is not anchored"
-    is_trusted = proven.host == trust.fingerprint and not proven.is_revoked
-    return Verdict(is_trusted, log, by, (), refusal)
-
-
-def describe_proof(proven: Proven, verdict: Verdict) -> dict[str, Any]:
-    """The proof as JSON shows it; values are hex, null where they are not told."""
-    return {
-        "ok": not verdict.refusal,
-        "trusted": verdict.is_trusted,
-        "anchored_to": describe_anchor(verdict.log, verdict.by),
-        "refused": verdict.refusal or None,
-        "host": proven.host,
-        "certified": proven.is_certified,
-        "revoked": proven.is_revoked,
-        "leaf_index": proven.leaf_index,
-        "log": {"size": proven.log.size, "root": proven.log.root.hex()},
-        "receipt": receipt.describe(proven.event),
-        "values_hex": {
-            name: None if value is None else value.hex() for name, value in proven.values
-        },
-    }
-
-
-def render_proof(proven: Proven, verdict: Verdict) -> str:
-    """The proof for people: the verdict, the receipt, where it lies, and by whose word."""
-    event = proven.event
-    lines = [f"REFUSED: {escape(verdict.refusal)}"] if verdict.refusal else []
-    about = f"container {event.container.hex()[:12]} ({escape(event.app)})"
-    signer = render_signer(proven.host, is_trusted=verdict.is_trusted)
-    if proven.is_revoked:
-        signer = f"UNTRUSTED: whole, but host {proven.host[:16]} has revoked the key of this run"
-    lines.append(f"{signer}; {about}")
-    decision = receipt.DECISIONS[event.decision] + (f" errno {event.errno}" if event.errno else "")
-    when = format_time(event.time // 10**9)
-    lines.append(f"  receipt {event.event_index} of run {event.run}: {escape(event.op)} {decision}")
-    lines.append(f"  the host's time {when}; leaf {proven.leaf_index} of {proven.log.size}")
-    for name, value in proven.values:
-        text = "(redacted)" if value is None else escape(value.decode(errors="backslashreplace"))
-        lines.append(f"  {escape(name)}={text}")
-    if verdict.log is None:
-        lines.append("  anchored by nobody that you named: this is that host's word")
-    else:
-        lines.append(f"  anchored by {render_cosignatures(verdict.by)}")
-    return "\n".join(lines) + "\n"

@@ -33,6 +33,7 @@ SEENS = ("claimed", "observed")
 NR_NONE = 0xFFFFFFFF
 ZERO_ARGS = bytes(48)
 ZERO_USAGE = (0, 0, 0, 0, 0)
+USAGE_PARTS = 1_000_000  # of a unit: all five count 10^-6 of theirs
 
 APP_LIMIT = 256
 OP_LIMIT = 64

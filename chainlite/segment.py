@@ -16,6 +16,7 @@ from chainlite.codec import Reader
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.receipt import APP_LIMIT, NAME_LIMIT
+from chainlite.sha2 import sha256
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,9 +34,10 @@ CLOSED_MAX = 1024
 LEAF_TAG_BYTES = 4
 SIGN_SEGMENTS, SIGN_EACH = 0, 1
 BY_HOST, BY_EPOCH, BY_RECOVERY = 0, 1, 2
+ISSUERS = ("host", "epoch", "recovery")
 ZERO_HASH = bytes(32)
 
-_HEADER = struct.Struct(">cH32s32sIIQIBB32s32sQQ5Q")
+_HEADER = struct.Struct(">cH32s32sII32sQIBB32s32sQQ5Q")
 
 
 class Genesis(NamedTuple):
@@ -74,12 +76,17 @@ class Certificate(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A segment: what its epoch's key signs. `mode` is SIGN_SEGMENTS or SIGN_EACH."""
+    """A segment: what its epoch's key signs. `mode` is SIGN_SEGMENTS or SIGN_EACH.
+
+    `certificate_hash` is that of the epoch's certificate: whoever holds the header knows which of
+    all that name this key it is.
+    """
 
     host: bytes
     container: bytes
     run: int
     epoch: int
+    certificate_hash: bytes
     first_index: int
     event_count: int
     mode: int
@@ -154,15 +161,20 @@ def decode_certificate(data: bytes) -> Certificate:
     return certificate
 
 
+def compute_certificate_hash(certificate: bytes) -> bytes:
+    """What the headers of an epoch name: SHA-256(tag || certificate), without its signature."""
+    return sha256(domains.CERTIFICATE_HASH + certificate).digest()
+
+
 def encode_header(header: Header) -> bytes:
     """The canonical bytes of a segment's header."""
-    return _HEADER.pack(domains.SEGMENT_HEADER, VERSION, *header[:12], *header.usage)
+    return _HEADER.pack(domains.SEGMENT_HEADER, VERSION, *header[:13], *header.usage)
 
 
 def decode_header(data: bytes) -> Header:
     """The header of these bytes; SpecError if they are not its canonical form."""
     fields = _unpack(_HEADER, data, domains.SEGMENT_HEADER, "segment header")
-    header = Header._make((*fields[:12], fields[12:]))
+    header = Header._make((*fields[:13], fields[13:]))
     if header.mode > SIGN_EACH or header.has_secret > 1:
         raise SpecError("segment header: a mode has no name")
     if not 1 <= header.event_count <= EVENTS_MAX:

@@ -1,11 +1,12 @@
 """Verify evidence: frames in, a report out. `python -m chainlite.verify FILE` does it alone.
 
 Not here: reading stores and host logs (docklock.evidence), what a report is worth and says
-(report), proofs of one event (proof). Nothing in here does I/O but `main`.
+(report), proofs of one event (proof, proven). Nothing in here does I/O but `main`.
 The order of the checks is the order of trust: the host's key, each later one by the key before
 it, its checkpoint by the newest, the earlier checkpoints that it continues, the leaf that starts a
 run and the certificate in it, each further certificate by the key before it, each segment by its
-epoch's key, each receipt by root and chain, the exit leaf, the seal over the whole file.
+epoch's key and under its epoch's certificate, each receipt by root and chain, the exit leaf, the
+seal over the whole file.
 Invariant: nothing is reported whole that was not checked.
 Source: README.md of this room; RFC 6962.
 """
@@ -17,6 +18,7 @@ from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
 from chainlite.hostkeys import HostKeyRecord, HostKeys
 from chainlite.lean import TYPE_CHECKING
+from chainlite.proven import describe_proof, judge_proof, render_proof
 from chainlite.report import (
     EXIT_NOT_EVIDENCE,
     EXIT_TAMPERED,
@@ -47,6 +49,7 @@ class Run:
     def __init__(self, start: hostlog.Start) -> None:
         self.genesis = segment.decode_genesis(start.genesis)
         self.certificate = segment.decode_certificate(start.certificate)
+        self.certificate_hash = segment.compute_certificate_hash(start.certificate)
         self.chain_hash = segment.compute_genesis_hash(start.genesis)
         self.event_count = 0
         self.segments = 0
@@ -171,6 +174,7 @@ class Verification:
         run = self._get_open_run()
         data = frame.payload[: segment.CERTIFICATE_BYTES]
         old, run.certificate = run.certificate, segment.decode_certificate(data)
+        run.certificate_hash = segment.compute_certificate_hash(data)
         if run.certificate.epoch != old.epoch + 1 or run.certificate.issuer == segment.BY_HOST:
             self.refuse("the certificate is not the next epoch's")
         signature, issuer = frame.payload[len(data) :], old.public
@@ -192,6 +196,8 @@ class Verification:
         tag = domains.SIGN_SEGMENT
         if not keys.is_signed(certificate.public, tag, stored.header, stored.signature):
             self.refuse("the segment's header is not signed by its epoch's key")
+        if header.certificate_hash != run.certificate_hash:
+            self.refuse("the segment's header names another certificate than its epoch's")
         if header.first_index != run.event_count:
             self._refuse_hole(run, header.first_index)
         try:
@@ -421,12 +427,12 @@ def check_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, 
         bad = {"ok": False, "first_bad": {"why": str(error)}}
         shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
         return shown, EXIT_TAMPERED
-    verdict = proof.judge_proof(proven, trust)
+    verdict = judge_proof(proven, trust)
     trusted_code = EXIT_WHOLE if verdict.is_trusted else EXIT_UNTRUSTED
     code = EXIT_TAMPERED if verdict.refusal else trusted_code
     if as_json:
-        return json.dumps(proof.describe_proof(proven, verdict)) + "\n", code
-    return proof.render_proof(proven, verdict), code
+        return json.dumps(describe_proof(proven, verdict)) + "\n", code
+    return render_proof(proven, verdict), code
 
 
 class Rewound:

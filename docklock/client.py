@@ -6,17 +6,23 @@ A request that a supervisor refuses is raised as RefusedError, a StateError, wit
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import time
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
-from docklock.lifecycle import socket_path
+from docklock.lifecycle import is_live, socket_path
 from docklock.paths import Paths
 from docklock.supervisor.wire import MESSAGE, receive, send_message
 
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import Any
+
+ASK_AGAIN_S = 0.01
+GONE_TEXT = "the container's supervisor has gone"
 
 
 def connect(paths: Paths, container_id: str) -> socket.socket:
@@ -38,8 +44,11 @@ def connect(paths: Paths, container_id: str) -> socket.socket:
 def request(
     channel: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()
 ) -> None:
-    """Send a request and wait for `ok`."""
-    send_message(channel, message, descriptors)
+    """Send a request and wait for `ok`. StateError if it is refused, or nobody is there."""
+    try:
+        send_message(channel, message, descriptors)
+    except ConnectionError:
+        raise StateError(GONE_TEXT) from None
     reply = wait_event(channel, ("ok", "error"))
     if reply["event"] == "error":
         from docklock.errors import RefusedError
@@ -52,11 +61,35 @@ def wait_event(channel: _socket.socket, events: tuple[str, ...]) -> dict[str, An
     while True:
         packet = receive(channel)
         if packet.kind < 0:
-            raise StateError("the container's supervisor has gone")
+            raise StateError(GONE_TEXT)
         if packet.kind == MESSAGE:
             message = packet.get_message()
             if message.get("event") in events:
                 return message
+
+
+def end(paths: Paths, container_id: str, ask: Callable[[socket.socket], None]) -> None:
+    """Have its supervisor end the container with `ask`; returns once it is gone.
+
+    A supervisor that is beginning or ending does not answer for a moment: then it is asked again.
+    """
+    while is_live(paths, container_id):
+        try:
+            with connect(paths, container_id) as channel:
+                request(channel, {"verb": "wait"})
+                ask(channel)
+        except StateError:
+            time.sleep(ASK_AGAIN_S)
+
+
+def kill(paths: Paths, container_id: str) -> None:
+    """SIGKILL to the container, on its record alone; returns once it is gone."""
+
+    def ask(channel: socket.socket) -> None:
+        request(channel, {"verb": "signal", "signal": int(signal.SIGKILL)})
+        wait_exit(channel)
+
+    end(paths, container_id, ask)
 
 
 def send_signal(paths: Paths, container_id: str, number: int) -> None:

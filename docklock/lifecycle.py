@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CREATED = "created"
 RUNNING = "running"
+RESTARTING = "restarting"  # a run has ended, its supervisor waits to begin the next
 STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
 PAUSED = "paused"
 
@@ -66,10 +67,18 @@ class Container(NamedTuple):
     stop_signal: str = "SIGTERM"
     detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)
     labels: tuple[tuple[str, str], ...] = ()
+    restart: str = "no"  # docklock.restart.Policy.text
+    health: tuple[object, ...] = ()  # docklock.health.Check, for decode_check
 
 
 class State(NamedTuple):
-    """The status of the newest run. `exit_code` is 128+n after signal n."""
+    """The status of the newest run. `exit_code` is 128+n after signal n.
+
+    `restart_count` and `restart_delay_ms` (the last) are of the restarts since a user's start.
+    `cgroup` is where its processes are: (hierarchy's name, directory) each. `is_cut`: its
+    supervisor ended as well, so nobody asked its policy. `boot` is the id of the boot in which it
+    began, in hex.
+    """
 
     status: str = CREATED
     pid: int = 0
@@ -79,12 +88,30 @@ class State(NamedTuple):
     exit_code: int = 0
     oom_killed: bool = False
     error: str = ""
+    restart_count: int = 0
+    restart_delay_ms: int = 0
+    is_stopped_by_user: bool = False
+    is_cut: bool = False
+    boot: str = ""
+    cgroup: tuple[tuple[str, str], ...] = ()
     is_paused: bool = False  # its processes are frozen; it is RUNNING all the same
 
     @property
     def shown(self) -> str:
         """The status as people read it: Docker's and runc's `paused` is none of the OCI's."""
         return PAUSED if self.is_paused else self.status
+
+    def end(self, exit_code: int, error: str) -> State:
+        """The status once no process of the run is left."""
+        return self._replace(
+            status=STOPPED,
+            pid=0,
+            cgroup=(),
+            finished_ns=time.time_ns(),
+            exit_code=exit_code,
+            error=error,
+            is_paused=False,
+        )
 
 
 def is_name(text: str) -> bool:
@@ -141,9 +168,17 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
     deadline = time.monotonic() + ORPHAN_MAX_S
     while True:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT * is_new | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise StateError(f"container {container_id[:12]} has ended") from None
+            if not is_new:
+                raise StateError(f"container {container_id[:12]} has ended") from None
+            fd = _make_live(paths, container_id)
+            if fd >= 0:
+                return fd
+            if time.monotonic() >= deadline:
+                raise StateError(f"container {container_id[:12]} is being started") from None
+            time.sleep(ORPHAN_STEP_S)  # somebody else is making it
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -163,6 +198,26 @@ def acquire_live(paths: Paths, container_id: str, *, is_new: bool = True) -> int
         except FileNotFoundError:
             pass
         os.close(fd)  # somebody removed the marker between open and lock: again with the new one
+
+
+def _make_live(paths: Paths, container_id: str) -> int:
+    """A new marker, locked before it has its name: repair takes a free one for a dead run's.
+
+    -1 if somebody else was first.
+    """
+    directory = live_dir(paths)
+    fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    ours = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # By a descriptor: without one Python calls link(2), which does not follow the link.
+        os.link(str(fd), f"{directory}/{container_id}", src_dir_fd=ours, follow_symlinks=True)
+    except FileExistsError:
+        os.close(fd)
+        return -1
+    finally:
+        os.close(ours)
+    return fd
 
 
 def hold_stopped(paths: Paths, container_id: str) -> int:
@@ -275,14 +330,16 @@ def read_container(paths: Paths, container_id: str) -> Container:
     """The record of a full id; StateError when there is none or it is damaged."""
     fields = _read_record(f"{paths.container(container_id)}/container.json", container_id)
     fields["labels"] = tuple((str(k), str(v)) for k, v in fields.get("labels", ()))
-    for key in ("command", "layers"):
+    for key in ("command", "layers", "health"):
         fields[key] = tuple(fields.get(key, ()))
     return Container(**fields)
 
 
 def read_state(paths: Paths, container_id: str) -> State:
     """The status as last written; StateError when there is none or it is damaged."""
-    return State(**_read_record(f"{paths.container(container_id)}/state.json", container_id))
+    fields = _read_record(f"{paths.container(container_id)}/state.json", container_id)
+    fields["cgroup"] = tuple((str(name), str(path)) for name, path in fields.get("cgroup", ()))
+    return State(**fields)
 
 
 def _read_record(path: str, container_id: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Where docklock keeps its state: one object, made once from --root or DOCKLOCK_ROOT.
+"""Where docklock keeps its state: one object, made once from --root and --runroot.
 
-Layout under `state` (default /var/lib/docklock) and `run` (default /run/docklock; DIR/run when a
-root is named). Who may edit what, and what that gains them: README.md of this room.
+Layout under `state` (--root, DOCKLOCK_ROOT, else /var/lib/docklock), which is kept, and `run`
+(--runroot, DOCKLOCK_RUNROOT, else ROOT/run where a root is named, else /run/docklock), which a boot
+may empty and should be memory (tmpfs): journals of live runs and sockets. The words are podman's.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ class Paths(NamedTuple):
         return f"{self.state}/containers/{container_id}"
 
 
-def get_paths(root: str | None = None) -> Paths:
-    """Paths for `root`, else for DOCKLOCK_ROOT, else the system's. Makes nothing."""
+def get_paths(root: str | None = None, run_root: str | None = None) -> Paths:
+    """Paths for what is given, else for the environment's, else the system's. Makes nothing."""
     root = root or os.environ.get("DOCKLOCK_ROOT") or ""
-    if not root:
-        return Paths(STATE_DEFAULT, RUN_DEFAULT)
-    root = os.path.abspath(root)
-    return Paths(root, f"{root}/run")
+    run_root = run_root or os.environ.get("DOCKLOCK_RUNROOT") or ""
+    state = os.path.abspath(root) if root else STATE_DEFAULT
+    run = os.path.abspath(run_root) if run_root else f"{state}/run" if root else RUN_DEFAULT
+    return Paths(state, run)

@@ -8,11 +8,11 @@ set. Two commands at once are safe: each run is mended under its lock.
 from __future__ import annotations
 
 import os
-import time
 
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.lifecycle import (
+    RESTARTING,
     STOPPED,
     acquire_live,
     is_held,
@@ -34,12 +34,16 @@ EXIT_KILLED = 137  # 128 + SIGKILL: a container does not outlive its supervisor
 
 
 def repair(paths: Paths) -> list[str]:
-    """Mend every dead run; their full container ids. Costs one directory listing when none is."""
+    """Mend every dead run; their full container ids. Costs one directory listing when none is.
+
+    StateError, after all others are mended, for one that cannot be now: its disk is full.
+    """
     try:
         marked = os.listdir(live_dir(paths))
     except FileNotFoundError:
         return []
     repaired = []
+    failure: StateError | None = None
     for container_id in marked:
         try:
             live_fd = acquire_live(paths, container_id, is_new=False)
@@ -51,16 +55,29 @@ def repair(paths: Paths) -> list[str]:
                 _repair_run(paths, container_id)
                 repaired.append(container_id)
             release_live(paths, container_id)
+        except StateError as error:
+            failure = error
         finally:
             os.close(live_fd)
+    if failure is not None:
+        raise failure
     return repaired
 
 
 def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
-    """The cgroups that a dead run may have left: the usual one, and the one its spec names."""
-    from docklock.cgroup.driver import find_cgroup, locate_path
+    """The cgroups that a dead run may have left: the one it noted, else the usual or its spec's.
+
+    The usual one is below our own cgroup on v1, and its supervisor may have had another.
+    """
+    from docklock.cgroup.driver import Cgroup, find_cgroup, locate_path
     from docklock.spec import parse_spec
 
+    try:
+        noted = Cgroup(container_id, read_state(paths, container_id).cgroup)
+    except StateError:
+        noted = Cgroup(container_id, ())
+    if noted.exists():
+        return [noted]
     usual = find_cgroup(container_id)
     found = [usual] if usual is not None else []
     try:
@@ -75,12 +92,27 @@ def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
 
 def _repair_run(paths: Paths, container_id: str) -> None:
     """Kill, sign, remove, in that order: the gap's end is not before the last process's."""
-    from docklock.evidence.recovery import recover_runs
-    from docklock.runtime import remove_files
+    from docklock.evidence.database import sqlite3
+    from docklock.evidence.full_disk import is_full
 
     for found in find_cgroups(paths, container_id):
         found.kill()
         found.delete()
+    try:
+        _close_run(paths, container_id)
+    except (OSError, StateError, sqlite3.Error) as error:
+        if not is_full(error):
+            raise
+        raise StateError(
+            f"container {container_id[:12]} lost its supervisor, was killed, and cannot be mended "
+            f"now: {error}: make room on the disk of {paths.state}"
+        ) from error
+
+
+def _close_run(paths: Paths, container_id: str) -> None:
+    from docklock.evidence.recovery import recover_runs
+    from docklock.runtime import remove_files
+
     recover_runs(paths, lambda other: other != container_id)
     remove_if_there(socket_path(paths, container_id))
     try:
@@ -92,15 +124,6 @@ def _repair_run(paths: Paths, container_id: str) -> None:
     if container.auto_remove:
         remove_files(paths, container_id, container.name)
     elif state.status != STOPPED:
-        write_state(
-            paths,
-            container_id,
-            state._replace(
-                status=STOPPED,
-                pid=0,
-                finished_ns=time.time_ns(),
-                exit_code=EXIT_KILLED,
-                error="its supervisor was killed",
-                is_paused=False,
-            ),
-        )
+        code = state.exit_code if state.status == RESTARTING else EXIT_KILLED
+        ended = state.end(code, "its supervisor was killed")._replace(is_cut=True)
+        write_state(paths, container_id, ended)

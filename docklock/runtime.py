@@ -15,6 +15,8 @@ from chainlite.lean import TYPE_CHECKING
 from docklock.bare import socket
 from docklock.files import remove_tree
 from docklock.lifecycle import (
+    CREATED,
+    RESTARTING,
     RUNNING,
     STOPPED,
     Container,
@@ -89,8 +91,10 @@ def relaunch(paths: Paths, container_id: str) -> socket.socket:
         if get_state(paths, container_id).is_paused:
             raise StateError("cannot start a paused container, try unpause instead") from None
         raise
-    run = read_state(paths, container_id).run + 1
-    return launch(paths, container_id, live_fd, run=run, start_at_once=True)
+    state = read_state(paths, container_id)
+    if state.status == RESTARTING:  # left by a supervisor that could not begin: a user's start now
+        write_state(paths, container_id, State(run=state.run))
+    return launch(paths, container_id, live_fd, run=state.run + 1, start_at_once=True)
 
 
 def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Compiled:
@@ -112,7 +116,9 @@ def read_spec(container: Container) -> Spec:
 def get_state(paths: Paths, container_id: str) -> State:
     """The status now; a run whose supervisor is gone reads as stopped."""
     state = read_state(paths, container_id)
-    if state.status == RUNNING and not is_live(paths, container_id):
+    if state.status == CREATED and state.restart_count:  # between its back-off and its program
+        state = state._replace(status=RESTARTING)
+    if state.status in (RUNNING, RESTARTING) and not is_live(paths, container_id):
         return state._replace(status=STOPPED, pid=0, is_paused=False)
     return state
 
@@ -126,7 +132,7 @@ def describe_state(paths: Paths, container_id: str) -> dict[str, Any]:
     return {
         "ociVersion": OCI_VERSION,
         "id": container.name,
-        "status": state.shown,
+        "status": STOPPED if state.status == RESTARTING else state.shown,
         "pid": state.pid,
         "bundle": container.bundle,
         "annotations": dict(container.labels),
@@ -145,7 +151,7 @@ def delete(paths: Paths, container_id: str, *, force: bool = False) -> None:
             raise StateError(
                 f"container {container.name} is {state.shown}: {remedy} it first, or use rm -f"
             )
-        _kill_and_wait(paths, container_id, client)
+        client.kill(paths, container_id)
     live_fd = acquire_live(paths, container_id)
     try:
         remove_files(paths, container_id, container.name)
@@ -154,33 +160,20 @@ def delete(paths: Paths, container_id: str, *, force: bool = False) -> None:
         os.close(live_fd)
 
 
-def _kill_and_wait(paths: Paths, container_id: str, client: Any) -> None:
-    import signal
-
-    try:
-        with client.connect(paths, container_id) as channel:
-            client.request(channel, {"verb": "wait"})
-            client.request(channel, {"verb": "signal", "signal": int(signal.SIGKILL)})
-            client.wait_exit(channel)
-    except StateError:
-        pass  # it ended by itself meanwhile
-    wait_released(paths, container_id)
-
-
-def wait_released(paths: Paths, container_id: str) -> None:
-    """Return once no supervisor holds the container's lock."""
-    import fcntl
-
-    from docklock.lifecycle import live_dir
-
-    try:
-        fd = os.open(f"{live_dir(paths)}/{container_id}", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+def keep_ended(paths: Paths, container_id: str) -> None:
+    """A user stops a container whose supervisor was killed: its policy must not start it again."""
+    if not read_state(paths, container_id).is_cut:
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        live_fd = acquire_live(paths, container_id)
+    except StateError:
+        return  # it runs again: its supervisor will be told
+    try:
+        state = read_state(paths, container_id)
+        write_state(paths, container_id, state._replace(is_stopped_by_user=True))
+        release_live(paths, container_id)
     finally:
-        os.close(fd)
+        os.close(live_fd)
 
 
 def discard_files(paths: Paths, container_id: str, name: str) -> None:

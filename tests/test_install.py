@@ -9,40 +9,20 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 import venv
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 TOP = Path(__file__).resolve().parent.parent
 CORE_SIZE_MAX_BYTES = 50_000_000
 
 
-def get_core_names() -> set[str]:
-    """The distributions that running docklock needs: its requirements, no extras, and theirs."""
-    names: set[str] = set()
-    todo: list[str] = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["dependencies"]
-    while todo:
-        wanted = Requirement(todo.pop())
-        name = re.sub(r"[-_.]+", "-", wanted.name).lower()
-        if name in names or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
-            continue
-        names.add(name)
-        todo += metadata.requires(name) or ()
-    return names
-
-
 def write_core_lock(target: Path) -> None:
     """The entries of requirements-core.lock without the build backend and pip."""
-    text = (TOP / "requirements-core.lock").read_text()
-    entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
-    names = get_core_names()
-    kept = [entry for entry in entries if entry.split("==")[0] in names]
-    assert len(kept) == len(names), f"the core lock lacks one of {sorted(names)}"
-    target.write_text("".join(kept))
+    words = [sys.executable, str(TOP / "systemd/core_lock.py")]
+    target.write_text(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
 def run_pip(*arguments: str) -> None:

@@ -150,7 +150,8 @@ class Gate:
     ) -> None:
         self.listener = listener
         self._number = number
-        self._decide = policy.decide
+        self._policy, self._arch = policy, policy.arch
+        self._sure: dict[int, Plan] = {}  # by number: calls of the machine's own without arms
         # By identity: a rule's hash would cost more than the rest of the decision.
         self._numbers = {id(rule): place for place, rule in enumerate(list_rules(policy))}
         self._plans: dict[int, Plan] = {}
@@ -185,8 +186,8 @@ class Gate:
         mapped[start : start + NOTIF_SIZE_BYTES] = _ZERO  # the kernel refuses what is not zero
         if self._receive():
             return False
-        notification, tid, _, nr, arch, _, *words = _UNPACK(mapped, start)
-        self._answer(notification, tid, nr, arch, tuple(words))
+        fields = _UNPACK(mapped, start)
+        self._answer(fields[0], fields[1], fields[3], fields[4], fields[6:])
         return True
 
     def _answer(
@@ -197,8 +198,8 @@ class Gate:
         That the answer is taken proves that the caller has waited all the while, so that what was
         read was its own; if it is not, the receipt `aborted` says so.
         """
-        rule = self._decide(nr, args, arch)
-        number, done, errno, read, is_exec = self._plans.get(id(rule)) or self._make_plan(rule)
+        plan = self._sure.get(nr) if arch == self._arch else None
+        number, done, errno, read, is_exec = plan or self._find_plan(nr, args, arch)
         now_ns, values = monotonic_ns(), b""
         if read is not None:
             self._memory.look_at(tid, now_ns)
@@ -222,6 +223,13 @@ class Gate:
         except FileNotFoundError:
             self._write(self._number, monotonic_ns(), pid, number, ABORTED)
         self._writer.wake_if_asleep()
+
+    def _find_plan(self, nr: int, args: tuple[int, ...], arch: int) -> Plan:
+        rule = self._policy.decide(nr, args, arch)
+        plan = self._plans.get(id(rule)) or self._make_plan(rule)
+        if arch == self._arch and nr not in self._policy.arms and rule is not UNEXPECTED:
+            self._sure[nr] = plan
+        return plan
 
     def _make_plan(self, rule: Rule) -> Plan:
         """At a rule's first call: few of a policy's rules are ever called."""

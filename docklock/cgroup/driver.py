@@ -38,6 +38,7 @@ KILL_MAX_S = 5.0
 DELETE_MAX_S = 2.0
 NESTED_MAX = 10_000
 MAKE_RETRIES_MAX = 16
+V1_NO_LIMIT_BYTES = 2**62  # v1 shows no limit as LONG_MAX, rounded down to a page
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
@@ -125,19 +126,48 @@ class Cgroup(NamedTuple):
 
     def stat(self) -> Usage:
         """What the kernel counts; 0 for what this host does not count."""
-        v1_cpu, v1_memory = self.find_dir("cpuacct"), self.find_dir("memory")
-        if v1_cpu:
-            cpu_ns = _read_int(f"{v1_cpu}/cpuacct.usage")
-        else:
-            cpu_ns = 1000 * _read_key(f"{self.unified}/cpu.stat", "usage_usec")
-        if v1_memory:
-            memory = _read_int(f"{v1_memory}/memory.usage_in_bytes")
-            peak = _read_int(f"{v1_memory}/memory.max_usage_in_bytes")
-        else:
-            memory = _read_int(f"{self.unified}/memory.current")
-            peak = _read_int(f"{self.unified}/memory.peak")
+        peak = self._read_memory("memory.max_usage_in_bytes", "memory.peak")
         pids = _read_int(f"{self.find_dir('pids') or self.unified}/pids.current")
-        return Usage(cpu_ns, memory, peak, pids)
+        return Usage(self.cpu_ns(), self.memory_bytes(), peak, pids)
+
+    def cpu_ns(self) -> int:
+        """All CPU time of the container so far."""
+        v1 = self.find_dir("cpuacct")
+        if v1:
+            return _read_int(f"{v1}/cpuacct.usage")
+        return 1000 * _read_key(f"{self.unified}/cpu.stat", "usage_usec")
+
+    def memory_bytes(self) -> int:
+        """What it holds now, page cache included."""
+        return self._read_memory("memory.usage_in_bytes", "memory.current")
+
+    def memory_limit_bytes(self) -> int:
+        """The most it may hold; 0 for no limit."""
+        limit = self._read_memory("memory.limit_in_bytes", "memory.max")
+        return limit if limit < V1_NO_LIMIT_BYTES else 0
+
+    def idle_cache_bytes(self) -> int:
+        """Page cache that the kernel would give up first: Docker does not count it as used."""
+        v1 = self.find_dir("memory")
+        if v1:
+            return _read_key(f"{v1}/memory.stat", "total_inactive_file")
+        return _read_key(f"{self.unified}/memory.stat", "inactive_file")
+
+    def block_bytes(self) -> tuple[int, int] | None:
+        """(read, written); None where nobody counts it: we join no blkio cgroup on v1."""
+        text = read_file(f"{self.unified}/io.stat") if self.unified else ""
+        if not text and (self.find_dir("memory") or not self.unified):
+            return None
+        fields = [field.partition("=") for field in text.split()]
+        read, written = (
+            sum(int(value) for name, _, value in fields if name == key)
+            for key in ("rbytes", "wbytes")
+        )
+        return read, written
+
+    def _read_memory(self, v1_file: str, v2_file: str) -> int:
+        v1 = self.find_dir("memory")
+        return _read_int(f"{v1}/{v1_file}" if v1 else f"{self.unified}/{v2_file}")
 
     def count_events(self) -> Events:
         """What the kernel did to this container so far; 0 for what this host does not count."""

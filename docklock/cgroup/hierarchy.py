@@ -45,6 +45,11 @@ def detect_hierarchies() -> tuple[Hierarchy, ...]:
     return parse_hierarchies(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo"), _read)
 
 
+def find_process(pid: int) -> tuple[Hierarchy, ...]:
+    """As detect_hierarchies, with the cgroups of process `pid` as `own`; none if it has ended."""
+    return parse_hierarchies(_read(f"/proc/{pid}/cgroup"), _read("/proc/self/mountinfo"), _read)
+
+
 def parse_hierarchies(
     cgroup: str, mountinfo: str, read: Callable[[str], str]
 ) -> tuple[Hierarchy, ...]:

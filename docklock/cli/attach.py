@@ -114,7 +114,8 @@ def _copy(
     """Copy both ways until an event ends it: exit, error, lost or detached."""
     poll = select.poll()
     poll.register(channel, select.POLLIN)
-    if interactive:
+    is_reading = interactive
+    if is_reading:
         poll.register(0, select.POLLIN)
     while True:
         for fd, _ in poll.poll():
@@ -126,6 +127,7 @@ def _copy(
                     return {"event": "detached", "exit_code": 0}
                 if data == b"":
                     poll.unregister(0)
+                    is_reading = False
                 continue
             packet = receive(channel)
             if packet.kind < 0:
@@ -133,6 +135,8 @@ def _copy(
             event = _take(packet)
             if event.get("event") in ("exit", "error"):
                 return event
+            if event.get("event") in ("full", "room") and is_reading:
+                poll.modify(0, select.POLLIN * (event["event"] == "room"))
 
 
 def _read_input(keys: DetachKeys | None) -> tuple[bytes | None, bool]:
@@ -163,7 +167,10 @@ def wait_created(channel: socket.socket) -> dict[str, Any]:
 
 def _take(packet: Packet) -> dict[str, Any]:
     if packet.kind == MESSAGE:
-        return packet.get_message()
+        event = packet.get_message()
+        if event.get("event") == "warning":
+            print(f"docklock: {event['message']}", file=sys.stderr, flush=True)
+        return event
     target = {STDOUT: 1, STDERR: 2}.get(packet.kind)
     data = packet.payload
     while target is not None and data:

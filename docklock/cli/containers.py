@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wa
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.lifecycle import (
     CREATED,
+    RESTARTING,
     RUNNING,
     STOPPED,
     Container,
@@ -25,7 +28,7 @@ from docklock.lifecycle import (
     read_state,
 )
 from docklock.paths import Paths
-from docklock.runtime import delete, get_state, relaunch, wait_released
+from docklock.runtime import delete, get_state, keep_ended, relaunch
 from docklock.signals import parse_signal
 
 SHORT_ID = 12
@@ -152,19 +155,16 @@ def run_stop(argv: list[str], paths: Paths) -> int:
 def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
     """Stop signal, wait, SIGKILL, wait. Nothing happens to a container that does not run."""
     container = read_container(paths, container_id)
-    if not is_live(paths, container_id):
-        return
-    try:
-        with client.connect(paths, container_id) as channel:
-            client.request(channel, {"verb": "wait"})
-            number = parse_signal(container.stop_signal)
-            client.request_signal(channel, paths, container_id, number)
-            if client.wait_exit(channel, timeout_s) is None:
-                client.request_signal(channel, paths, container_id, signal.SIGKILL)
-                client.wait_exit(channel)
-    except StateError:
-        pass  # it ended while we asked
-    wait_released(paths, container_id)
+    keep_ended(paths, container_id)
+
+    def ask(channel: socket.socket) -> None:
+        number = parse_signal(container.stop_signal)
+        client.request_signal(channel, paths, container_id, number)
+        if client.wait_exit(channel, timeout_s) is None:
+            client.request_signal(channel, paths, container_id, signal.SIGKILL)
+            client.wait_exit(channel)
+
+    client.end(paths, container_id, ask)
 
 
 def run_kill(argv: list[str], paths: Paths) -> int:
@@ -184,7 +184,7 @@ def run_wait(argv: list[str], paths: Paths) -> int:
 
 def wait(paths: Paths, container_id: str) -> int:
     """The exit code of the newest run, once it has ended."""
-    if is_live(paths, container_id):
+    while is_live(paths, container_id):
         try:
             with client.connect(paths, container_id) as channel:
                 client.request(channel, {"verb": "wait"})
@@ -192,7 +192,7 @@ def wait(paths: Paths, container_id: str) -> int:
                 assert code is not None
                 return code
         except StateError:
-            wait_released(paths, container_id)
+            time.sleep(client.ASK_AGAIN_S)  # it begins, or ends
     return read_state(paths, container_id).exit_code
 
 
@@ -224,7 +224,7 @@ def run_ps(argv: list[str], paths: Paths) -> int:
             container, state = read_container(paths, container_id), get_state(paths, container_id)
         except StateError:
             continue  # removed while we listed
-        if values["all"] or state.status == RUNNING:
+        if values["all"] or state.status in (RUNNING, RESTARTING):
             rows.append((container, state))
     rows.sort(key=lambda row: row[0].created_ns, reverse=True)
     if values["quiet"]:
@@ -250,7 +250,7 @@ def describe_row(container: Container, state: State, *, full: bool) -> dict[str,
         "Image": container.image,
         "Command": command,
         "CreatedAt": format_ago(container.created_ns),
-        "Status": format_status(state),
+        "Status": format_status(state) + format_health(container, state),
         "State": "exited" if state.status == STOPPED else state.shown,
         "Ports": "",
         "Names": container.name,
@@ -280,9 +280,23 @@ def format_status(state: State) -> str:
     if state.status == RUNNING:
         paused = " (Paused)" if state.is_paused else ""
         return f"Up {format_duration(state.started_ns)}{paused}"
+    if state.status == RESTARTING:
+        return f"Restarting ({state.exit_code}) {format_ago(state.finished_ns)}"
     if state.status == STOPPED:
         return f"Exited ({state.exit_code}) {format_ago(state.finished_ns)}"
     return state.status.capitalize() if state.status != CREATED else "Created"
+
+
+def format_health(container: Container, state: State) -> str:
+    """What Docker puts behind the status of a running container with a health check."""
+    if state.status != RUNNING or not container.health:
+        return ""
+    from docklock.cli.health import read_health
+
+    health = read_health(container)
+    if health is None:
+        return ""
+    return f" ({'health: ' if health.status == 'starting' else ''}{health.status})"
 
 
 def format_ago(time_ns: int) -> str:
@@ -292,8 +306,6 @@ def format_ago(time_ns: int) -> str:
 
 def format_duration(since_ns: int) -> str:
     """Docker's rough words for the time since `since_ns`."""
-    import time
-
     seconds = max(0, time.time_ns() - since_ns) // 1_000_000_000
     if seconds < 1:
         return "Less than a second"

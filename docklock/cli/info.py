@@ -46,15 +46,19 @@ def run_info(argv: list[str], paths: Paths) -> int:
 
 def get_facts(paths: Paths) -> dict[str, object]:
     """What info prints, by name."""
+    from docklock.agent.lock import find_agent
     from docklock.cgroup.hierarchy import detect_hierarchies
+    from docklock.image.store import ImageStore
 
-    containers = list_containers(paths)
+    containers, agent = list_containers(paths), find_agent(paths)
     release = os.uname().release
     return {
         "version": __version__,
         "root": paths.state,
         "containers": len(containers),
         "running": sum(is_live(paths, one) for one in containers),
+        "images": len({one.image_id for one in ImageStore(paths).list_entries()}),
+        "agent": f"process {agent}" if agent else "none",
         "host_key": get_host_key(paths),
         "kernel": release,
         "architecture": os.uname().machine,

@@ -8,8 +8,10 @@ from typing import Any
 
 from chainlite.errors import SpecError, StateError
 from docklock.cli import options
+from docklock.cli.health import read_health
 from docklock.cli.options import Command, check_count, text
 from docklock.lifecycle import (
+    RESTARTING,
     RUNNING,
     STOPPED,
     Container,
@@ -18,6 +20,7 @@ from docklock.lifecycle import (
     read_container,
 )
 from docklock.paths import Paths
+from docklock.restart import parse_policy
 from docklock.runtime import CONFIG, get_state
 from docklock.supervisor.logfile import format_time
 
@@ -91,18 +94,20 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
     """Docker's document for a container, with docklock's own under `Docklock`."""
     spec = read_config(container)
     process = spec["process"]
+    policy = parse_policy(container.restart)
     return {
         "Id": container.id,
         "Created": format_time(container.created_ns),
         "Path": container.command[0] if container.command else "",
         "Args": list(container.command[1:]),
-        "State": describe_status(state),
+        "State": describe_status(state) | describe_health(container),
         "Image": container.image_id,
         "Name": f"/{container.name}",
-        "RestartCount": max(state.run, 0),
+        "RestartCount": state.restart_count,
         "LogPath": f"{container.bundle}/container.log",
         "HostConfig": {
             "NetworkMode": container.network,
+            "RestartPolicy": {"Name": policy.name, "MaximumRetryCount": policy.retries_max},
             "AutoRemove": container.auto_remove,
             "ReadonlyRootfs": spec["root"].get("readonly", False),
             **describe_limits(spec.get("linux", {}).get("resources", {})),
@@ -118,6 +123,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "OpenStdin": container.stdin_open,
             "Tty": container.tty,
             "StopSignal": container.stop_signal,
+            **describe_check(container),
         },
         "Mounts": [
             {
@@ -158,9 +164,9 @@ def describe_status(state: State) -> dict[str, Any]:
     """Docker's `State`."""
     return {
         "Status": "exited" if state.status == STOPPED else state.shown,
-        "Running": state.status == RUNNING,
+        "Running": state.status in (RUNNING, RESTARTING),
         "Paused": state.is_paused,
-        "Restarting": False,
+        "Restarting": state.status == RESTARTING,
         "OOMKilled": state.oom_killed,
         "Dead": False,
         "Pid": state.pid,
@@ -169,6 +175,33 @@ def describe_status(state: State) -> dict[str, Any]:
         "StartedAt": format_time(state.started_ns) if state.started_ns else NEVER,
         "FinishedAt": format_time(state.finished_ns) if state.finished_ns else NEVER,
     }
+
+
+def describe_health(container: Container) -> dict[str, Any]:
+    """Docker's `Health` of a container with a check."""
+    health = read_health(container)
+    if health is None:
+        return {}
+    log = [
+        {
+            "Start": format_time(one.began_ns),
+            "End": format_time(one.ended_ns),
+            "ExitCode": one.exit_code,
+            "Output": one.output,
+        }
+        for one in health.results
+    ]
+    streak = health.failing_streak
+    return {"Health": {"Status": health.status, "FailingStreak": streak, "Log": log}}
+
+
+def describe_check(container: Container) -> dict[str, Any]:
+    """Docker's `Healthcheck`, if there is one."""
+    if not container.health:
+        return {}
+    from docklock.health import decode_check, encode_image_check
+
+    return {"Healthcheck": encode_image_check(decode_check(container.health))}
 
 
 def read_config(container: Container) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from chainlite.errors import DocklockError, SpecError
+from chainlite.errors import DocklockError, SpecError, StateError
 
 # Not imported up here, so that `run` can fork its supervisor first: typing alone takes 6 ms.
 TYPE_CHECKING = False
@@ -26,6 +26,8 @@ COMMANDS = {
     "exec": ("exec", "run_exec", "Run a program in a running container"),
     "attach": ("attach", "run_attach", "Follow a running container"),
     "ps": ("containers", "run_ps", "List containers"),
+    "events": ("events", "run_events", "Show what happens on this host, from its log"),
+    "stats": ("stats", "run_stats", "Show what containers use now"),
     "logs": ("logs", "run_logs", "Show a container's output"),
     "stop": ("containers", "run_stop", "Ask containers to end, then kill them"),
     "kill": ("containers", "run_kill", "Send a signal to containers"),
@@ -45,40 +47,46 @@ COMMANDS = {
     "evidence": ("evidence", "run_evidence", "Write a container's evidence to one file"),
     "prove": ("prove", "run_prove", "Write the proof of one receipt to a file"),
     "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
+    "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
+    "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
+    "check": ("check", "run_check", "Say whether this host can run containers"),
+    "system": ("system", "run_system", "Show what takes space (df); remove the unused (prune)"),
     "version": ("info", "run_version", "Show the version"),
 }
+PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 FORKS_EARLY = frozenset(("run", "start"))
-MENDS = frozenset(COMMANDS) - {"keys", "policy", "info", "version", "images", "import", "load"}
+MENDS = frozenset(COMMANDS) - {
+    "agent", "check", "keys", "mend", "policy", "info", "version", "images", "import", "load",
+}  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
 
 
 def format_usage() -> str:
     """All commands, a line each."""
-    lines = ["Usage: docklock [--root DIR] COMMAND ...", ""]
+    lines = ["Usage: docklock [--root DIR] [--runroot DIR] COMMAND ...", ""]
     lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items()]
     lines += ["", "docklock COMMAND --help says more."]
     return "\n".join(lines)
 
 
-def split_global(argv: list[str]) -> tuple[str | None, list[str]]:
-    """(--root's directory, the command and its words)."""
-    root = None
+def split_global(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """(what get_paths takes, the command and its words)."""
+    found: dict[str, str] = {}
     rest = list(argv)
-    while rest and rest[0].startswith("--root"):
-        word = rest.pop(0)
-        name, has_value, value = word.partition("=")
-        if name != "--root":
+    while rest and rest[0].startswith(("--root", "--runroot")):
+        name, has_value, value = rest.pop(0).partition("=")
+        if name not in PLACES:
             raise SpecError(f"unknown option {name}; see docklock --help")
         if not has_value:
             if not rest:
-                raise SpecError("--root needs a directory")
+                raise SpecError(f"{name} needs a directory")
             value = rest.pop(0)
-        root = value
-    return root, rest
+        found[PLACES[name]] = value
+    return found, rest
 
 
 def dispatch(command: str, argv: list[str], paths: Paths) -> int:
@@ -91,14 +99,7 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
         )
     module_name, function_name, _ = COMMANDS[command]
     if command in MENDS:
-        from docklock.repair import repair
-
-        for container_id in repair(paths):
-            print(
-                f"docklock: container {container_id[:12]} had lost its supervisor: killed, and "
-                "the gap in its evidence signed",
-                file=sys.stderr,
-            )
+        mend(paths)
     module = getattr(__import__(f"docklock.cli.{module_name}").cli, module_name)
     try:
         return int(getattr(module, function_name)(argv, paths))
@@ -107,11 +108,28 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
         return 0
 
 
+def mend(paths: Paths) -> bool:
+    """Mend every dead run and say so; False if one cannot be now, which keeps nobody waiting."""
+    from docklock.repair import repair
+
+    try:
+        for container_id in repair(paths):
+            print(
+                f"docklock: container {container_id[:12]} had lost its supervisor: killed, and "
+                "the gap in its evidence signed",
+                file=sys.stderr,
+            )
+    except StateError as error:
+        print(f"docklock: {error}", file=sys.stderr)
+        return False
+    return True
+
+
 def run(argv: list[str]) -> int:
     """The whole command; the process's exit status."""
     command, paths = "", None
     try:
-        root, rest = split_global(argv)
+        places, rest = split_global(argv)
         if rest and rest[0] in FORKS_EARLY:
             from docklock.supervisor.launch import fork_early
 
@@ -124,7 +142,7 @@ def run(argv: list[str]) -> int:
         command = rest[0]
         from docklock.paths import get_paths
 
-        paths = get_paths(root)
+        paths = get_paths(**places)
         return dispatch(command, rest[1:], paths)
     except DocklockError as error:
         print(f"docklock: {error}", file=sys.stderr)

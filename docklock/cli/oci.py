@@ -187,7 +187,7 @@ def run(argv: list[str]) -> int:
 
     name, paths = "", None
     try:
-        root, rest = split_global(argv)
+        places, rest = split_global(argv)
         if rest[:1] == ["--version"]:
             print(f"docklock-runtime version {__version__}\nspec: {OCI_VERSION}")
             return 0
@@ -195,7 +195,7 @@ def run(argv: list[str]) -> int:
         if verb is None:
             asked = f"unknown verb {rest[0]!r}{suggest(rest[0], VERBS)}" if rest else "no verb"
             raise SpecError(f"{asked}; there are {', '.join(VERBS)}")
-        name, paths = rest[0], get_paths(root)
+        name, paths = rest[0], get_paths(**places)
         repair(paths)
         verb(rest[1:], paths)
         return 0

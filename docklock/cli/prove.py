@@ -20,6 +20,7 @@ def run_prove(argv: list[str], paths: Paths) -> int:
     """Write the file, which `verify` checks alone."""
     import argparse
 
+    from chainlite.proven import render_holder
     from chainlite.redaction import parse_classes
     from chainlite.trust import read_note
     from docklock.client import flush
@@ -45,10 +46,11 @@ def run_prove(argv: list[str], paths: Paths) -> int:
     classes = parse_classes(options.values, "--values") if options.values else NOTHING
     note = read_note(options.checkpoint) if options.checkpoint else b""
     flush(paths, container)
-    data = make_proof(paths, container, run, index, classes=classes, note=note)
+    data, proven = make_proof(paths, container, run, index, classes=classes, note=note)
     output = options.output or f"{container[:12]}-{run}-{index}.proof"
     _write(output, data)
-    sys.stdout.write(f"{output}: {len(data)} bytes\n")
+    held = render_holder(proven)
+    sys.stdout.write(f"{output}: {len(data)} bytes; its epoch's certificate is {held}\n")
     return 0
 
 

@@ -50,6 +50,17 @@ ARCHITECTURES = {"386": "i386"}
 _CREATE_OPTIONS = (
     text("--name", help="the container's name", metavar="NAME"),
     flag("--rm", help="remove the container when it ends; its evidence stays"),
+    text(
+        "--restart",
+        help="run it again: no, on-failure[:n], always, unless-stopped",
+        metavar="POLICY",
+    ),
+    text("--health-cmd", help="check its health with this command", metavar="COMMAND"),
+    text("--health-interval", help="time between checks (30s)", metavar="TIME"),
+    text("--health-timeout", help="a check that takes longer has failed (30s)", metavar="TIME"),
+    text("--health-retries", help="failures in a row to be unhealthy (3)", metavar="COUNT"),
+    text("--health-start-period", help="failures count for nothing so long", metavar="TIME"),
+    flag("--no-healthcheck", help="no check, whatever the image says"),
     flag("-i", "--interactive", help="keep standard input open"),
     flag("-t", "--tty", help="give it a terminal"),
     listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
@@ -172,7 +183,7 @@ def build_request(
 ) -> Request:
     """Check every option against the image; nothing is made. SpecError, StateError."""
     container_id = os.urandom(ID_BYTES).hex()
-    name = values["name"] or generate_name(container_id)
+    name = values["name"] or _make_name(container_id)
     check_name(name)
     _check_choices(values)
     image, layers, program = _find_root(paths, command, values, words)
@@ -228,9 +239,17 @@ def build_request(
         tty=values["tty"],
         network=values["network"] or "none",
         stop_signal=_choose_stop_signal(values, config),
+        restart=_parse_restart(values),
+        health=_choose_health(values, config),
         labels=labels,
     )
     return Request(container, spec, image.architecture if image is not None else "")
+
+
+def _make_name(container_id: str) -> str:
+    from docklock.cli.names import generate_name
+
+    return generate_name(container_id)
 
 
 def _get_size() -> tuple[int, int] | None:
@@ -309,6 +328,31 @@ def _choose_stop_signal(values: dict[str, Any], config: ImageConfig) -> str:
         parse_signal(values["stop_signal"])
         return str(values["stop_signal"])
     return config.stop_signal or "SIGTERM"
+
+
+def _parse_restart(values: dict[str, Any]) -> str:
+    """The restart policy as the container's record keeps it. SpecError."""
+    if values["restart"] is None:
+        return "no"
+    from docklock.restart import NO, parse_policy
+
+    policy = parse_policy(values["restart"])
+    if values["rm"] and policy.name != NO:
+        raise SpecError("conflicting options: cannot specify both --restart and --rm")
+    return policy.text
+
+
+def _choose_health(values: dict[str, Any], config: ImageConfig) -> tuple[object, ...]:
+    """The health check as the container's record keeps it. SpecError."""
+    is_given = values["no_healthcheck"] or any(
+        value is not None for name, value in values.items() if name.startswith("health_")
+    )
+    if not is_given and not config.health:
+        return ()
+    from docklock.cli.health import choose_check
+    from docklock.health import decode_check
+
+    return choose_check(values, decode_check(config.health))
 
 
 def _parse_security(words: list[str]) -> bool:
@@ -419,57 +463,3 @@ def _print_plan(request: Request) -> int:
     for number, line in enumerate(lines, 1):
         print(f"{number:3} {line}")
     return 0
-
-
-def generate_name(container_id: str) -> str:
-    """Two words chosen by the id's first bytes, and four of its digits: collisions are rare."""
-    number = int(container_id[:8], 16)
-    mood = MOODS[number % len(MOODS)]
-    person = PEOPLE[number // len(MOODS) % len(PEOPLE)]
-    return f"{mood}_{person}_{container_id[8:12]}"
-
-
-MOODS = (
-    "amber",
-    "bold",
-    "brisk",
-    "calm",
-    "clear",
-    "deft",
-    "eager",
-    "fair",
-    "gentle",
-    "keen",
-    "lucid",
-    "mellow",
-    "noble",
-    "patient",
-    "quiet",
-    "sober",
-    "steady",
-    "tidy",
-    "vivid",
-    "wise",
-)
-PEOPLE = (
-    "bernstein",
-    "dijkstra",
-    "hamilton",
-    "hopper",
-    "kernighan",
-    "knuth",
-    "lamport",
-    "liskov",
-    "lovelace",
-    "merkle",
-    "naur",
-    "noether",
-    "perlman",
-    "ritchie",
-    "shannon",
-    "thompson",
-    "torvalds",
-    "turing",
-    "wirth",
-    "zuse",
-)

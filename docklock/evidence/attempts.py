@@ -10,12 +10,15 @@ Invariants: a slot's mark is written last, so a killed writer leaves whole slots
 (tests/evidence/test_attempts.py::test_a_slot_without_its_mark_does_not_exist); a half is reused
 only when every attempt in it is durable
 (tests/evidence/test_attempts.py::test_a_full_ring_waits_and_loses_nothing); the mark is random for
-each use of a half, so neither an older slot nor bytes that a container chose pass for a new one.
+each use of a half, so neither an older slot nor bytes that a container chose pass for a new one;
+blocks are allocated before they are written, and given back when all that was in them is durable
+(tests/evidence/test_attempts.py::test_a_quiet_ring_stays_small).
 That stores become visible in order is x86's promise; elsewhere this module was not run.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import time
@@ -23,9 +26,9 @@ from _thread import allocate_lock
 
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.evidence.full_disk import allocate
 
 if TYPE_CHECKING:
-    import mmap
     from collections.abc import Iterable
 
 RECORD, HOLD, DENY, KILL, ABORTED = range(5)
@@ -37,6 +40,10 @@ IN_FLIGHT_OFFSET = CONTROL_OFFSET + 4096
 IN_FLIGHT_BYTES = 128
 HALVES_OFFSET = 131_072
 HALF_BYTES = 6 << 20
+STEP_BYTES = 65_536
+"""So much of a half is allocated at once."""
+RECYCLE_BYTES = 4 * STEP_BYTES
+"""After so much of a half the other one is used, if all that was written is durable."""
 LISTENERS_MAX = (HALVES_OFFSET - IN_FLIGHT_OFFSET) // IN_FLIGHT_BYTES
 END_OFFSET = HALVES_OFFSET + 2 * HALF_BYTES
 
@@ -116,13 +123,13 @@ def decode_values(data: bytes) -> tuple[tuple[str, bytes], ...]:
     """What encode_values took; bytes after it are padding. StateError if it cannot be."""
     if not data:
         return ()
-    values, position = [], 1
+    values, position, size = [], 1, len(data)
     for _ in range(data[0]):
-        start = position + 1 + data[position] if position < len(data) else len(data)
-        name = data[position + 1 : start].decode(errors="replace")
-        position = start + 4 + int.from_bytes(data[start : start + 4], "big")
+        start = position + 1 + data[position] if position < size else size
+        name = str(data[position + 1 : start], "utf-8", "replace")
+        position = start + 4 + int.from_bytes(data[start : start + 4])
         values.append((name, data[start + 4 : position]))
-    if position > len(data):
+    if position > size:
         raise StateError("the journal holds an attempt whose values do not fit it")
     return tuple(values)
 
@@ -154,8 +161,10 @@ def _open_half(mapped: mmap.mmap, half: int, generation: int, sequence: int) -> 
 class AttemptWriter:
     """The worker's side; its threads, one a listener, may call `write` at once."""
 
-    def __init__(self, mapped: mmap.mmap, wake_fd: int, place: Place) -> None:
+    def __init__(self, mapped: mmap.mmap, fd: int, wake_fd: int, place: Place) -> None:
+        """`fd`: the file that `mapped` shows; -1 for memory that needs no allocation."""
         self._map = mapped
+        self._fd = fd
         self._words = memoryview(mapped).cast("Q")
         self._wake_fd = wake_fd
         self._lock = allocate_lock()
@@ -164,7 +173,8 @@ class AttemptWriter:
     def _go_on(self, place: Place) -> None:
         self._place = place
         self._position, self._sequence, self._mark = place.position, place.sequence, place.mark
-        self._end = _locate_half(place.half) + HALF_BYTES
+        self._start = _locate_half(place.half)
+        self._ready = self._position  # allocated until here
 
     def write(
         self,
@@ -182,8 +192,8 @@ class AttemptWriter:
         mapped = self._map
         with self._lock:
             position = self._position
-            if position + size > self._end:
-                self._switch()
+            if position + size > self._ready:
+                self._make_ready(size)
                 position = self._position
             if values:
                 start = position + SLOT_BYTES
@@ -208,6 +218,7 @@ class AttemptWriter:
 
     def touch(self) -> None:
         """Have the pages of the first slots, and those that listeners use, at hand."""
+        self._make_ready(SLOT_BYTES)
         for offset in (IN_FLIGHT_OFFSET - 1, IN_FLIGHT_OFFSET, self._position):
             self._map[offset] = self._map[offset]
 
@@ -222,15 +233,33 @@ class AttemptWriter:
         self._words[_URGENT] = 1
         os.eventfd_write(self._wake_fd, 1)
 
+    def _make_ready(self, size: int) -> None:
+        """Have room for a slot of `size`: more of this half, or the other one."""
+        used = self._position - self._start
+        if used + size > HALF_BYTES:
+            self._switch()
+        elif used >= RECYCLE_BYTES and self._words[_DURABLE] >= self._sequence:
+            self._switch()
+            rest = _locate_half(self._place.half ^ 1) + RECYCLE_BYTES
+            self._map.madvise(mmap.MADV_REMOVE, rest, HALF_BYTES - RECYCLE_BYTES)
+        end = min(self._position + size + STEP_BYTES, self._start + HALF_BYTES)
+        self._allocate(self._ready, end)
+        self._ready = end
+
     def _switch(self) -> None:
         """Go on in the other half, when all that it holds is durable."""
         place = self._place
         while self._words[_DURABLE] < place.first_sequence:
             self.ask_for_commit()
             time.sleep(_WAIT_S)
-        self._go_on(
-            _open_half(self._map, place.half ^ 1, place.generation + 1, self._sequence),
-        )
+        other = place.half ^ 1
+        start = _locate_half(other)
+        self._allocate(start, start + _HALF_HEAD_BYTES)
+        self._go_on(_open_half(self._map, other, place.generation + 1, self._sequence))
+
+    def _allocate(self, start: int, end: int) -> None:
+        if self._fd >= 0:
+            allocate(self._fd, start, end)
 
 
 class AttemptReader:
@@ -305,8 +334,10 @@ def find_attempts(data: bytes, sequence: int) -> list[Attempt]:
             places.append(Place(half, generation, mark, first, start + _HALF_HEAD_BYTES, first))
     if not places:
         return []
-    oldest = min(places, key=lambda place: place.generation)
-    found = AttemptReader(data, oldest).take(END_OFFSET // SLOT_BYTES)
+    places.sort(key=lambda place: place.generation)
+    # A half may be used again before the other is full: what was in that is durable then.
+    first = places[-1] if places[-1].sequence <= sequence else places[0]
+    found = AttemptReader(data, first).take(END_OFFSET // SLOT_BYTES)
     return [attempt for attempt in found if attempt[0][14] >= sequence]
 
 

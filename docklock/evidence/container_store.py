@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from docklock.paths import Paths
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_S = 30.0
 BUSY_STEP_S = 0.002
 _SCHEMA = (
@@ -70,14 +70,42 @@ def get_store_path(paths: Paths, container: str) -> str:
 
 
 def create_store(paths: Paths, container: str) -> sqlite3.Connection:
-    """Open a container's evidence for writing; it is made if it is missing."""
+    """Open a container's evidence for writing; it is made if it is missing.
+
+    SpecError if it is of another schema version.
+    """
     path = get_store_path(paths, container)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-        os.chmod(path, 0o600)
-        _lay_out(db, path)
-    db.execute("PRAGMA synchronous = FULL")
+    is_new = False
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        is_new = version == 0
+        if is_new:
+            os.chmod(path, 0o600)
+            _lay_out(db, path)
+        else:
+            _check_version(path, version)
+        db.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        db.close()
+        if is_new:
+            _remove(path)
+        raise
     return db
+
+
+def _remove(path: str) -> None:
+    """Take away what was not laid out whole: it holds nothing yet."""
+    for suffix in ("", "-wal", "-shm"):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            pass
+
+
+def _check_version(path: str, version: int) -> None:
+    if version != SCHEMA_VERSION:
+        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
 
 
 def _lay_out(db: sqlite3.Connection, path: str) -> None:
@@ -116,7 +144,10 @@ def _turn_to_wal(db: sqlite3.Connection) -> None:
 
 
 def open_store(paths: Paths, container: str) -> sqlite3.Connection:
-    """Open a container's evidence for reading; StateError if there is none."""
+    """Open a container's evidence for reading; StateError if there is none.
+
+    SpecError if it is no database, or one of another schema version.
+    """
     path = get_store_path(paths, container)
     if not os.path.exists(path):
         raise StateError(f"container {container[:12]}: no evidence at {path}")
@@ -129,7 +160,7 @@ def open_store(paths: Paths, container: str) -> sqlite3.Connection:
         raise SpecError(f"{path}: not evidence: {error}") from None
     if version not in (0, SCHEMA_VERSION):
         db.close()
-        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+        _check_version(path, version)
     return db
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from docklock.evidence.keyring import HostKey
     from docklock.paths import Paths
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 WAL_PAGES = 128
 """After so many pages SQLite folds its log into the database: whoever opens it reads them all."""
 BUSY_S = 30.0

@@ -1,8 +1,9 @@
 """The journal of a live run: what is received but not yet committed survives kill -9.
 
-An mmapped file of fixed size, whose blocks are allocated before the first write (so a full disk
-is an error at the start, never SIGBUS). Not here: what a frame means (chainlite.receipt), when it
-is committed (recorder), what becomes of a dead run's frames (recovery).
+An mmapped file below `Paths.run`, which should be memory: a page fault on a disk's file system may
+wait for that disk. Its blocks are allocated a step ahead of each write (so a full one is waited
+for, never SIGBUS); a quiet run goes round in few of them. Not here: what a frame means
+(chainlite.receipt), when it is committed (recorder), what becomes of a dead run's (recovery).
 
 Layout (big-endian): page 0: magic, container, run, boot. Then the gate's attempts (attempts.py).
 Then two halves, used in turn, for the guard's own records; each is u64 generation, u64 first
@@ -31,17 +32,21 @@ from blake3 import blake3
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence import attempts
+from docklock.evidence.full_disk import allocate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docklock.paths import Paths
 
+SUFFIX = ".journal"
 MAGIC = b"DOCKLOCK-JOURNAL\x00\x02"
 PAGE_BYTES = 4096
 HALVES_OFFSET = attempts.END_OFFSET
 HALF_BYTES = 2 << 20
 JOURNAL_BYTES = HALVES_OFFSET + 2 * HALF_BYTES
+STEP_BYTES = 65_536
+RECYCLE_BYTES = 4 * STEP_BYTES
 EVENT, SECRET = 1, 2
 CHECK_BYTES = 8
 _FILE_HEAD = struct.Struct(f">{len(MAGIC)}s32sI16s")
@@ -63,7 +68,19 @@ class Record(NamedTuple):
 class Journal:
     """The writer's side. `write` is called under the recorder's lock."""
 
-    __slots__ = ("_end", "_generation", "_half", "_pos", "fd", "map", "path")
+    __slots__ = (
+        "_end",
+        "_generation",
+        "_half",
+        "_pos",
+        "_ready",
+        "_secret",
+        "_start",
+        "fd",
+        "first_index",
+        "map",
+        "path",
+    )
 
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
@@ -73,7 +90,9 @@ class Journal:
         self.map.madvise(mmap.MADV_RANDOM)
         self._generation = 0
         self._half = 1
-        self._pos = self._end = 0
+        self._secret = b""  # that this half knows
+        self.first_index = 0  # of this half
+        self._start = self._pos = self._ready = self._end = 0
 
     def begin(self, container: bytes, run: int, boot: bytes) -> None:
         """Name the run and open the first half."""
@@ -84,13 +103,20 @@ class Journal:
         """Whether a payload of this size fits the current half."""
         return self._pos + size + RECORD_EXTRA_BYTES <= self._end
 
+    def is_worn(self) -> bool:
+        """Whether the other half should be used, if all events are committed: to stay small."""
+        return self._pos - self._start >= RECYCLE_BYTES
+
     def switch(self, first_index: int) -> None:
         """Go on in the other half, whose events the caller knows to be committed."""
         self._half ^= 1
         self._generation += 1
-        start = HALVES_OFFSET + self._half * HALF_BYTES
+        self._secret, self.first_index = b"", first_index
+        self._start = start = HALVES_OFFSET + self._half * HALF_BYTES
         self._pos = start + _HALF_HEAD.size
         self._end = start + HALF_BYTES
+        self._ready = start
+        self._make_ready(self._pos + len(_END))
         self.map[self._pos : self._pos + 4] = _END
         head = struct.pack(">QQ", self._generation, first_index)
         self.map[start : self._pos] = head + blake3(head).digest(CHECK_BYTES)
@@ -99,10 +125,24 @@ class Journal:
         """Append a record; it is whole in the file when this returns. `has_room` was asked."""
         pos = self._pos
         end = pos + _RECORD_HEAD.size + len(payload) + CHECK_BYTES
+        if end + len(_END) > self._ready:
+            self._make_ready(end + len(_END))
         mapped = self.map
         mapped[pos + 4 : end + 4] = kind.to_bytes(1, "big") + payload + check + _END
         mapped[pos : pos + 4] = len(payload).to_bytes(4, "big")
         self._pos = end
+
+    def write_secret(self, index: int, secret: bytes) -> None:
+        """Have this half know the secret of values from the event `index` on."""
+        if self._secret != secret:
+            record = SECRET_RECORD.pack(index, secret)
+            self.write(SECRET, record, blake3(record).digest(CHECK_BYTES))
+            self._secret = secret
+
+    def _make_ready(self, end: int) -> None:
+        ready = min(end + STEP_BYTES, self._end)
+        allocate(self.fd, self._ready, ready)
+        self._ready = ready
 
     def remove(self) -> None:
         """Remove the file and its lock: the run is closed."""
@@ -117,12 +157,13 @@ class Journal:
 
 def get_journal_path(paths: Paths, container: str) -> str:
     """Where the journal of a container's live run lies."""
-    return f"{paths.evidence}/{container}.journal"
+    return f"{paths.run}/{container}{SUFFIX}"
 
 
 def create_journal(paths: Paths, container: str) -> Journal:
-    """A new, locked, allocated journal; StateError if the last run's is still there."""
-    os.makedirs(paths.evidence, mode=0o700, exist_ok=True)
+    """A new, locked journal; StateError if the last run's is still there."""
+    for directory in (paths.evidence, paths.run):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
     path = get_journal_path(paths, container)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -133,7 +174,8 @@ def create_journal(paths: Paths, container: str) -> Journal:
         ) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.posix_fallocate(fd, 0, JOURNAL_BYTES)
+        os.ftruncate(fd, JOURNAL_BYTES)
+        os.posix_fallocate(fd, 0, attempts.HALVES_OFFSET + attempts.STEP_BYTES)
         return Journal(path, fd)
     except OSError as error:
         os.unlink(path)
@@ -144,11 +186,11 @@ def create_journal(paths: Paths, container: str) -> Journal:
 
 
 def lock_journal(path: str) -> int | None:
-    """A locked descriptor of a dead run's journal; None if a supervisor holds it or it is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    """A locked descriptor of a dead run's journal; None if a supervisor holds it.
+
+    An empty one is made if it is gone, as after a boot: one command alone is to close the run.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(path).st_ino == os.fstat(fd).st_ino:

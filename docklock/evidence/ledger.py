@@ -10,6 +10,7 @@ recovery comes to the chain hash that the guard had
 
 from __future__ import annotations
 
+import struct
 import time
 
 from blake3 import blake3
@@ -35,6 +36,7 @@ _LEAF_TAG, _CHAIN_TAG = domains.LEAF, domains.RECEIPT
 _NO_LABELS = b"\x00"
 _PACK = receipt.VARYING.pack
 _FRAME = receipt.FRAME.pack
+_U32 = struct.Struct(">I").pack
 
 ATTEMPT_LABEL = "attempt"
 MASKED_LABEL = "masked"
@@ -236,20 +238,26 @@ class Ledger:
         """Labels and commitments, and the values that lie beside the receipt."""
         if not values:
             return receipt.encode_labels(labels), b""
-        labels, values = _cut(labels, values)
-        names, digests, stored = [receipt.encode_labels(labels)], [], []
+        for _, value in values:
+            if len(value) > receipt.VALUE_LIMIT_BYTES:
+                labels, values = _cut(labels, values)
+                break
         if self.batch.is_full():
             self._close_batch()  # now: the secret is the batch's
-        secret = self._get_secret(self.count, self.batch.secret)
+        known, count = self._names, self.count
+        secret = self._get_secret(count, self.batch.secret)
         self._use_secret(secret)
+        names = receipt.encode_labels(labels) if labels else _NO_LABELS
+        digests = stored = b""
         for field, (name, value) in enumerate(values):
-            known = self._names.get(name)
-            if known is None:
-                known = self._names[name] = receipt.encode_name(name)
-            names.append(known)
-            digests.append(receipt.compute_commitment(secret, self.count, field, value))
-            stored.append(len(value).to_bytes(4, "big") + value)
-        return b"".join(names + digests), b"".join(stored)
+            names += known.get(name) or self._add_name(name)
+            digests += receipt.compute_commitment(secret, count, field, value)
+            stored += _U32(len(value)) + value
+        return names + digests, stored
+
+    def _add_name(self, name: str) -> bytes:
+        data = self._names[name] = receipt.encode_name(name)
+        return data
 
 
 def _cut(
@@ -258,6 +266,4 @@ def _cut(
     """Values within their limit; those that were cut are named by a label."""
     limit = receipt.VALUE_LIMIT_BYTES
     cut = ",".join(name for name, value in values if len(value) > limit)
-    if not cut:
-        return labels, values
     return (*labels, ("truncated", cut)), tuple((name, value[:limit]) for name, value in values)

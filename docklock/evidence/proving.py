@@ -17,6 +17,7 @@ from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import get_public_key
 
 if TYPE_CHECKING:
+    from chainlite.proven import Proven
     from chainlite.redaction import Event
     from docklock.evidence.container_store import SegmentRow
     from docklock.evidence.database import sqlite3
@@ -29,8 +30,8 @@ POLL_S = 0.02
 
 def make_proof(
     paths: Paths, container: str, run: int, index: int, *, classes: frozenset[str], note: bytes
-) -> bytes:
-    """The proof of receipt `index` of a run, with its values of these classes.
+) -> tuple[bytes, Proven]:
+    """The proof of receipt `index` of a run, with its values of these classes, and what it shows.
 
     Under the checkpoint `note` if there is one, else under the newest cosigned one that the host
     keeps and that reaches the receipt, else under the log's own. StateError where there
@@ -64,7 +65,6 @@ def make_proof(
         header=row.header,
         signature=row.signature,
         certificates=certificates,
-        epoch_public=b"",
         leaf_index=leaf_index,
         log_proof=log_proof,
         segment_proof=segment_proof,
@@ -73,8 +73,7 @@ def make_proof(
         key_records=records,
     )
     data = proof.fit(made)
-    proof.check_proof(data)
-    return data
+    return data, proof.check_proof(data)
 
 
 def _choose_note(log: HostLog, leaf_index: int) -> bytes:

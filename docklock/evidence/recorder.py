@@ -5,9 +5,9 @@ attempts), what a crash leaves (recovery).
 `append` records what this process does itself. What the gate saw comes through the journal: a
 writer thread takes it from there, seals, signs and commits, and says which held calls may go on.
 Invariants: an event whose index was returned, and an attempt that is in the journal, survive
-kill -9 of this process; `durable_count` counts events that are both on disk and signed; after any
-failure to write nothing more is accepted (fail closed). The thread starts with begin_commits, so
-a caller may fork before it.
+kill -9 of this process; `durable_count` counts events that are both on disk and signed; a full disk
+is waited for, and a receipt says how long; after any other failure to write nothing more is
+accepted (fail closed). The thread starts with begin_commits, so a caller may fork before it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ import sys
 import time
 from _thread import get_native_id
 
-from blake3 import blake3
-
-from chainlite import hostlog, receipt, segment
+from chainlite import receipt, segment
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import deque
 from docklock.evidence import attempts, container_store, journal, sealing
 from docklock.evidence.database import sqlite3
 from docklock.evidence.epochs import Epochs
+from docklock.evidence.full_disk import Stalls
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.ledger import ATTEMPT_LABEL, Held, Ledger, Point
@@ -45,6 +44,7 @@ FSYNC_FACTOR = 4
 QUEUED_BATCHES_MAX = 16
 ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
+STALL_OP = "runtime.stall"
 BUSY_EVENTS = 256  # in one commit
 NICE = 5  # the thread's: where CPUs are few, answers to calls go before their signatures
 _ROOM = 1024
@@ -73,8 +73,6 @@ class RunRecorder:
         origin = Point(0, chain, receipt.ZERO_USAGE, genesis.time)
         self._ledger = Ledger(genesis, origin, rules, self._get_secret)
         self._reader = attempts.AttemptReader(file.map, attempts.begin_attempts(file.map, rules))
-        self._switched_at = 0
-        self._secret_journaled = b""
         self._unlogged = Unlogged(log, genesis.container, genesis.run)
         self._held: deque[Held] = deque()
         self._aborted: deque[Held] = deque()
@@ -86,8 +84,11 @@ class RunRecorder:
         self.durable_count = 0
         self.failure: BaseException | None = None
         self.wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stalls = Stalls(self._upon_stall)
         self.release: Callable[[Held], bool] = lambda _: True
         """Answers a held call whose receipt is durable; False if its caller has gone."""
+        self.upon_stall: Callable[[str], None] = lambda _: None
+        """Told, in the caller's thread, when evidence begins to wait for room on the disk."""
 
     @classmethod
     def begin(
@@ -151,7 +152,7 @@ class RunRecorder:
         """Record one event; its index. When this returns, kill -9 does not lose it.
 
         `values` are sensitive and enter as commitments; one above its limit is cut and labelled
-        `truncated`. `usage` not given repeats the last one.
+        `truncated`. `usage` is the vector without receipts_count; not given it repeats the last.
         """
         with self._condition:
             if self.failure is not None or self._closing or len(values) > receipt.VALUES_MAX:
@@ -159,7 +160,7 @@ class RunRecorder:
             self._make_room(values)
             index, ledger = self._ledger.count, self._ledger
             if usage is not None:
-                ledger.usage = usage
+                ledger.usage = (*usage, (index + 1) * receipt.USAGE_PARTS)
             frame = ledger.add(
                 op,
                 decision=decision,
@@ -220,12 +221,21 @@ class RunRecorder:
         self.upon_commit()
 
     def upon_commit(self) -> None:
-        """What is to be done after each commit, which wakeup_fd tells. StateError on a failure."""
+        """What is to be done after a commit, when wakeup_fd tells. StateError on a failure."""
         attempts.clear_eventfd(self.wakeup_fd)
         if self.failure is not None:
             raise self._refuse()
         while self._aborted:
             self.append_aborted(self._aborted.popleft())
+        self._stalls.tell(self.upon_stall)
+        for began_ns, ended_ns in self._stalls.take_ended():
+            self.append(
+                STALL_OP,
+                decision=receipt.ALLOWED,
+                plane=receipt.RUNTIME,
+                seen=receipt.OBSERVED,
+                labels=(("t1", str(began_ns)), ("t2", str(ended_ns))),
+            )
         while self._flushes and self._flushes[0][0] <= self.durable_count:
             self._flushes.popleft()[1]()
 
@@ -255,7 +265,9 @@ class RunRecorder:
     def open_ring(self) -> tuple[mmap.mmap, attempts.AttemptWriter]:
         """For this process itself, while it has no worker: the ring and its writer."""
         mapped = self._journal.map
-        return mapped, attempts.AttemptWriter(mapped, self._work_fd, self._reader.place)
+        return mapped, attempts.AttemptWriter(
+            mapped, self._journal.fd, self._work_fd, self._reader.place
+        )
 
     def get_ring(self) -> tuple[attempts.Place, int, int]:
         """For a new worker: where it writes, in the file of which descriptor, and how it wakes us.
@@ -293,7 +305,11 @@ class RunRecorder:
         is_closed = False
         try:
             self._drain()
-            self._log_exit(exit_code, oom=oom, is_removed=is_removed)
+            end = self._ledger.get_point()
+            self._stalls.wait(
+                lambda: self._unlogged.write_exit(end, exit_code, oom=oom, is_removed=is_removed),
+                self.upon_stall,
+            )
             if upon_durable is not None:
                 upon_durable()
             is_closed = True
@@ -321,6 +337,7 @@ class RunRecorder:
             os.eventfd_write(self._work_fd, 1)
             while self._thread is not None and not self._drained and self.failure is None:
                 self._condition.wait()
+                self._stalls.tell(self.upon_stall)
         if self.failure is not None:
             raise self._refuse()
 
@@ -329,33 +346,28 @@ class RunRecorder:
     def _make_room(self, values: tuple[tuple[str, bytes], ...]) -> None:
         """Go on in the journal's other half if this one might not do: first of all, as it waits."""
         size = sum([min(len(value), receipt.VALUE_LIMIT_BYTES) for _, value in values])
-        if self._journal.has_room(_ROOM + receipt.RECEIPT_LIMIT_BYTES + size):
+        has_room = self._journal.has_room(_ROOM + receipt.RECEIPT_LIMIT_BYTES + size)
+        if has_room and not self._may_recycle():
             return
-        while self.durable_count < self._switched_at:
+        while self.durable_count < self._journal.first_index:
             self._wait_for_writer()
-        self._switch_journal()
-
-    def _switch_journal(self) -> None:
         self._journal.switch(self._ledger.count)
-        self._switched_at = self._ledger.count
-        self._secret_journaled = b""
+
+    def _may_recycle(self) -> bool:
+        return self._journal.is_worn() and self.durable_count == self._ledger.count
 
     def _get_secret(self, index: int, current: bytes) -> bytes:
         """The open batch's secret, which the journal knows before any event that uses it."""
         secret = current or os.urandom(receipt.SECRET_BYTES)
-        if self._secret_journaled != secret:
-            record = journal.SECRET_RECORD.pack(index, secret)
-            check = blake3(record).digest(journal.CHECK_BYTES)
-            self._journal.write(journal.SECRET, record, check)
-            self._secret_journaled = secret
+        self._journal.write_secret(index, secret)
         return secret
 
     def _take_some(self) -> bool:
         """Give some attempts their receipts; False when there were none, or a commit must come."""
-        if not self._journal.has_room(_ROOM_FOR_SECRETS):
-            if self.durable_count < self._switched_at:
+        if not self._journal.has_room(_ROOM_FOR_SECRETS) or self._may_recycle():
+            if self.durable_count < self._journal.first_index:
                 return False
-            self._switch_journal()
+            self._journal.switch(self._ledger.count)
         found = self._reader.take(ATTEMPTS_AT_ONCE)
         add = self._ledger.add_attempt
         try:
@@ -369,6 +381,12 @@ class RunRecorder:
             os.eventfd_write(self.wakeup_fd, 1)
             raise
         return bool(found)
+
+    def _upon_stall(self) -> None:
+        """The disk has become full, or has room again: whoever waits for a commit looks."""
+        with self._condition:
+            self._condition.notify_all()
+        os.eventfd_write(self.wakeup_fd, 1)
 
     def _wait_for_writer(self) -> None:
         self._now = True
@@ -391,7 +409,8 @@ class RunRecorder:
 
     def _write_loop(self) -> None:
         try:
-            db = container_store.create_store(self._paths, self._container.hex())
+            name = self._container.hex()
+            db = self._stalls.wait(lambda: container_store.create_store(self._paths, name))
             try:
                 self._commit_until_closed(db)
                 with self._condition:
@@ -429,7 +448,7 @@ class RunRecorder:
                 return
             dues = self._unlogged.get_dues()
             if dues and not closing and time.monotonic() >= min(dues):
-                self._unlogged.write()
+                self._stalls.wait(self._unlogged.write)
 
     def _wait_until_due(self, poll: select.poll, commit_at: float) -> bool:
         """Wait until there is something to commit or to log now; whether this is the end."""
@@ -456,14 +475,15 @@ class RunRecorder:
             sealing.seal_batch(self._epochs.current, batch, sign_each=self._sign_each)
             for batch in batches
         ]
-        container_store.insert_segments(db, rows, epochs)
+        self._stalls.wait(lambda: container_store.insert_segments(db, rows, epochs))
         self._unlogged.add_segments(rows)
         self._reader.set_durable(rows[-1].attempts_taken)
         with self._condition:
             self.durable_count = rows[-1].first_index + rows[-1].event_count
             self._condition.notify_all()
         self._release_held()
-        os.eventfd_write(self.wakeup_fd, 1)
+        if self._aborted or self._flushes:  # else it would only take the processor from us
+            os.eventfd_write(self.wakeup_fd, 1)
 
     def _release_held(self) -> None:
         """Let every held call go on, or die, whose receipt is durable and signed now."""
@@ -471,21 +491,3 @@ class RunRecorder:
             held = self._held.popleft()
             if not self.release(held):
                 self._aborted.append(held)
-
-    def _log_exit(self, exit_code: int, *, oom: bool, is_removed: bool) -> None:
-        leaf = hostlog.Exit(
-            self._log.host,
-            self._container,
-            self._run,
-            self._ledger.count,
-            self._ledger.chain_hash,
-            exit_code,
-            int(oom),
-            0,
-            time.time_ns(),
-        )
-        with self._log.write():
-            self._unlogged.append()
-            self._log.append_exit(leaf)
-            if is_removed:
-                self._log.append_operation("remove", self._container)

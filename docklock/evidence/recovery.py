@@ -20,7 +20,7 @@ from chainlite.errors import DocklockError, SpecError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import deque
 from docklock.evidence import attempts, boot, container_store, journal, sealing
-from docklock.evidence.host_log import HostLog, RunRecord
+from docklock.evidence.host_log import HostLog, RunRecord, has_host_log
 from docklock.evidence.keyring import ensure_host_key, make_epoch_key
 from docklock.evidence.ledger import Ledger, Point
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 GAP_OP = "gap"
 EXIT_CODE_UNKNOWN = -1
-SUFFIX = ".journal"
 
 
 class RecoveredRun(NamedTuple):
@@ -45,16 +44,16 @@ class RecoveredRun(NamedTuple):
 
 
 def recover_runs(paths: Paths, is_alive: Callable[[str], bool]) -> list[RecoveredRun]:
-    """Close every run whose journal is left and whose supervisor is dead."""
+    """Close every run that is open and whose supervisor is dead; a boot takes its journal away."""
     recovered = []
-    for container in find_journals(paths):
+    for container in sorted({*find_journals(paths), *_find_open_runs(paths)}):
         path = journal.get_journal_path(paths, container)
         # Asked before the lock: a journal in the making must not meet a lock of ours.
         fd = None if is_alive(container) else journal.lock_journal(path)
         if fd is None:
             continue
         try:
-            run = _recover(paths, path)
+            run = _recover(paths, container, path)
         finally:
             os.close(fd)
         if run is not None:
@@ -65,24 +64,31 @@ def recover_runs(paths: Paths, is_alive: Callable[[str], bool]) -> list[Recovere
 def find_journals(paths: Paths) -> list[str]:
     """The containers whose journal is there, alive or not."""
     try:
-        names = os.listdir(paths.evidence)
+        names = os.listdir(paths.run)
     except FileNotFoundError:
         return []
-    return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+    suffix = journal.SUFFIX
+    return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
 
 
-def _recover(paths: Paths, path: str) -> RecoveredRun | None:
+def _find_open_runs(paths: Paths) -> list[str]:
+    if not has_host_log(paths):
+        return []
+    with HostLog(paths, None) as log:
+        return [run.container for run in log.get_runs() if run.exit_leaf is None]
+
+
+def _recover(paths: Paths, container: str, path: str) -> RecoveredRun | None:
     with open(path, "rb") as file:
         data = file.read(journal.JOURNAL_BYTES)
-    named = journal.read_file_head(data)
     closed = None
-    if named is not None and os.path.exists(paths.host_db):
+    if has_host_log(paths):
         key = ensure_host_key(paths)
         with HostLog(paths, key) as log:
-            runs = [run for run in log.get_runs(named.container.hex()) if run.run == named.run]
-            # No start leaf: the run never began. An exit leaf: only the journal was left.
-            if runs and runs[0].exit_leaf is None:
-                closed = _close_run(paths, log, key, runs[0], data)
+            # None is open: it never began, or only its journal was left.
+            for run in log.get_runs(container):
+                if run.exit_leaf is None:
+                    closed = _close_run(paths, log, key, run, data)
     os.unlink(path)
     return closed
 
@@ -171,11 +177,11 @@ def _read_journal(genesis: segment.Genesis, point: Point, taken: int, data: byte
 
     The guard's own events have their index; attempts fill what lies between, and what follows.
     The first event that does not chain ends it. Of another boot's journal nothing is taken: its
-    pages may be of any age.
+    pages may be of any age. Nor is anything of one that names another run, or none.
     """
     secrets = Secrets()
     head = journal.read_file_head(data)
-    if head is None or head.boot != boot.get_boot_id():
+    if head != journal.FileHead(genesis.container, genesis.run, boot.get_boot_id()):
         return Ledger(genesis, point, (), secrets.get)
     ledger = Ledger(genesis, point, attempts.read_rules(data), secrets.get)
     waiting = deque(attempts.find_attempts(data, taken))

@@ -52,9 +52,13 @@ class Batch:
 
 
 class Epoch(NamedTuple):
-    """A key in use and its certificate. Only in guarded memory of the process that made it."""
+    """A key in use and its certificate. Only in guarded memory of the process that made it.
+
+    `certificate_hash` is what every header of the epoch names: taken once.
+    """
 
     certificate: segment.Certificate
+    certificate_hash: bytes
     signature: bytes
     key: keys.GuardedKey
 
@@ -65,7 +69,8 @@ def make_epoch(
     """An epoch of `key`, which it owns from now on, certified by `issuer`."""
     whole = certificate._replace(public=key.public)
     data = segment.encode_certificate(whole)
-    return Epoch(whole, keys.sign(issuer, domains.SIGN_CERTIFICATE, data), key)
+    signature = keys.sign(issuer, domains.SIGN_CERTIFICATE, data)
+    return Epoch(whole, segment.compute_certificate_hash(data), signature, key)
 
 
 def get_epoch_row(epoch: Epoch) -> EpochRow:
@@ -83,6 +88,7 @@ def seal_batch(epoch: Epoch, batch: Batch, *, sign_each: bool) -> SegmentRow:
             container=certificate.container,
             run=certificate.run,
             epoch=certificate.epoch,
+            certificate_hash=epoch.certificate_hash,
             first_index=batch.first_index,
             event_count=len(batch.frames),
             mode=segment.SIGN_EACH if sign_each else segment.SIGN_SEGMENTS,

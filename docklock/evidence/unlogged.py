@@ -17,10 +17,12 @@ from docklock.bare import deque
 if TYPE_CHECKING:
     from docklock.evidence.container_store import SegmentRow
     from docklock.evidence.host_log import HostLog
+    from docklock.evidence.ledger import Point
 
     Labels = tuple[tuple[str, str], ...]
 
 LOG_INTERVAL_S = 0.05
+SEGMENTS_AT_ONCE = 32  # so that no held call waits long behind the log
 
 
 class Unlogged:
@@ -49,16 +51,35 @@ class Unlogged:
         return [0.0] * bool(self._operations) + [self._segments_at] * bool(self._segments)
 
     def write(self) -> None:
-        """Log all that waits."""
+        """Log some of what waits; on an error nothing was."""
         with self._log.write():
-            count = self.append()
-        self._segments = []
+            count = self._append(self._segments[:SEGMENTS_AT_ONCE])
+        del self._segments[:SEGMENTS_AT_ONCE]
         for _ in range(count):
             self._operations.popleft()
 
-    def append(self) -> int:
-        """Append all that waits within HostLog.write; how many operations that were."""
-        for leaf in self._segments:
+    def write_exit(self, end: Point, exit_code: int, *, oom: bool, is_removed: bool) -> None:
+        """Log all that waits, the run's exit, and with `is_removed` its container's removal."""
+        leaf = hostlog.Exit(
+            self._log.host,
+            self._container,
+            self._run,
+            end.event_count,
+            end.chain_hash,
+            exit_code,
+            int(oom),
+            0,
+            time.time_ns(),
+        )
+        with self._log.write():
+            self._append(self._segments)
+            self._log.append_exit(leaf)
+            if is_removed:
+                self._log.append_operation("remove", self._container)
+
+    def _append(self, segments: list[bytes]) -> int:
+        """How many operations that were."""
+        for leaf in segments:
             self._log.append(leaf, container=self._container, run=self._run)
         operations = tuple(self._operations)
         for name, labels in operations:

@@ -79,6 +79,33 @@ def _set_stop_signal(config: ImageConfig, rest: str, _where: str) -> ImageConfig
     return config._replace(stop_signal=rest)
 
 
+def _set_health(config: ImageConfig, rest: str, where: str) -> ImageConfig:
+    """`NONE`, or `[--interval=D] [--timeout=D] [--start-period=D] [--retries=N] CMD command`."""
+    from docklock.health import Check, parse_duration_ns
+
+    check, word = Check(), ""
+    while rest:
+        word, _, rest = rest.partition(" ")
+        rest = rest.strip()
+        name, is_option, value = word.partition("=")
+        if not is_option or not name.startswith("--"):
+            break
+        key = name[2:].replace("-", "_")
+        if key == "retries" and value.isascii() and value.isdigit():
+            check = check._replace(retries=int(value))
+        elif key in ("interval", "timeout", "start_period"):
+            check = check.with_time(key, parse_duration_ns(f"{where}: {name}", value))
+        else:
+            raise SpecError(f"{where}: {word!r} is no option of HEALTHCHECK")
+    if word.upper() == "NONE" and not rest:
+        return config._replace(health=Check(("NONE",)))
+    if word.upper() != "CMD" or not rest:
+        raise SpecError(f"{where}: write NONE, or CMD and a command")
+    is_list = rest.startswith("[")
+    test = ("CMD", *_parse_list(rest, where)) if is_list else ("CMD-SHELL", rest)
+    return config._replace(health=check._replace(test=test))
+
+
 def _parse_command(rest: str, where: str) -> tuple[str, ...]:
     """A JSON list as it stands, anything else for the shell."""
     return _parse_list(rest, where) if rest.startswith("[") else (*SHELL, rest)
@@ -112,6 +139,7 @@ _INSTRUCTIONS: dict[str, Callable[[ImageConfig, str, str], ImageConfig]] = {
     "ENTRYPOINT": _set_entrypoint,
     "ENV": _add_env,
     "EXPOSE": _add_expose,
+    "HEALTHCHECK": _set_health,
     "LABEL": _add_label,
     "STOPSIGNAL": _set_stop_signal,
     "USER": _set_user,

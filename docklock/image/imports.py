@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 
 from docklock.document import encode_document
+from docklock.health import decode_check, encode_image_check
 from docklock.image.changes import apply_changes
 from docklock.image.layer import ZSTD_LAYER, Layer, take_layer
 from docklock.image.reference import Reference
@@ -62,7 +63,8 @@ def encode_config(config: ImageConfig) -> dict[str, object]:
         "Volumes": {path: {} for path in config.volumes},
     }
     words = {"WorkingDir": config.cwd, "User": config.user, "StopSignal": config.stop_signal}
-    return {key: value for key, value in {**lists, **words}.items() if value}
+    health = {"Healthcheck": encode_image_check(decode_check(config.health))}
+    return {key: value for key, value in {**lists, **words, **health}.items() if value}
 
 
 def get_architecture() -> str:

@@ -35,6 +35,7 @@ class ImageConfig(NamedTuple):
     exposed: tuple[str, ...] = ()
     stop_signal: str = ""
     volumes: tuple[str, ...] = ()
+    health: tuple[object, ...] = ()  # docklock.health.Check, if the image has one
 
 
 class Entry(NamedTuple):
@@ -149,7 +150,16 @@ def parse_image_config(config: Cursor) -> ImageConfig:
         exposed=tuple(config.get("ExposedPorts").as_map()),
         stop_signal=config.get("StopSignal").as_str(""),
         volumes=tuple(config.get("Volumes").as_map()),
+        health=_read_health(config.get("Healthcheck")),
     )
+
+
+def _read_health(cursor: Cursor) -> tuple[object, ...]:
+    if not cursor.exists:
+        return ()
+    from docklock.health import read_image_check
+
+    return read_image_check(cursor)
 
 
 def parse_diff_ids(document: Cursor) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ BY_NAME: dict[str, tuple[int, int]] = {
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
+    "inotify_add_watch": (254, 27),
+    "inotify_init1": (294, 26),
     "madvise": (28, 233),
     "mlock": (149, 228),
     "mmap": (9, 222),
@@ -49,8 +51,6 @@ BY_NAME: dict[str, tuple[int, int]] = {
     "setresgid": (119, 149),
     "setresuid": (117, 147),
     "socket": (41, 198),
-    "timerfd_create": (283, 85),
-    "timerfd_settime": (286, 86),
     "umount2": (166, 39),
     "unshare": (272, 97),
 }

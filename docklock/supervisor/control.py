@@ -58,6 +58,8 @@ class Requests(Protocol):
 
     def steer(self) -> Steering: ...
 
+    def deny(self, verb: str, why: str) -> None: ...
+
 
 class Control:
     """Accepts clients and serves their requests. Owns the sockets."""
@@ -94,7 +96,22 @@ class Control:
         if attach:
             self._requests.output.attach(client)
             self._waiting.add(fd)
-        self._loop.watch(fd, lambda mask: self._serve(client, mask))
+        self._watch(client)
+
+    def _watch(self, client: socket.socket) -> None:
+        self._loop.watch(client.fileno(), lambda mask: self._serve(client, mask))
+
+    def move(self, loop: Loop, requests: Requests) -> None:
+        """Go on in another loop for another owner; clients that are attached get its output."""
+        attached = [
+            client for client in self._clients.values() if self._requests.output.is_attached(client)
+        ]
+        self._loop, self._requests = loop, requests
+        loop.watch(self._listening.fileno(), self._accept)
+        for client in self._clients.values():
+            self._watch(client)
+        for client in attached:
+            requests.output.attach(client)
 
     def announce(self, event: dict[str, Any]) -> None:
         """Send an event to every client that waits."""
@@ -147,7 +164,7 @@ class Control:
             self._send(client, reply)
 
     def _refuse(self, packet: Packet, message: str, why: str, code: int) -> dict[str, Any]:
-        self._requests.steer().deny(get_verb(packet), why)
+        self._requests.deny(get_verb(packet), why)
         return {"event": "error", "message": message, "exit_code": code, "why": why}
 
     def _handle(self, client: socket.socket, packet: Packet) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def _wait_for_task(channel_fd: int) -> None:
     from docklock.paths import Paths
     from docklock.policy import shipped  # noqa: F401
     from docklock.supervisor import worker  # noqa: F401
-    from docklock.supervisor.main import run_supervisor
+    from docklock.supervisor.guard import run_supervisor
     from docklock.supervisor.wire import receive
 
     channel = socket.socket(fileno=channel_fd)

@@ -1,6 +1,6 @@
-"""The supervisor's event loop: descriptors and what to call when they are ready. No timers.
+"""The supervisor's event loop: descriptors and what to call when they are ready, or later.
 
-One loop per process, no threads call into it.
+One loop per process, no threads call into it. Times are monotonic.
 """
 
 from __future__ import annotations
@@ -24,6 +24,16 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call `callback` once, not before `delay_s` have passed; what it had to wait for ends."""
+        self.cancel(callback)
+        self._timers.append((time.monotonic() + delay_s, callback))
+
+    def cancel(self, callback: Callable[[], None]) -> None:
+        """Do not call `callback` later, if it was to be called."""
+        self._timers[:] = [timer for timer in self._timers if timer[1] != callback]
 
     def watch(self, fd: int, callback: Callable[[int], None], mask: int = READ) -> None:
         """Call `callback` whenever `fd` is ready; watching again changes the mask."""
@@ -52,11 +62,12 @@ class Loop:
 
     def run_once(self, timeout_s: float = -1) -> bool:
         """Wait for events and serve them; False when the time ran out with none."""
-        ready = self._epoll.poll(timeout_s, EVENTS_MAX)
+        ready = self._epoll.poll(self._limit(timeout_s), EVENTS_MAX)
         for fd, mask in ready:
             callback = self._callbacks.get(fd)
             if callback is not None:  # an earlier callback of this round may have unwatched it
                 callback(mask)
+        self._call_due()
         return bool(ready)
 
     def run_until(self, deadline_s: float, is_wanted: Callable[[], bool]) -> None:
@@ -69,12 +80,28 @@ class Loop:
 
     def run_while(self, is_wanted: Callable[[], bool]) -> None:
         """Serve events for as long as `is_wanted()`: run_once, with nothing between two calls."""
-        poll, callbacks = self._epoll.poll, self._callbacks
+        poll, callbacks, timers = self._epoll.poll, self._callbacks, self._timers
         while is_wanted():
-            for fd, mask in poll(-1, EVENTS_MAX):
+            for fd, mask in poll(self._limit(-1) if timers else -1, EVENTS_MAX):
                 callback = callbacks.get(fd)
                 if callback is not None:
                     callback(mask)
+            if timers:
+                self._call_due()
+
+    def _limit(self, timeout_s: float) -> float:
+        """`timeout_s` (below 0: none), or less where a timer is due before."""
+        if not self._timers:
+            return timeout_s
+        due_s = max(0.0, min(at for at, _ in self._timers) - time.monotonic())
+        return due_s if timeout_s < 0 else min(due_s, timeout_s)
+
+    def _call_due(self) -> None:
+        now = time.monotonic()
+        due = [timer for timer in self._timers if timer[0] <= now]
+        for timer in due:
+            self._timers.remove(timer)
+            timer[1]()
 
     def close(self) -> None:
         self._epoll.close()

@@ -17,59 +17,45 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import time
 
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.receipt import ALLOWED, OBSERVED, RUNTIME
 from docklock import enter
-from docklock.bare import signal, socket
-from docklock.capture.gate import Gate, is_recorded, set_sync_wake_up
-from docklock.capture.holds import interrupt_in_flight, release
+from docklock.bare import signal
 from docklock.cgroup import driver
-from docklock.evidence.attempts import LISTENERS_MAX
-from docklock.kernel.numbers import get_number
+from docklock.evidence.full_disk import wait_for_room
 from docklock.kernel.seccomp import get_listener_flags
 from docklock.lifecycle import (
     CREATED,
     RUNNING,
     STOPPED,
     State,
-    mark_guard,
     release_live,
     socket_path,
     write_state,
 )
-from docklock.paths import Paths
 from docklock.plan import build_plan
 from docklock.runtime import discard_files, remove_files
 from docklock.supervisor.control import Control
+from docklock.supervisor.gates import Gates
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
-from docklock.supervisor.task import (
-    Task,
-    begin_recorder,
-    detach,
-    get_overlay,
-    locate_cgroup,
-    read_task,
-)
+from docklock.supervisor.task import Task, begin_recorder, get_overlay, locate_cgroup
 from docklock.supervisor.terminal import Terminal, connect_stdio, require, wait_exit_code
+from docklock.supervisor.usage import Meter, make_meter
 from docklock.supervisor.wire import STDERR, send_message
-from docklock.supervisor.worker import Worker, fork_worker, write_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from docklock.evidence.ledger import Held
     from docklock.evidence.recorder import RunRecorder
+    from docklock.supervisor.probing import Prober
     from docklock.supervisor.steering import Steering
 
-WORKER_DEATHS_MAX = 5  # in WORKER_DEATHS_S: then the container is killed
-WORKER_DEATHS_S = 10.0
 EXIT_RUNTIME_ERROR = 125
 WATCH_AFTER_S = 0.05  # what a short container does not pay for, and no start waits for
 
@@ -77,36 +63,42 @@ WATCH_AFTER_S = 0.05  # what a short container does not pay for, and no start wa
 class Supervisor:
     """The state of one run. Invariant: whatever it made, `finish` removes."""
 
-    output: Output
-
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, control: Control | None = None) -> None:
+        """`control` is the run's before, if this process had one."""
         self._task = task
         self._paths = task.paths
         self._container = task.container
         self._loop = Loop()
-        self._listeners: dict[int, int] = {}  # number in the journal -> descriptor
-        self._worker: Worker | None = None
-        self._worker_deaths: list[float] = []
+        self.output = Output(self._loop, None)
+        self._gates: Gates | None = None
         self._input: Input | Terminal | None = None
         self._terminal: Terminal | None = None
         self._init: enter.Init | None = None
         self._cgroup: driver.Cgroup | None = None
+        self._meter: Meter | None = None
+        self._prober: Prober | None = None
         self._recorder: RunRecorder | None = None
-        self._control: Control | None = None
+        self.control = control
         self._steering: Steering | None = None
         self._policy = task.policy
         self._start_error = b""
         self._start_failure: DocklockError | None = None
         self._is_announced = False
         self._exit_code: int | None = None
-        self._state = State(run=task.run)
+        self._state = task.begin_state()
+        self._is_leaving = False
+        if task.leaving is not None:
+            self._loop.watch(task.leaving.fd, self._upon_leaving)
+        if task.scope is not None:
+            task.scope.watch(self._loop)
 
     # -- verbs that clients may ask for (control.Requests) --
 
     def start(self) -> None:
         """Let the created container run its program."""
-        if self._state.status != CREATED or self._init is None or self._recorder is None:
+        if self._state.status != CREATED or self._init is None:
             raise StateError(f"container is {self._state.status}, not created")
+        assert self._recorder is not None and self._gates is not None
         self._record("runtime.start")
         init, self._init = self._init, None  # enter.start has reaped it if it raises
         try:
@@ -115,24 +107,28 @@ class Supervisor:
             self._start_failure = error  # whoever asked is told; the run ends with it too
             raise
         self._init = init
-        if listener is not None:
-            number = self._add_listener(listener)
-            if is_recorded(self._policy, get_number("execve")):
-                self._answer_start(number, init)
-        self._fork_worker()
-        self._brief_worker()
+        self._gates.begin(listener, init.pidfd)
         self._recorder.begin_commits()  # now that there is no more to fork
+        if self._meter is not None:
+            self._meter.begin(self._loop, self._record_usage)
+        if self._container.health:
+            from docklock.supervisor.probing import begin_probing
+
+            self._prober = begin_probing(self._loop, self._task, self._record)
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
         )
 
     def signal(self, number: int) -> None:
-        """Send a signal to init; the attempt is on record first."""
+        """Send a signal to init; the attempt is on record first, and that it is to stay ended."""
+        from docklock.supervisor.restarting import is_stop
+
+        if is_stop(number, self._container):
+            self._set_state(self._state._replace(is_stopped_by_user=True))
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
-        self._record("runtime.signal", labels=(("signal", str(number)),))
-        signal.pidfd_send_signal(self._init.pidfd, number)
+        self._send(number)
         if self._state.is_paused:
             self.steer().thaw_for(number)
 
@@ -143,7 +139,8 @@ class Supervisor:
             raise StateError(f"container is {self._state.status}, not running")
         vector = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in argv)
         self._record("runtime.exec", values=(("argv", vector),))
-        self._add_listener(listener)
+        assert self._gates is not None
+        self._gates.add(listener)
 
     def flush(self, upon_done: Callable[[], None]) -> None:
         """Call `upon_done` once every receipt written so far is durable and signed."""
@@ -156,6 +153,10 @@ class Supervisor:
 
     def resize(self, rows: int, columns: int) -> None:
         require(self._terminal).resize(rows, columns)
+
+    def deny(self, verb: str, why: str) -> None:
+        """A request was refused: on record."""
+        self.steer().deny(verb, why)
 
     def steer(self) -> Steering:
         """All that is done to a running container besides; not loaded before it is asked for."""
@@ -202,18 +203,23 @@ class Supervisor:
         self._begin_evidence()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
-        self._init = init
+        self._init, self._meter = init, make_meter(place, spec, init.pid)
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
         self._input, self._terminal = connect_stdio(
             self._loop, self.output, ends, container, self._init.pidfd
         )
-        self._control = Control(self._loop, self, socket_path(self._paths, container.id))
-        self._control.add_client(self._task.channel, attach=True)
+        if self.control is None:
+            self.control = Control(self._loop, self, socket_path(self._paths, container.id))
+            self.control.add_client(self._task.channel, attach=True)
+        else:
+            self.control.move(self._loop, self)
+        if self._input is not None:
+            self._input.set_upon_full(self.output.tell_full)
         self._loop.watch(self._init.pidfd, self._upon_exit)
-        self._set_state(self._state._replace(pid=self._init.pid))
-        self._control.announce({"event": "created", "pid": self._init.pid})
+        self._set_state(self._state._replace(pid=self._init.pid, cgroup=place.dirs))
+        self.control.announce({"event": "created", "pid": self._init.pid})
 
     def serve(self) -> None:
         """Run until init has exited and its output is delivered."""
@@ -232,21 +238,27 @@ class Supervisor:
         while not self.output.is_done and time.monotonic() < deadline:
             self._loop.run_once(0.05)
 
-    def finish(self, error: str = "", error_exit_code: int = EXIT_RUNTIME_ERROR) -> None:
+    def finish(self, error: str = "", error_exit_code: int = EXIT_RUNTIME_ERROR) -> State:
         """Kill what is left, sign the end, remove everything, tell who waits.
 
+        The status it leaves; RESTARTING: lock and control are kept for the next run.
         If a step raises, this process ends and the next docklock command does the rest (repair).
         """
         exit_code = error_exit_code if error else self._exit_code or 0
         container_id, name = self._container.id, self._container.name
         event = {"event": "exit", "exit_code": exit_code, "message": error}
+        if self._prober is not None:
+            self._prober.close()
         if self._recorder is not None and self._recorder.failure is None:
+            self._record_usage()
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
         counted = self._kill_rest()
         is_oom = counted.oom_kills > 0
-        if self._worker is not None:
-            self._worker.kill()
+        if self._gates is not None:
+            self._gates.kill_worker()
         is_removed = self._container.auto_remove
+        ended = self._describe_end(exit_code, error, is_oom=is_oom)
+        is_last = ended.status == STOPPED
         if is_removed:
             discard_files(self._paths, container_id, name)
         if self._recorder is not None:
@@ -257,33 +269,49 @@ class Supervisor:
                 exit_code,
                 oom=is_oom,
                 is_removed=is_removed,
-                is_leaving=True,
+                is_leaving=is_last,
                 upon_durable=announce,
             )
+        if self._meter is not None:
+            self._meter.close()
         if self._cgroup is not None:
             self._cgroup.delete()
         if is_removed:
             remove_files(self._paths, container_id, name)
         else:
-            now = time.time_ns()
-            self._set_state(
-                self._state._replace(
-                    status=STOPPED,
-                    pid=0,
-                    finished_ns=now,
-                    exit_code=exit_code,
-                    oom_killed=is_oom,
-                    error=error,
-                    is_paused=False,
-                )
-            )
-        if self._control is not None:
+            wait_for_room(lambda: self._set_state(ended))
+        if self.control is not None:
             self.output.close()
-            self._control.stop_listening()
-        if self._worker is not None:
-            self._worker.reap()  # it holds the lock as well
-        release_live(self._paths, container_id)
+            if is_last:
+                self.control.stop_listening()
+        if self._gates is not None:
+            self._gates.reap_worker()
+        if is_last:
+            release_live(self._paths, container_id)
         self._announce(event)
+        if not is_last:
+            self._let_go()
+        return ended
+
+    def _describe_end(self, exit_code: int, error: str, *, is_oom: bool) -> State:
+        ended = self._state.end(exit_code, error)._replace(oom_killed=is_oom)
+        if self._container.auto_remove:
+            return ended
+        if self._is_leaving:
+            return ended._replace(is_cut=True)  # the next mend asks the policy
+        from docklock.supervisor.restarting import judge
+
+        return judge(self._paths, self._container.id, ended)
+
+    def _let_go(self) -> None:
+        """Close what else the process's end would: the next run is in this process."""
+        if self._gates is not None:
+            self._gates.close()
+        if self._input is not None:
+            self._input.close()
+        if self._init is not None:
+            os.close(self._init.pidfd)
+        self._loop.close()
 
     def _is_serving(self) -> bool:
         return self._exit_code is None and self._start_failure is None
@@ -293,13 +321,17 @@ class Supervisor:
         if self._is_announced:
             return
         self._is_announced = True
-        if self._control is not None:
-            self._control.announce(event)
+        if self.control is not None:
+            self.control.announce(event)
             return
         try:
             send_message(self._task.channel, event)
         except OSError:
             pass  # the front end was killed; the end is on record
+
+    def _warn(self, text: str) -> None:
+        if self.control is not None:
+            self.control.announce({"event": "warning", "message": text})
 
     def _kill_rest(self) -> driver.Events:
         """No process of the container is left after this; what the kernel had done to it."""
@@ -327,96 +359,27 @@ class Supervisor:
 
     def _begin_evidence(self) -> None:
         recorder = begin_recorder(self._task)
-        recorder.release = self._release
+        assert self._cgroup is not None
+        gates = Gates(self._loop, self._task, self._cgroup, recorder, self._record)
+        self._gates, recorder.release = gates, gates.release
+        recorder.upon_stall = self._warn
         self._recorder = recorder
         self._loop.watch(recorder.wakeup_fd, lambda _mask: recorder.upon_commit())
 
-    def _release(self, held: Held) -> bool:
-        """In the recorder's thread: a held call's receipt is durable."""
-        listener = self._listeners.get(held.listener)
-        return listener is not None and release(listener, held)
-
-    def _answer_start(self, number: int, init: enter.Init) -> None:
-        """Record init's execve here: no worker needs to be there before the program is.
-
-        What is read is still our own child's memory, not the container's.
-        """
-        assert self._recorder is not None
-        listener = self._listeners[number]
-        poll = select.poll()
-        poll.register(listener, select.POLLIN)
-        poll.register(init.pidfd, select.POLLIN)
-        if any(fd == listener and mask & select.POLLIN for fd, mask in poll.poll()):
-            ring = self._recorder.open_ring()
-            Gate(listener, number, self._policy, *ring).serve_one()
-            self._recorder.take_attempts()
-
-    def _fork_worker(self) -> None:
-        assert self._cgroup is not None
-        log_path = f"{self._directory}/supervisor.log"
-        self._worker = fork_worker(self._policy, self._cgroup, log_path)
-        self._loop.watch(self._worker.pidfd, self._upon_worker_death)
-
-    def _brief_worker(self) -> None:
-        """Tell a new worker where to write, and give it every listener there is."""
-        assert self._recorder is not None and self._worker is not None
-        self._worker.open_ring(*self._recorder.get_ring(), self._task.live_fd)
-        for number, listener in self._listeners.items():
-            self._worker.add_listener(number, listener)
-
-    def _upon_worker_death(self, _mask: int) -> None:
-        """Interrupt what it had received, and go on with another; StateError if it dies often."""
-        assert self._recorder is not None and self._worker is not None
-        self._loop.unwatch(self._worker.pidfd)
-        self._worker.reap()
-        self._worker = None
-        self._recorder.take_attempts()
-        for number, listener in self._listeners.items():
-            interrupt_in_flight(self._recorder, number, listener, self._policy)
-        self._record("runtime.worker", labels=(("worker", "died"),))
-        if self._policy.kills_on_worker_death:
-            raise StateError("the container's worker died, and its policy has it killed then")
-        now = time.monotonic()
-        self._worker_deaths = [at for at in self._worker_deaths if now - at < WORKER_DEATHS_S]
-        self._worker_deaths.append(now)
-        if len(self._worker_deaths) > WORKER_DEATHS_MAX:
-            raise StateError(
-                f"the container's worker died {len(self._worker_deaths)} times in "
-                f"{WORKER_DEATHS_S:g} s: the container was killed"
-            )
-        self._fork_worker()
-        self._brief_worker()
-
-    def _add_listener(self, listener: int) -> int:
-        free = (number for number in range(LISTENERS_MAX) if number not in self._listeners)
-        number = next(free, None)
-        if number is None:
-            os.close(listener)
-            raise StateError(f"{LISTENERS_MAX} programs run under the container's gate already")
-        set_sync_wake_up(listener)
-        self._listeners[number] = listener
-        self._loop.watch(listener, lambda _mask: self._upon_listener_closed(number), 0)
-        if self._worker is not None:
-            self._worker.add_listener(number, listener)
-        return number
-
-    def _upon_listener_closed(self, number: int) -> None:
-        """No task of that filter is left."""
-        listener = self._listeners.pop(number)
-        self._loop.unwatch(listener)
-        os.close(listener)
-        if self._worker is not None:
-            self._worker.drop_listener(number)
+    def _send(self, number: int) -> None:
+        assert self._init is not None
+        self._record("runtime.signal", labels=(("signal", str(number)),))
+        signal.pidfd_send_signal(self._init.pidfd, number)
 
     def _upon_exec(self, _mask: int) -> None:
         """The program runs (the pipe closed), or the child says why it does not."""
         init = self._init
-        assert init is not None and self._control is not None
+        assert init is not None and self.control is not None
         self._start_error = os.read(init.error_fd, enter.MESSAGE_MAX_BYTES)
         self._loop.unwatch(init.error_fd)
         init.close()
         if not self._start_error:
-            self._control.announce({"event": "started"})
+            self.control.announce({"event": "started"})
 
     def _upon_exit(self, _mask: int) -> None:
         init = self._init
@@ -428,6 +391,25 @@ class Supervisor:
         error = enter.parse_child_error(self._start_error)
         if error is not None:
             raise error
+
+    def _upon_leaving(self, _mask: int) -> None:
+        """SIGTERM: end the container as its user would, which its user does not."""
+        assert self._task.leaving is not None
+        self._loop.unwatch(self._task.leaving.fd)
+        self._is_leaving = True
+        if self._state.status != RUNNING or self._init is None or self._exit_code is not None:
+            raise StateError("its supervisor was asked to end before it was started")
+        from docklock.supervisor.leaving import LEAVE_MAX_S
+        from docklock.supervisor.restarting import get_stop_number
+
+        self._send(get_stop_number(self._container))
+        if self._state.is_paused:
+            self.steer().thaw_for(signal.SIGKILL)
+        self._loop.call_later(LEAVE_MAX_S, self._upon_deadline)
+
+    def _upon_deadline(self) -> None:
+        if self._exit_code is None:
+            self._send(signal.SIGKILL)
 
     def _record(
         self,
@@ -442,55 +424,18 @@ class Supervisor:
             op, decision=decision, plane=RUNTIME, seen=OBSERVED, values=values, labels=labels
         )
 
+    def _record_usage(self) -> None:
+        """What the run has used so far."""
+        if self._recorder is not None and self._meter is not None:
+            self._recorder.take_attempts()  # what was asked before it is counted before it
+            self._recorder.append(
+                "runtime.usage",
+                decision=ALLOWED,
+                plane=RUNTIME,
+                seen=OBSERVED,
+                usage=self._meter.read(),
+            )
+
     def _set_state(self, state: State) -> None:
         self._state = state
         write_state(self._paths, self._container.id, state)
-
-
-def _record_refusal(paths: Paths, container_id: str, error: Exception) -> None:
-    """Say in the host's log that no run began; its front end tells the user."""
-    from docklock.evidence.denials import record_denial
-
-    record_denial(paths, "start", error, EXIT_RUNTIME_ERROR, container_id)
-
-
-def run_supervisor(
-    paths: Paths,
-    container_id: str,
-    *,
-    run: int,
-    is_started_at_once: bool,
-    channel: socket.socket,
-    live_fd: int,
-) -> None:
-    """The whole life of a guard process; the caller exits after it."""
-    mark_guard(live_fd)
-    try:
-        task = read_task(
-            paths,
-            container_id,
-            run,
-            is_started_at_once=is_started_at_once,
-            channel=channel,
-            live_fd=live_fd,
-        )
-    except (DocklockError, OSError) as error:
-        _record_refusal(paths, container_id, error)
-        release_live(paths, container_id)
-        event = {"event": "error", "message": str(error), "exit_code": EXIT_RUNTIME_ERROR}
-        send_message(channel, event)
-        return
-    detach(keep_stdio=not task.container.detached_stdio)
-    supervisor = Supervisor(task)
-    try:
-        supervisor.create()
-        supervisor.serve()
-    except DocklockError as error:
-        if not supervisor.is_on_record:
-            _record_refusal(paths, container_id, error)
-        supervisor.finish(str(error), max(error.exit_code, EXIT_RUNTIME_ERROR))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the container must not go on
-        write_traceback(f"{paths.container(container_id)}/supervisor.log")
-        supervisor.finish(f"docklock failed, and the container was killed: {error!r}")
-    else:
-        supervisor.finish()

@@ -32,6 +32,7 @@ class Relay:
         self._exit_code: int | None = None
         self._output = Output(self._loop, None)
         self._terminal = Terminal(self._loop, self._output, master, takes_input=takes_input)
+        self._terminal.set_upon_full(self._output.tell_full)
         channel.setblocking(False)
         self._output.attach(channel)
         self._loop.watch(channel.fileno(), self._serve)

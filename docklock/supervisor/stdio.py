@@ -2,7 +2,8 @@
 
 An attached client that does not read slows the container down (as with Docker) and costs bounded
 memory: while a client has unsent packets, the pipes are not read. A client that goes away is
-dropped. Not here: what is a terminal's own (terminal.py).
+dropped. A full disk slows the container down as well: no line of its log is lost. Not here: what is
+a terminal's own (terminal.py).
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from __future__ import annotations
 import errno
 import os
 
-from chainlite.lean import NamedTuple
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import deque, socket
+from docklock.json_text import encode_json
 from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import READ, WRITE, Loop
-from docklock.supervisor.wire import STDERR, STDOUT, send_data
+from docklock.supervisor.wire import MESSAGE, STDERR, STDOUT, send_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 READ_BYTES = 32_768
-INPUT_BYTES_MAX = 1 << 20
+INPUT_BYTES_MAX = 1 << 20  # then senders are told to wait
+LOG_RETRY_S = 0.2
 DRAIN_LIMIT_S = 2.0  # how long output of a dead program may take to reach its clients
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
@@ -59,6 +65,7 @@ class Output:
         self._log = log
         self._pipes: dict[int, int] = {}  # fd -> kind
         self._unsent: dict[socket.socket, deque[tuple[int, bytes]]] = {}
+        self._is_log_waiting = False
 
     @property
     def is_done(self) -> bool:
@@ -94,6 +101,18 @@ class Output:
             queue.popleft()
         self._resume_if_clear()
 
+    def is_attached(self, client: socket.socket) -> bool:
+        return client in self._unsent
+
+    def tell_full(self, is_full: bool) -> None:  # noqa: FBT001 - a callback's word
+        """Have attached clients wait with input, or go on. It comes after the output before it."""
+        data = encode_json({"event": "full" if is_full else "room"}).encode()
+        for client, queue in list(self._unsent.items()):
+            queue.append((MESSAGE, data))
+            self.flush(client)
+        if self._is_held_up:
+            self._pause()
+
     def has_unsent(self, client: socket.socket) -> bool:
         return bool(self._unsent.get(client))
 
@@ -124,13 +143,33 @@ class Output:
             return False
         kind = self._pipes[fd]
         if self._log is not None:
-            self._log.write(STREAMS[kind], data)
+            self._write_log(kind, data)
         for client, queue in list(self._unsent.items()):
             queue.append((kind, data))
             self.flush(client)
-        if any(self._unsent.values()):
+        if self._is_held_up:
             self._pause()
         return True
+
+    @property
+    def _is_held_up(self) -> bool:
+        return self._is_log_waiting or any(self._unsent.values())
+
+    def _write_log(self, kind: int, data: bytes) -> None:
+        assert self._log is not None
+        self._log.write(STREAMS[kind], data)
+        if self._log.is_waiting and not self._is_log_waiting:
+            self._is_log_waiting = True
+            self._loop.call_later(LOG_RETRY_S, self._retry_log)
+
+    def _retry_log(self) -> None:
+        assert self._log is not None
+        self._log.retry()
+        if self._log.is_waiting:
+            self._loop.call_later(LOG_RETRY_S, self._retry_log)
+            return
+        self._is_log_waiting = False
+        self._resume_if_clear()
 
     def _watch(self, fd: int) -> None:
         def upon_ready(_mask: int) -> None:
@@ -146,7 +185,7 @@ class Output:
                 self._loop.watch_also(client.fileno(), WRITE)
 
     def _resume_if_clear(self) -> None:
-        if any(self._unsent.values()):
+        if self._is_held_up:
             return
         for client in self._unsent:
             self._loop.watch_only(client.fileno(), READ)
@@ -168,16 +207,16 @@ class Input:
         self._loop = loop
         self._fd = fd
         self._unwritten = bytearray()
-        self._is_ended = False
+        self._is_ended = self._is_full = False
+        self._upon_full: Callable[[bool], None] = lambda _: None
 
     @property
     def is_closed(self) -> bool:
         return self._fd < 0
 
-    @property
-    def is_full(self) -> bool:
-        """True when the sender should wait."""
-        return len(self._unwritten) >= INPUT_BYTES_MAX
+    def set_upon_full(self, upon_full: Callable[[bool], None]) -> None:
+        """Call it when senders are to wait (True), and when they may go on (False)."""
+        self._upon_full = upon_full
 
     def write(self, data: bytes) -> None:
         """Queue `data`; empty data ends the input."""
@@ -194,8 +233,21 @@ class Input:
             self._loop.unwatch(self._fd)
             os.close(self._fd)
             self._fd = -1
+            self._unwritten.clear()
+            self._tell_full()
+
+    def _tell_full(self) -> None:
+        limit = INPUT_BYTES_MAX // 2 if self._is_full else INPUT_BYTES_MAX
+        is_full = len(self._unwritten) >= limit
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._upon_full(is_full)
 
     def _flush(self, _mask: int = 0) -> None:
+        self._write_some()
+        self._tell_full()
+
+    def _write_some(self) -> None:
         try:
             while self._unwritten:
                 count = os.write(self._fd, self._unwritten[:READ_BYTES])

@@ -11,11 +11,14 @@ import os
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import signal, socket
 from docklock.cgroup import driver
-from docklock.lifecycle import Container, read_container
+from docklock.evidence.boot import get_boot_id
+from docklock.lifecycle import RESTARTING, Container, State, read_container, read_state
 from docklock.paths import Paths
 from docklock.plan import Overlay
 from docklock.runtime import load_container_policy, read_spec
 from docklock.spec import Spec
+from docklock.supervisor.leaving import Leaving
+from docklock.supervisor.scope import Scope
 from docklock.supervisor.wire import STDERR
 
 if TYPE_CHECKING:
@@ -34,6 +37,21 @@ class Task(NamedTuple):
     is_started_at_once: bool
     channel: socket.socket  # to the creator
     live_fd: int  # the container's lock
+    previous: State = State()  # as the run before left it; RESTARTING: this is no user's start
+    leaving: Leaving | None = None
+    scope: Scope | None = None  # whose answer this run has to read
+
+    def begin_state(self) -> State:
+        """The status at the beginning of this run."""
+        state, last = State(run=self.run, boot=get_boot_id().hex()), self.previous
+        if last.status != RESTARTING:
+            return state
+        return state._replace(
+            restart_count=last.restart_count,
+            restart_delay_ms=last.restart_delay_ms,
+            exit_code=last.exit_code,
+            finished_ns=last.finished_ns,
+        )
 
 
 def locate_cgroup(container_id: str, spec: Spec) -> driver.Cgroup:
@@ -64,7 +82,8 @@ def read_task(
     container = read_container(paths, container_id)
     spec = read_spec(container)
     policy = load_container_policy(paths, container, spec)
-    return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd)
+    previous = read_state(paths, container_id)
+    return Task(paths, container, spec, policy, run, is_started_at_once, channel, live_fd, previous)
 
 
 def begin_recorder(task: Task) -> RunRecorder:

@@ -19,6 +19,8 @@ from docklock.supervisor.stdio import Ends, Input, Output
 from docklock.supervisor.wire import STDERR, STDOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docklock.lifecycle import Container
 
 SIGNAL_EXIT_BASE = 128
@@ -37,6 +39,14 @@ class Terminal:
         """What the user typed. Empty data, the end of one client's input, does not end it."""
         if data and self._takes_input:
             self._input.write(data)
+
+    def set_upon_full(self, upon_full: Callable[[bool], None]) -> None:
+        """As Input's."""
+        self._input.set_upon_full(upon_full)
+
+    def close(self) -> None:
+        """Close the input's descriptor; `output` closes its own."""
+        self._input.close()
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size; ValueError unless both are in 0..65535."""

@@ -1,19 +1,17 @@
 """While a container runs: tell when the kernel killed in it for memory, or refused it a process.
 
 Set up a moment after the start, so that no start pays for it; what was counted before is told then,
- and what nobody saw is told at the end (`close`). At most one report of a kind in INTERVAL_S,
+and what nobody saw is told at the end (`close`). At most one report of a kind in INTERVAL_S,
 with how many it stands for. Nothing is guessed: a report is a count of the kernel's that has grown.
 Where the kernel notifies nobody (docklock.cgroup.events), a timer looks once in INTERVAL_S.
 """
 
 from __future__ import annotations
 
-import os
 import time
 
 from chainlite.lean import TYPE_CHECKING
 from docklock.cgroup.events import has_silent_limit, open_notifiers
-from docklock.kernel.timer import clear_timer, make_timer, set_timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +34,12 @@ class Watch:
         self._told = dict.fromkeys(KINDS, 0)
         self._next_at = dict.fromkeys(KINDS, 0.0)
         self._looks_soon = 0
-        self._is_paced = self._is_blind = False
+        self._is_paced = self._is_blind = self._has_begun = False
         self._notifiers: list[Notifier] = []
-        self._timer = -1
 
     def begin(self) -> None:
         """Watch from now on; where a notification is not to be had, by looking."""
-        self._timer = make_timer()
-        self._loop.watch(self._timer, lambda _mask: self._upon_timer())
+        self._has_begun = True
         try:
             self._notifiers = open_notifiers(self._cgroup)
         except OSError:
@@ -57,7 +53,7 @@ class Watch:
 
         For `begin`, and when limits have changed since.
         """
-        if self._timer < 0:
+        if not self._has_begun:
             return
         self._is_paced = self._is_blind or has_silent_limit(self._cgroup)
         self._look()
@@ -67,9 +63,7 @@ class Watch:
         for notifier in self._notifiers:
             self._loop.unwatch(notifier.fd)
             notifier.close()
-        if self._timer >= 0:
-            self._loop.unwatch(self._timer)
-            os.close(self._timer)
+        self._loop.cancel(self._look)
         for kind, count in self._list_grown():
             self._report(kind, count)
 
@@ -80,10 +74,6 @@ class Watch:
         notifier.clear()
         if notifier.is_early:
             self._looks_soon = LOOKS_SOON_MAX
-        self._look()
-
-    def _upon_timer(self) -> None:
-        clear_timer(self._timer)
         self._look()
 
     def _look(self) -> None:
@@ -98,7 +88,8 @@ class Watch:
         if self._looks_soon:
             self._looks_soon -= 1
             waits.append(LOOK_SOON_S)
-        set_timer(self._timer, min(waits) if waits else 0)
+        if waits:
+            self._loop.call_later(min(waits), self._look)
 
     def _list_grown(self) -> list[tuple[str, int]]:
         """(kind, how many more than were told)."""

@@ -7,7 +7,8 @@ it where the verb passes any. Only root can reach the socket (its directory is 0
 Requests: {"verb": start | signal (signal) | wait | flush | attach | resize (rows, columns) |
 listener (argv; one fd) | pause | unpause | update (limits: fields of Resources)}.
 Events:   {"event": created (pid) | started | exit (exit_code) | ok |
-error (message, exit_code, why)}.
+error (message, exit_code, why) | warning (message) |
+full | room}. Between full and room a client sends no input.
 """
 
 from __future__ import annotations

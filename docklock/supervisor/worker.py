@@ -133,6 +133,7 @@ class _Process:
         """Serve until the guard kills us, or is gone: then kill the container."""
         gc.freeze()
         gc.enable()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scope's stop is the guard's to answer
         signal.signal(signal.SIGUSR1, lambda *_: None)  # ends a RECV that would wait for ever
         while True:
             packet = receive(self._channel)
@@ -144,7 +145,8 @@ class _Process:
             if message["verb"] == "ring":
                 journal_fd, wake_fd, _ = packet.descriptors  # and the lock, which we only hold
                 self._map = mmap.mmap(journal_fd, JOURNAL_BYTES)
-                self._writer = AttemptWriter(self._map, wake_fd, Place(*message["place"]))
+                place = Place(*message["place"])
+                self._writer = AttemptWriter(self._map, journal_fd, wake_fd, place)
                 # Now, while the container is made: each is a wait for the file system else.
                 self._writer.touch()
             elif message["verb"] == "listener":

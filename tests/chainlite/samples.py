@@ -110,9 +110,10 @@ def make_sample(*, count: int = 20, per_segment: int = 8, sign_each: bool = Fals
 
 
 def encode_segment(
-    sample: Sample, host: bytes, first: int, count: int, chain: bytes, key: keys.KeyPair
+    sample: Sample, first: int, count: int, chain: bytes, key: keys.KeyPair, certificate: bytes
 ) -> tuple[bundle.StoredSegment, bytes]:
-    """A signed segment of `count` events, and the head after it."""
+    """A segment of `count` events, signed by the key of this certificate; the head after it."""
+    host, _, _, epoch = segment.decode_certificate(certificate)[:4]
     secret = sha256(b"secret%d" % first).digest()
     frames, leaves, chains = [], [], []
     for event, values in sample.events[first : first + count]:
@@ -131,9 +132,9 @@ def encode_segment(
     g, last = sample.genesis, sample.events[first + count - 1].receipt
     header = segment.encode_header(
         segment.Header(
-            host, g.container, g.run, 0, first, count, g.sign_each, int(has_secret),
-            merkle.compute_root(leaves), chain, sample.events[first].receipt.time, last.time,
-            last.usage,
+            host, g.container, g.run, epoch, segment.compute_certificate_hash(certificate), first,
+            count, g.sign_each, int(has_secret), merkle.compute_root(leaves), chain,
+            sample.events[first].receipt.time, last.time, last.usage,
         )
     )  # fmt: skip
     body = b"".join(frames)
@@ -170,7 +171,7 @@ def encode_sample(sample: Sample, seed: bytes, **exit_changes: object) -> bytes:
     )
     chain, first, segments = segment.compute_genesis_hash(start.genesis), 0, []
     for size in sample.segment_sizes:
-        stored, chain = encode_segment(sample, host, first, size, chain, epoch_key)
+        stored, chain = encode_segment(sample, first, size, chain, epoch_key, certificate)
         segments.append((bundle.SEGMENT, bundle.encode_segment(stored)))
         first += size
     leaf = hostlog.Exit(host, genesis.container, genesis.run, first, chain, 0, 0, 0, genesis.time)

@@ -23,7 +23,8 @@ from chainlite import (
     segment,
 )
 from chainlite.errors import SpecError, TamperError
-from chainlite.report import Trust
+from chainlite.proven import describe_proof, judge_proof, render_proof
+from chainlite.report import Trust, format_time
 from tests.chainlite.samples import (
     WITNESS,
     WITNESS_KEY,
@@ -38,6 +39,8 @@ HOST = make_key(1)
 HOST_ID = keys.compute_host_id(HOST.public)
 EPOCH = make_key(2)
 TIME_S = 1_795_000_000
+SEEN = b"\x66" * 32
+"""The checkpoint that the certificates name, but the first, when none was cosigned yet."""
 
 
 class Made(NamedTuple):
@@ -48,27 +51,35 @@ class Made(NamedTuple):
 def certify(epoch: int, issuer: int, public: bytes, by: keys.KeyPair) -> tuple[bytes, bytes]:
     container = make_sample(count=1).genesis.container
     certificate = segment.Certificate(
-        HOST_ID, container, 0, epoch, 0, issuer, public, b"\x44" * 16, 5, 6, bytes(32)
-    )
+        HOST_ID, container, 0, epoch, 0, issuer, public, b"\x44" * 16, (5 + 60 * epoch) * 10**9,
+        (TIME_S + 60 * epoch) * 10**9, SEEN if epoch else bytes(32),
+    )  # fmt: skip
     data = segment.encode_certificate(certificate)
     return data, keys.sign(by, domains.SIGN_CERTIFICATE, data)
 
 
 def make(
-    *, events: int = 20, at: int = 7, log_size: int = 5, epochs: int = 0, witnesses: int = 0
+    *,
+    events: int = 20,
+    at: int = 7,
+    log_size: int = 5,
+    epochs: int = 0,
+    witnesses: int = 0,
+    certificates: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Made:
-    """The parts of a proof: a real segment, a real tree, the leaf in its middle."""
+    """The parts of a proof: a real segment, a real tree, the leaf in its middle.
+
+    `certificates` are those of `epochs` if none are given.
+    """
     sample = make_sample(count=events, per_segment=events)
     chain = segment.compute_genesis_hash(segment.encode_genesis(sample.genesis))
-    stored, _ = encode_segment(sample, HOST_ID, 0, events, chain, EPOCH)
-    header = segment.decode_header(stored.header)._replace(epoch=epochs)
-    raw = segment.encode_header(header)
-    signature = keys.sign(EPOCH, domains.SIGN_SEGMENT, raw)
+    certificates = certificates or make_certificates(epochs)
+    stored, _ = encode_segment(sample, 0, events, chain, EPOCH, certificates[-1][0])
     found = list(redaction.iterate_events(stored, segment.unpack_body(stored.body)))
     _, read = make_tree([merkle.compute_leaf_hash(event.raw) for event in found])
     leaf_index = log_size // 2
     leaves = [number.to_bytes(32, "big") for number in range(log_size)]
-    leaf = hostlog.encode_segment(hostlog.Segment(raw, signature))
+    leaf = hostlog.encode_segment(hostlog.Segment(stored.header, stored.signature))
     leaves[leaf_index] = merkle.compute_leaf_hash(leaf)
     root, read_log = make_tree(leaves)
     state = checkpoint.Checkpoint(checkpoint.get_origin(HOST_ID), log_size, root)
@@ -79,7 +90,7 @@ def make(
         note = cosignature.cosign(note, name, key, TIME_S + number)
     return Made(
         proof.Proof(
-            HOST.public, note, raw, signature, make_certificates(epochs), b"", leaf_index,
+            HOST.public, note, stored.header, stored.signature, certificates, leaf_index,
             merkle.compute_inclusion(leaf_index, log_size, read_log),
             merkle.compute_inclusion(at, events, read),
             found[at].raw,
@@ -110,7 +121,7 @@ def refuse(parts: proof.Proof) -> str:
 
 def test_a_proof_takes_4_kib_at_a_million_segments_and_a_day_of_epochs() -> None:
     """The longest paths: 1,024 events in the segment, a million leaves, the last epoch of a day."""
-    for epochs, is_certified in ((0, True), (3, True), (1439, False)):
+    for epochs, is_certified in ((0, True), (5, True), (1439, False)):
         made = make(events=1024, at=1000, log_size=1_000_000, epochs=epochs, witnesses=3)
         parts = made.parts._replace(values=tuple(None for _ in made.parts.values))
         assert (len(parts.segment_proof), len(parts.log_proof)) == (10, 20)
@@ -118,8 +129,9 @@ def test_a_proof_takes_4_kib_at_a_million_segments_and_a_day_of_epochs() -> None
         assert len(data) <= proof.PROOF_TARGET_BYTES
         proven = proof.check_proof(data)
         assert proven.is_certified == is_certified
+        assert proven.certificate == segment.decode_certificate(parts.certificates[-1][0])
         assert (proven.event.event_index, proven.log.size) == (1000, 1_000_000)
-        assert proof.judge_proof(proven, Trust(HOST_ID.hex(), (WITNESS,))).by[0].time == TIME_S
+        assert judge_proof(proven, Trust(HOST_ID.hex(), (WITNESS,))).by[0].time == TIME_S
 
 
 def test_a_proof_comes_back_as_it_went_in() -> None:
@@ -153,8 +165,8 @@ def test_every_part_must_belong_to_the_others() -> None:
     changed = receipt.decode_receipt(made.receipt)._replace(container=bytes(32))
     raw = receipt.encode_receipt(changed)
     assert "another host, container or run" in refuse(made._replace(receipt=raw))
-    unsigned = made._replace(certificates=(), epoch_public=stranger.public)
-    assert "not signed by its epoch" in refuse(unsigned)
+    signature = keys.sign(stranger, domains.SIGN_SEGMENT, made.header)
+    assert "not signed by its epoch" in refuse(made._replace(signature=signature))
 
 
 def test_certificates_must_lead_from_the_host_to_the_segments_epoch() -> None:
@@ -167,12 +179,77 @@ def test_certificates_must_lead_from_the_host_to_the_segments_epoch() -> None:
         (certificates[0], *certificates[2:]),
         (*certificates, certificates[-1]),
     ):
-        assert "certificates" in refuse(parts._replace(certificates=spoilt))
+        why = refuse(parts._replace(certificates=spoilt))
+        assert "do not lead" in why or "another certificate" in why
     forged = certify(0, segment.BY_HOST, EPOCH.public, make_key(9))
     assert "signed by its issuer" in refuse(parts._replace(certificates=(forged,)))
-    recovered = (certify(3, segment.BY_RECOVERY, EPOCH.public, HOST),)
-    data = proof.encode_proof(parts._replace(certificates=recovered))
-    assert proof.check_proof(data).is_certified
+    recovered = make(certificates=(certify(3, segment.BY_RECOVERY, EPOCH.public, HOST),)).parts
+    proven = proof.check_proof(proof.fit(recovered))
+    assert (proven.is_certified, proven.certificate.epoch) == (True, 3)
+    for alone in (recovered, make().parts):
+        unsigned = ((alone.certificates[0][0], b""),)
+        assert "signature of the epoch's certificate" in refuse(
+            alone._replace(certificates=unsigned)
+        )
+
+
+def test_an_epoch_has_the_certificate_that_its_segments_name() -> None:
+    """Another by the same issuer, for the same key, with or without the list that leads to it."""
+    parts, issuer = make(epochs=2).parts, make_key(4)
+    *before, (data, _) = parts.certificates
+    other = segment.decode_certificate(data)
+    for changed in (
+        other._replace(time=other.time - 1),
+        other._replace(boot=bytes(16)),
+        other._replace(checkpoint=bytes(32)),
+    ):
+        shown = segment.encode_certificate(changed)
+        signature = keys.sign(issuer, domains.SIGN_CERTIFICATE, shown)
+        for certificates in ((*before, (shown, signature)), ((shown, b""),)):
+            assert "another certificate" in refuse(parts._replace(certificates=certificates))
+
+
+def test_a_certificate_is_of_the_run_and_epoch_that_names_it() -> None:
+    """Also where an epoch's key signs a header that says otherwise."""
+    parts = make(epochs=40).parts
+    data = parts.certificates[-1][0]
+    for changes in ({"epoch": 41}, {"run": 1}, {"container": bytes(32)}):
+        header = segment.decode_header(parts.header)._replace(**changes)  # type: ignore[arg-type]
+        changed = parts._replace(header=segment.encode_header(header), certificates=((data, b""),))
+        assert "of another run or epoch" in refuse(changed)
+
+
+def test_every_bit_of_a_certificate_that_stands_alone_is_covered() -> None:
+    """Nothing but the header's hash holds it, and the log holds that."""
+    parts = make(epochs=40).parts
+    data = parts.certificates[-1][0]
+    assert proof.check_proof(proof.fit(parts)).certificate == segment.decode_certificate(data)
+    for bit in range(8 * len(data)):
+        spoilt = bytearray(data)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        refuse(parts._replace(certificates=((bytes(spoilt), b""),)))
+
+
+def test_what_the_epochs_certificate_says_is_told_with_what_holds_it() -> None:
+    for epochs, holder in ((2, "signed from the host's key on"), (40, "which alone holds it")):
+        proven = proof.check_proof(proof.fit(make(epochs=epochs).parts))
+        verdict = judge_proof(proven, Trust(HOST_ID.hex()))
+        text = render_proof(proven, verdict)
+        began = format_time(TIME_S + 60 * epochs)
+        when = f"{began}, {5 + 60 * epochs} s after boot {'44' * 16}"
+        assert f"its epoch {epochs} began at the host's time {when}\n" in text
+        assert f"not before others had cosigned the checkpoint with SHA-256 {SEEN.hex()}\n" in text
+        assert holder in text
+        shown = describe_proof(proven, verdict)
+        assert shown["certified"] == (epochs == 2)
+        assert (shown["epoch"]["epoch"], shown["epoch"]["issuer"]) == (epochs, "epoch")
+        assert shown["epoch"]["not_before_checkpoint"] == SEEN.hex()
+    first = proof.check_proof(proof.fit(make().parts))
+    verdict = judge_proof(first, Trust())
+    assert "names no cosigned checkpoint" in render_proof(first, verdict)
+    assert describe_proof(first, verdict)["epoch"]["not_before_checkpoint"] is None
+    recovered = make(certificates=(certify(3, segment.BY_RECOVERY, EPOCH.public, HOST),)).parts
+    assert ", after a crash\n" in render_proof(proof.check_proof(proof.fit(recovered)), verdict)
 
 
 def test_a_value_is_told_with_its_salt_or_not_at_all() -> None:
@@ -213,10 +290,10 @@ def test_a_checkpoint_of_another_history_refuses_the_proof(tmp_path: Path) -> No
     state = checkpoint.parse_claim(made.parts.note)
     forked = checkpoint.sign_checkpoint(state._replace(root=bytes(32)), HOST)
     proven = proof.check_proof(proof.fit(made.parts))
-    assert "forked" in proof.judge_proof(proven, Trust(note=forked)).refusal
+    assert "forked" in judge_proof(proven, Trust(note=forked)).refusal
     other = checkpoint.sign_checkpoint(state._replace(size=99), HOST)
-    assert "does not show" in proof.judge_proof(proven, Trust(note=other)).refusal
-    assert proof.judge_proof(proven, Trust(note=made.parts.note)).refusal == ""
+    assert "does not show" in judge_proof(proven, Trust(note=other)).refusal
+    assert judge_proof(proven, Trust(note=made.parts.note)).refusal == ""
 
 
 @pytest.mark.parametrize("epochs", [0, 40])
@@ -235,5 +312,5 @@ def test_a_proof_under_a_revoked_key_is_not_trusted(epochs: int) -> None:
         proven = proof.check_proof(proof.fit(parts))
         assert proven.is_certified == (epochs == 0)
         assert proven.is_revoked == is_revoked
-        verdict = proof.judge_proof(proven, Trust(HOST_ID.hex()))
+        verdict = judge_proof(proven, Trust(HOST_ID.hex()))
         assert verdict.is_trusted != is_revoked

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.chainlite.samples import (
     decode_frames,
     encode_frames,
     encode_sample,
+    encode_segment,
     make_sample,
     read_sample,
 )
@@ -309,6 +311,28 @@ def test_a_next_epoch_that_the_last_one_did_not_certify_is_refused() -> None:
         frame = (bundle.CERTIFICATE, forged + signature)
         bad = get_bad(encode_frames([*frames[:3], frame, *frames[3:]])[0])
         assert "not signed by its issuer" in bad.why
+
+
+def test_an_epoch_has_one_certificate_which_its_segments_name() -> None:
+    """Who holds the key before could sign two for one key: other times, a later checkpoint."""
+    frames, sample = decode_frames(FILE)[:3], make_sample(count=4)
+    start = hostlog.decode_leaf(bundle.decode_logged_leaf(frames[2][1]).leaf)
+    assert isinstance(start, hostlog.Start)
+    old, new = keys.make_key_pair(sha256(SEED).digest()), keys.make_key_pair(OTHER_SEED)
+    certificate = segment.decode_certificate(start.certificate)._replace(
+        epoch=1, issuer=segment.BY_EPOCH, public=new.public
+    )
+    data = segment.encode_certificate(certificate)
+    chain = segment.compute_genesis_hash(start.genesis)
+    stored, _ = encode_segment(sample, 0, 4, chain, new, data)
+    for time, why in ((certificate.time, ""), (certificate.time - 1, "another certificate")):
+        shown = segment.encode_certificate(certificate._replace(time=time))
+        signed = shown + keys.sign(old, domains.SIGN_CERTIFICATE, shown)
+        added = [(bundle.CERTIFICATE, signed), (bundle.SEGMENT, bundle.encode_segment(stored))]
+        unsealed = [bundle.Frame(*frame, b"", is_intact=True) for frame in frames + added]
+        bad = verify.verify_frames(unsealed).first_bad
+        assert (bad is None) == (not why)
+        assert bad is None or (bad[:3] == (0, 0, 3) and why in bad.why)
 
 
 def test_a_logged_exit_that_disagrees_with_the_receipts_is_refused() -> None:

@@ -87,7 +87,7 @@ Result = subprocess.CompletedProcess[str]
 class Docklock:
     """The command line, on one root."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, run_root: Path | None = None) -> None:
         self.root = root
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -95,7 +95,8 @@ class Docklock:
             "PYTHONPATH": str(CHECKOUT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LC_ALL": "C.UTF-8",
-        }
+            "PYTHONFAULTHANDLER": "1",
+        } | ({"DOCKLOCK_RUNROOT": str(run_root)} if run_root else {})
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "docklock.cli.main", *words]
@@ -124,6 +125,16 @@ class Docklock:
             env=self.environment,
             text=True,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def start_program(self, text: str) -> subprocess.Popen[str]:
+        """A Python program beside us, on the same root."""
+        return subprocess.Popen(
+            [sys.executable, "-c", text],
+            env=self.environment,
+            text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
-from tests.e2e.conftest import Docklock, find_leaks
+from tests.e2e.conftest import CGROUPS, Docklock, find_leaks
 
 EXIT_KILLED = 137
 
@@ -125,3 +126,62 @@ def test_a_failed_start_leaves_nothing(dock: Docklock, tmp_path: Path) -> None:
     assert str(source) in result.stderr
     dock("rm", "late")
     assert find_leaks(dock.root) == []
+
+
+def test_commands_that_mend_never_take_a_run_that_begins_for_a_dead_one(
+    dock: Docklock, full: bool
+) -> None:
+    """Every command looks for free markers; a marker has its lock before it has its name."""
+    menders = [
+        dock.start_program(
+            "import sys\nfrom docklock.paths import get_paths\nfrom docklock.repair import repair\n"
+            "while True: assert repair(get_paths()) == []"
+        )
+        for _ in range(2)
+    ]
+    for _ in range(40 if full else 10):
+        dock("run", "--rm", "busybox", "true")
+    for mender in menders:
+        assert mender.poll() is None, mender.communicate()
+        mender.kill()
+        mender.communicate()
+
+
+def test_a_run_from_another_cgroup_is_mended_whole(dock: Docklock, victim: list[str]) -> None:
+    """As a shell's run and a service's mend: on cgroup v1 each has its own place below its own.
+
+    v2 knows one place only: there the two are the same.
+    """
+    places = [
+        f"{CGROUPS}/{names.removeprefix('name=')}/docklock-elsewhere"
+        for _, names, _ in (
+            line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()
+        )
+        if names and not names.startswith("name=") and os.path.isdir(f"{CGROUPS}/{names}")
+    ]
+    enter = " ".join(
+        f"mkdir -p {one}; echo 0 > {one}/tasks;" for one in places if "cpuset" not in one
+    )
+    hidden = ("busybox", "/v/victim", "hide", "/tmp/count")
+    argv = dock.argv("run", "-d", "--name", "else", *victim, *hidden)
+    subprocess.run(
+        ["sh", "-c", enter + ' exec "$@"', "sh", *argv],
+        env=dock.environment,
+        check=True,
+        timeout=30,
+    )
+    init = int(dock.inspect("else")["State"]["Pid"])  # type: ignore[index]
+    worker, guard = dock.worker_pid("else"), dock.supervisor_pid("else")
+    os.kill(worker, signal.SIGSTOP)  # so that it kills nothing when the guard is gone
+    os.kill(guard, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    dock("ps")
+    assert not is_running(init)
+    dock("rm", "else")
+    assert find_leaks(dock.root) == []
+    for place in places:
+        if os.path.isdir(place):
+            dock.wait_for(lambda: not Path(f"{place}/tasks").read_text())  # noqa: B023
+            for inner in (f"{place}/docklock", place):
+                if os.path.isdir(inner):
+                    os.rmdir(inner)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -454,3 +455,25 @@ def test_closed_output_does_not_hang_the_container(dock: Docklock) -> None:
     assert process.communicate(timeout=30)[0] == "y\n"
     for name in dock("ps", "-q").stdout.split():
         dock("rm", "-f", name)
+
+
+def test_input_that_nobody_reads_waits_with_its_sender(dock: Docklock, tmp_path: Path) -> None:
+    """64 MiB for a program that reads none of it, then all: none is lost, little is kept."""
+    source = tmp_path / "input"
+    size = 64 << 20
+    source.write_bytes(os.urandom(1 << 20) * 64)
+    script = "while [ ! -e /go ]; do sleep 0.05; done; wc -c"
+    with source.open("rb") as file:
+        process = subprocess.Popen(
+            dock.argv("run", "-i", "--name", "eats", "busybox", "sh", "-c", script),
+            env=dock.environment, stdin=file, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    dock.wait_for(lambda: "eats" in dock("ps").stdout)
+    guard = dock.supervisor_pid("eats")
+    time.sleep(1)
+    status = Path(f"/proc/{guard}/status").read_text()
+    assert int(status.split("VmRSS:")[1].split()[0]) < 40_000
+    dock("exec", "eats", "touch", "/go")
+    output, _ = process.communicate(timeout=60)
+    assert output == f"{size}\n"
+    dock("rm", "eats")

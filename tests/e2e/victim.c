@@ -50,14 +50,26 @@ static long try_escape(void) {
     return before.st_dev != after.st_dev || before.st_ino != after.st_ino;
 }
 
-/* For as long as it lives: count gated calls that ran, in a file, though its parent may be gone. */
-static long try_hide(const char *path) {
-    if (prctl(PR_SET_PDEATHSIG, 0)) return result_of(-1);
+/* For as long as it lives: count gated calls that have returned, in a file. */
+static long count_calls(const char *path, int is_held) {
     int fd = open(path, O_RDWR | O_CREAT, 0666);
     if (fd < 0 || ftruncate(fd, 4096)) return result_of(-1);
     volatile long *count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    for (;;)
-        if (syscall(SYS_getppid) >= 0) ++*count;
+    for (;;) {
+        if (is_held) {
+            fsync(1);
+            usleep(500);
+            ++*count;
+        } else if (syscall(SYS_getppid) >= 0) {
+            ++*count;
+        }
+    }
+}
+
+/* The same, though its parent may be gone. */
+static long try_hide(const char *path) {
+    if (prctl(PR_SET_PDEATHSIG, 0)) return result_of(-1);
+    return count_calls(path, 0);
 }
 
 /* Calls that the kernel did not run, of `count`. */
@@ -71,6 +83,8 @@ static long act(const char *what, const char *value) {
     long number = atol(value);
     if (!strcmp(what, "getppid")) { many((void *)number); return 0; }
     if (!strcmp(what, "hide")) return try_hide(value);
+    if (!strcmp(what, "records")) return count_calls(value, 0);
+    if (!strcmp(what, "holds")) return count_calls(value, 1);
     if (!strcmp(what, "interrupted")) return count_interrupted(number);
     if (!strcmp(what, "threads")) return try_threads(number);
     if (!strcmp(what, "fsync")) return result_of(fsync(1));

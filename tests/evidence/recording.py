@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 from chainlite import receipt
@@ -67,6 +68,16 @@ def append(recorder: RunRecorder, number: int) -> int:
         values=values[number % 3],
         errno=number % 2,
     )
+
+
+def append_durably(recorder: RunRecorder, number: int) -> int:
+    """As append, then wait for a commit: the event is durable, and a segment of its own."""
+    index = append(recorder, number)
+    recorder.request_commit(now=True)
+    deadline = time.monotonic() + 10
+    while recorder.durable_count <= index and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return index
 
 
 def record(paths: Paths, container: str = "", *, count: int = 10, **changes: object) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from docklock.evidence.export import verify_container
 from docklock.evidence.recorder import RunRecorder
 from docklock.kernel.seccomp import NOTIF
 from tests.evidence.recording import append, begin, make_id, make_paths
-from tests.evidence.test_recorder import read_all
+from tests.evidence.test_recorder import read_all, wait_for_flush
 
 RULES = (attempts.RuleText("syscall.getppid"), attempts.RuleText("syscall.openat", "path1"))
 
@@ -37,7 +38,7 @@ def write(mapped: mmap.mmap, writer: attempts.AttemptWriter, number: int, *, don
 def open_ring(mapped: mmap.mmap) -> tuple[attempts.AttemptWriter, attempts.AttemptReader, int]:
     place = attempts.begin_attempts(mapped, RULES)
     wake_fd = os.eventfd(0, os.EFD_NONBLOCK)
-    writer = attempts.AttemptWriter(mapped, wake_fd, place)
+    writer = attempts.AttemptWriter(mapped, -1, wake_fd, place)
     return writer, attempts.AttemptReader(mapped, place), wake_fd
 
 
@@ -45,7 +46,7 @@ def open_ring_of(live: RunRecorder) -> tuple[mmap.mmap, attempts.AttemptWriter]:
     """What a worker makes of the descriptors it is given."""
     place, journal_fd, wake_fd = live.get_ring()
     mapped = mmap.mmap(journal_fd, journal.JOURNAL_BYTES)
-    return mapped, attempts.AttemptWriter(mapped, wake_fd, place)
+    return mapped, attempts.AttemptWriter(mapped, journal_fd, wake_fd, place)
 
 
 def test_what_was_written_is_read_in_order_and_once() -> None:
@@ -189,7 +190,7 @@ def test_a_killed_writer_leaves_whole_slots(seed: int) -> None:
         place = attempts.begin_attempts(mapped, RULES)
         pid = os.fork()
         if pid == 0:
-            writer = attempts.AttemptWriter(mapped, os.eventfd(0, os.EFD_NONBLOCK), place)
+            writer = attempts.AttemptWriter(mapped, -1, os.eventfd(0, os.EFD_NONBLOCK), place)
             for number in range(10**9):
                 write(mapped, writer, number)
         time.sleep(0.05 + 0.003 * ((seed + attempt) % 7))
@@ -202,3 +203,63 @@ def test_a_killed_writer_leaves_whole_slots(seed: int) -> None:
             assert fields[0] == number + 1
             values = ((("path", b"/tmp/%d" % number),)) if number % 2 else ()
             assert attempts.decode_values(stored) == values
+
+
+@pytest.fixture
+def journal_fd() -> Iterator[int]:
+    """A file of a journal's size in memory, without blocks."""
+    fd = os.memfd_create("journal")
+    os.ftruncate(fd, journal.JOURNAL_BYTES)
+    yield fd
+    os.close(fd)
+
+
+def count_bytes(fd: int) -> int:
+    return os.fstat(fd).st_blocks * 512
+
+
+def test_a_quiet_ring_stays_small(journal_fd: int) -> None:
+    """What is durable is overwritten early; after a burst the blocks go back."""
+    mapped = mmap.mmap(journal_fd, journal.JOURNAL_BYTES)
+    place = attempts.begin_attempts(mapped, RULES)
+    writer = attempts.AttemptWriter(mapped, journal_fd, os.eventfd(0), place)
+    reader = attempts.AttemptReader(mapped, place)
+    written = [0]
+
+    def write_some(count: int, *, durable: bool) -> list[int]:
+        for _ in range(count):
+            write(mapped, writer, written[0])
+            written[0] += 1
+            if durable:
+                found.extend(fields[14] for fields, _ in reader.take(10**5))
+                reader.set_durable(written[0])
+        return found
+
+    found: list[int] = []
+    write_some(20_000, durable=True)
+    small = count_bytes(journal_fd)
+    assert small < 2 * (attempts.RECYCLE_BYTES + 2 * attempts.STEP_BYTES) + attempts.HALVES_OFFSET
+    write_some(20_000, durable=False)
+    assert count_bytes(journal_fd) > 4 * small
+    write_some(10_000, durable=True)
+    assert count_bytes(journal_fd) <= small + attempts.STEP_BYTES
+    found += [fields[14] for fields, _ in reader.take(10**6)]
+    assert found == list(range(50_000))
+    kept = attempts.find_attempts(mapped[:], 49_990)
+    assert [fields[14] for fields, _ in kept] == list(range(49_990, 50_000))
+
+
+def test_a_quiet_runs_own_events_stay_in_few_blocks(tmp_path: Path) -> None:
+    live = begin(make_paths(tmp_path))
+    _, fd, _ = live.get_ring()
+    sizes = []
+    for number in range(6000):
+        append(live, number)
+        if number % 100 == 99:
+            durable = threading.Event()
+            live.add_flush(durable.set)
+            wait_for_flush(live, durable)
+            sizes.append(count_bytes(fd))
+    live.close(0)
+    assert sizes[-1] <= sizes[len(sizes) // 2] <= 2 << 20
+    assert verify_container(make_paths(tmp_path), make_id()).first_bad is None

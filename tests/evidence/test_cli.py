@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,15 @@ from docklock.evidence.keyring import get_fingerprint
 from docklock.evidence.recorder import RunRecorder
 from docklock.paths import Paths
 from tests.chainlite.samples import WITNESS, encode_sample, read_sample
-from tests.evidence.recording import append, begin, cosign_log, make_id, make_paths, record
+from tests.evidence.recording import (
+    append,
+    append_durably,
+    begin,
+    cosign_log,
+    make_id,
+    make_paths,
+    record,
+)
 
 
 @pytest.fixture
@@ -94,9 +101,10 @@ def test_prove_writes_a_small_file_that_verifies_alone(
     [file] = tmp_path.glob("*.proof")
     assert file.name == f"{make_id(1)[:12]}-0-4.proof"
     assert file.stat().st_size <= PROOF_TARGET_BYTES
-    capsys.readouterr()
+    assert "certificate is signed from the host's key on" in capsys.readouterr().out
     assert run_verify([str(file)], paths) == 0
     text = capsys.readouterr().out
+    assert "its epoch 0 began at the host's time 2" in text
     assert "receipt 4 of run 0: syscall.connect allowed" in text
     assert "path=(redacted)" in text
     assert verify_main([str(file), "--host-key", get_fingerprint(paths)]) == 0
@@ -131,10 +139,7 @@ def test_a_receipt_of_a_live_run_is_proven_once_it_is_logged(
     paths = make_paths(tmp_path)
     live = begin(paths)
     try:
-        index = append(live, 7)
-        live.request_commit(now=True)
-        while live.durable_count <= index:
-            time.sleep(0.001)
+        index = append_durably(live, 7)
         file = str(tmp_path / "p")
         assert run_prove(["web", str(index), "-o", file], paths) == 0
         assert run_verify([file], paths) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from chainlite.errors import SpecError, StateError
 from docklock.evidence import attempts, container_store, recorder, sealing
 from docklock.evidence.export import verify_container
 from docklock.evidence.host_log import HostLog
+from docklock.evidence.journal import get_journal_path
 from docklock.evidence.reading import Query, Shown, iterate_receipts
-from tests.evidence.recording import append, begin, make_id, make_paths, record
+from tests.evidence.recording import append, append_durably, begin, make_id, make_paths, record
 
 
 def read_all(paths: object, container: str, run: int = 0, query: Query = Query()) -> list[Shown]:  # noqa: B008
@@ -39,7 +41,7 @@ def test_a_run_verifies_and_reads_back_as_it_was_appended(tmp_path: Path, sign_e
     assert shown[7].receipt.op == "syscall.execve"
     assert shown[7].values == (("path", b"/tmp/7"),)
     assert shown[8].values == (("path", b""), ("argv", b"ls\0-l\0"))
-    assert not os.path.exists(f"{paths.evidence}/{container}.journal")
+    assert not os.path.exists(get_journal_path(paths, container))
 
 
 def test_a_query_gives_what_it_names_and_skips_the_rest(tmp_path: Path) -> None:
@@ -58,18 +60,24 @@ def test_a_run_without_events_leaves_a_start_and_an_exit(tmp_path: Path) -> None
     assert report.runs[0][:4] == (0, "closed", 0, 0)
 
 
+def wait_for_flush(live: recorder.RunRecorder, durable: threading.Event) -> None:
+    """As the guard's loop does: woken by wakeup_fd alone."""
+    while not durable.is_set():
+        ready, _, _ = select.select([live.wakeup_fd], [], [], 10)
+        assert ready, "not woken within 10 s"
+        live.upon_commit()
+
+
 def test_held_events_wake_the_waiter_once_durable_and_signed(tmp_path: Path) -> None:
     paths = make_paths(tmp_path)
     live = begin(paths)
     try:
         for number in range(5):
             index = append(live, number)
-            live.request_commit(now=True)
-            deadline = time.monotonic() + 10
-            while live.durable_count <= index:
-                ready, _, _ = select.select([live.wakeup_fd], [], [], deadline - time.monotonic())
-                assert ready, "not woken within 10 s"
-                os.eventfd_read(live.wakeup_fd)
+            durable = threading.Event()
+            live.add_flush(durable.set)
+            wait_for_flush(live, durable)
+            assert live.durable_count > index
             db = container_store.open_store(paths, make_id())
             assert container_store.get_event_count(db, 0) > index
             db.close()
@@ -122,11 +130,7 @@ def test_epochs_change_under_one_chain_of_certificates(
     paths = make_paths(tmp_path)
     live = begin(paths)
     for number in range(3):
-        append(live, number)
-        live.request_commit(now=True)
-        deadline = time.monotonic() + 10
-        while live.durable_count <= number and time.monotonic() < deadline:
-            time.sleep(0.002)
+        append_durably(live, number)
     live.close(0)
     db = container_store.open_store(paths, make_id())
     assert len(list(container_store.iterate_epochs(db, 0))) == 3
@@ -158,7 +162,7 @@ def test_large_values_close_segments_early_and_are_cut_at_their_limit(tmp_path: 
     assert shown.receipt.labels == (("truncated", "v"),)
 
 
-def test_a_full_disk_is_an_error_and_accepts_nothing_more(tmp_path: Path, need_root: None) -> None:
+def test_a_failure_to_write_accepts_nothing_more(tmp_path: Path, need_root: None) -> None:
     paths = make_paths(tmp_path)
     live = begin(paths)
     os.makedirs(container_store.get_store_path(paths, make_id()))
@@ -170,7 +174,7 @@ def test_a_full_disk_is_an_error_and_accepts_nothing_more(tmp_path: Path, need_r
         append(live, 1)
     with pytest.raises(StateError, match="evidence not written"):
         live.close(0)
-    assert os.path.exists(f"{paths.evidence}/{make_id()}.journal")
+    assert os.path.exists(get_journal_path(paths, make_id()))
 
 
 def test_an_event_that_cannot_be_encoded_takes_no_index(tmp_path: Path) -> None:

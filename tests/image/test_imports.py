@@ -159,6 +159,7 @@ def test_changes_are_dockerfile_instructions(paths: Paths, tree: Path) -> None:
         "LABEL x=y",
         'VOLUME ["/data"]',
         "STOPSIGNAL SIGINT",
+        "HEALTHCHECK --retries=2 CMD ok",
     ]
     import_directory(paths, str(tree), parse_reference("x"), changes)
     assert ImageStore(paths).resolve("x").config._asdict() == {
@@ -171,6 +172,7 @@ def test_changes_are_dockerfile_instructions(paths: Paths, tree: Path) -> None:
         "exposed": ("53/udp", "80/tcp"),
         "stop_signal": "SIGINT",
         "volumes": ("/data",),
+        "health": (("CMD-SHELL", "ok"), 0, 0, 0, 2),
     }
 
 

@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("busybox-static", "gcc", "libc6-dev", "python3")
+# Of the second machine: what `systemctl` and a .deb of docklock need, and no more to boot.
+SYSTEMD_PACKAGES = ("busybox-static", "dbus", "python3", "systemd", "systemd-sysv")
 RELEASE_ELSEWHERE = "bookworm"
 DISK_BYTES = 2 << 30
 COMMAND_LIMIT_S = 300
@@ -43,32 +45,32 @@ def get_debian_tar() -> Path:
     return get_root("tar")
 
 
-def get_debian_disk() -> Path:
-    """The same as an ext4 image without a partition table."""
-    return get_root("ext4")
+def get_debian_disk(packages: tuple[str, ...] = PACKAGES) -> Path:
+    """The same, or minbase with other packages, as an ext4 image without a partition table."""
+    return get_root("ext4", packages)
 
 
-def get_root(suffix: str) -> Path:
+def get_root(suffix: str, packages: tuple[str, ...] = PACKAGES) -> Path:
     need_programs("debootstrap", "mke2fs", "tar")
     release = get_release()
-    stem = f"debian-{release}-{compute_key(release, *PACKAGES)}"
+    stem = f"debian-{release}-{compute_key(release, *packages)}"
     wanted = get_cache() / f"{stem}.{suffix}"
     with hold_lock(stem):
         if not wanted.exists():
             with tempfile.TemporaryDirectory(dir=get_cache(), prefix="debootstrap-") as name:
-                make_root(Path(name) / "root", release)
+                make_root(Path(name) / "root", release, packages)
                 make_archives(Path(name), get_cache() / stem)
     return wanted
 
 
-def make_root(root: Path, release: str) -> None:
+def make_root(root: Path, release: str, packages: tuple[str, ...]) -> None:
     """debootstrap in a mount namespace of its own: what it mounts is seen by nobody else.
 
     `--propagation unchanged`, since `/` of a chroot is no mount whose propagation could be set.
     """
     run(
         "unshare", "--mount", "--propagation", "unchanged",
-        "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+        "debootstrap", "--variant=minbase", f"--include={','.join(packages)}",
         release, str(root), get_mirror(release),
         environment=get_proxies(),
     )  # fmt: skip

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from tests.vm.debian import (
+    PACKAGES,
     ask_apt,
     compute_key,
     get_cache,
@@ -76,6 +77,19 @@ $b poweroff -f
 """
 
 
+class Machine(NamedTuple):
+    """What a machine is made of, and what it does. It has ended after `limit_s`."""
+
+    packages: tuple[str, ...] = PACKAGES
+    init: str = SECOND_INIT  # PID 1 once the disks are mounted: a script, /job/init
+    files: tuple[Path, ...] = ()  # come to /job
+    limit_s: int = MACHINE_LIMIT_S
+    options: tuple[str, ...] = ("-no-reboot",)
+
+
+PURE_V2 = Machine()
+
+
 class Boot(NamedTuple):
     """What a machine said until it turned itself off."""
 
@@ -90,15 +104,15 @@ class Kernel(NamedTuple):
     ramdisk: Path
 
 
-def boot(directory: Path) -> Boot:
+def boot(directory: Path, machine: Machine = PURE_V2) -> Boot:
     """Run the job in a new machine; `directory` holds its files."""
     need_machine()
-    kernel, disk = get_kernel(), get_debian_disk()
-    job = make_job_disk(directory)
+    kernel, disk = get_kernel(), get_debian_disk(machine.packages)
+    job = make_job_disk(directory, machine)
     console, results = directory / "console", directory / "results"
     words = [
         EMULATOR, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MIB),
-        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-nodefaults", "-no-user-config", "-display", "none", *machine.options,
         "-kernel", str(kernel.image), "-initrd", str(kernel.ramdisk),
         "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
         "-serial", f"file:{console}", "-serial", f"file:{results}",
@@ -111,7 +125,7 @@ def boot(directory: Path) -> Boot:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=MACHINE_LIMIT_S,
+        timeout=machine.limit_s,
     )
     assert done.returncode == 0, done.stderr
     return Boot(results.read_text(errors="replace"), console.read_text(errors="replace"))
@@ -204,12 +218,14 @@ def order_modules(modules: Path) -> list[Path]:
     return list(ordered)
 
 
-def make_job_disk(directory: Path) -> Path:
-    """ext4: /init, /checkout with compiled modules, /packages."""
+def make_job_disk(directory: Path, machine: Machine) -> Path:
+    """ext4: /init, /checkout with compiled modules, /packages, and the machine's own files."""
     job = directory / "job"
     (job / "packages").mkdir(parents=True)
     (job / "checkout").mkdir()
-    (job / "init").write_text(SECOND_INIT)
+    (job / "init").write_text(machine.init)
+    for path in machine.files:
+        shutil.copy2(path, job / path.name)
     for name in ROOMS:
         copy(CHECKOUT / name, job / "checkout" / name)
     words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")

@@ -1,0 +1,178 @@
+"""The agent's composition root: one asyncio loop that holds everything and decides nothing else.
+
+Its death stops no container: each has its supervisor. What it adds is what no supervisor can do:
+have the dead ones mended at once, and containers started after a boot. Not here: settings
+(config.py), systemd's messages (systemd.py), adoption (supervisors.py), mending (mender.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from chainlite.errors import DocklockError
+from docklock.agent.journal import Log, find_journal
+from docklock.agent.lock import acquire_lock
+from docklock.agent.mender import Mender
+from docklock.agent.metrics import Counts, format_metrics
+from docklock.agent.server import Server, bind
+from docklock.agent.supervisors import Supervisors, count_containers
+from docklock.agent.systemd import (
+    Notifier,
+    compute_watchdog_s,
+    take_environment,
+    take_listening,
+)
+from docklock.lifecycle import make_directories
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from docklock.agent.config import Settings
+    from docklock.paths import Paths
+
+SETTLE_STEP_S = 0.02
+SETTLE_MAX_S = 5.0
+STATUS_S = 10.0
+
+
+def run_agent(paths: Paths, read_settings: Callable[[], Settings]) -> int:
+    """Run until SIGTERM or SIGINT; the process's exit status. StateError if one runs already.
+
+    `read_settings` gives what options and file say, now and at each SIGHUP. SpecError.
+    """
+    settings = read_settings()
+    make_directories(paths)
+    lock_fd = acquire_lock(paths)
+    try:
+        environment = take_environment()
+        listening = take_listening(environment, os.getpid())
+        journal = find_journal(dict(os.environ), sys.stderr.fileno())
+        log = Log(settings.log_level, journal)
+        agent = Agent(paths, settings, read_settings, log, environment)
+        asyncio.run(agent.run(listening))
+    finally:
+        os.close(lock_fd)
+    return 0
+
+
+class Agent:
+    """Everything that one agent holds, for as long as `run` runs."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        read_settings: Callable[[], Settings],
+        log: Log,
+        environment: dict[str, str],
+    ) -> None:
+        self._paths, self._settings, self._read_settings = paths, settings, read_settings
+        self._log = log
+        self._notifier = Notifier(environment.get("NOTIFY_SOCKET", ""))
+        self._watchdog_s = compute_watchdog_s(environment, os.getpid())
+        self._status = ""
+        self._is_scanned = False
+        self._began = time.monotonic()
+        self._stopping = asyncio.Event()
+        self._supervisors: Supervisors
+        self._mender: Mender
+
+    async def run(self, listening: socket.socket | None) -> None:
+        """Until `stop`: containers and supervisors live on."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.add_signal_handler(signal.SIGINT, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        path = self._settings.socket or f"{self._paths.run}/agent.sock"
+        server = Server({"/_ping": lambda: ("text/plain", "OK"), "/metrics": self._get_metrics})
+        await server.open(listening or bind(path))
+        self._mender = Mender(self._paths, self._log, self._scan)
+        self._supervisors = Supervisors(self._paths, self._log, self._mender.request)
+        self._mender.request()  # once at the beginning: what a boot has ended is due now
+        self._scan_often()
+        await self._settle()
+        self._notifier.send("READY=1", f"STATUS={self._describe()}")
+        if self._watchdog_s:
+            self._watch()
+        self._show_status()
+        await self._stopping.wait()
+        self._log.info("stopping; containers go on")
+        self._notifier.send("STOPPING=1", "STATUS=stopping; containers go on")
+        server.close()
+        self._supervisors.close()
+        self._mender.close()
+        if listening is None:
+            os.unlink(path)
+        self._notifier.close()
+        self._log.close()
+
+    async def _settle(self) -> None:
+        """Wait, not for ever, until each run that was there is adopted or known to be over."""
+        deadline = time.monotonic() + SETTLE_MAX_S
+        while self._supervisors.pending_count and time.monotonic() < deadline:
+            await asyncio.sleep(SETTLE_STEP_S)
+        took_ms = (time.monotonic() - self._began) * 1000
+        count = len(self._supervisors.adopted)
+        self._log.info(f"adopted {count} supervisors in {took_ms:.0f} ms")
+
+    def _scan_often(self) -> None:
+        """The slow look at everything, should a notice have been lost."""
+        self._scan()
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._settings.scan_seconds, self._scan_often)
+
+    def _scan(self) -> None:
+        try:
+            self._supervisors.scan()
+            self._is_scanned = True
+        except OSError as error:
+            self._is_scanned = False
+            self._log.error(f"cannot look at the live runs: {error}")
+
+    def _watch(self) -> None:
+        """Tell systemd that the loop turns, but only if its work succeeds as well."""
+        if self._is_scanned and self._mender.is_well:
+            self._notifier.send("WATCHDOG=1")
+        asyncio.get_running_loop().call_later(self._watchdog_s, self._watch)
+
+    def _show_status(self) -> None:
+        status = self._describe()
+        if status != self._status:
+            self._status = status
+            self._notifier.send(f"STATUS={status}")
+        asyncio.get_running_loop().call_later(STATUS_S, self._show_status)
+
+    def _describe(self) -> str:
+        well = "" if self._mender.is_well else "; the last mend failed"
+        return f"{len(self._supervisors.adopted)} containers run{well}"
+
+    def _reload(self) -> None:
+        """SIGHUP: take over what can change; a file with an error changes nothing."""
+        self._notifier.send_reloading()
+        try:
+            settings = self._read_settings()
+        except (DocklockError, OSError) as error:
+            self._log.error(f"the old settings stay: {error}")
+        else:
+            if settings.socket != self._settings.socket:
+                self._log.warning("socket: changes with the next start of the agent")
+            self._settings = settings._replace(socket=self._settings.socket)
+            self._log.level = settings.log_level
+            self._log.info("reloaded")
+        self._notifier.send("READY=1", f"STATUS={self._describe()}")
+
+    def _get_metrics(self) -> tuple[str, str]:
+        counts = Counts(
+            containers=count_containers(self._paths),
+            adopted=len(self._supervisors.adopted),
+            mends=self._mender.count,
+            is_well=self._mender.is_well and self._is_scanned,
+            up_s=time.monotonic() - self._began,
+        )
+        return "text/plain; version=0.0.4", format_metrics(counts)

@@ -1,0 +1,44 @@
+"""The agent's numbers in Prometheus's text format. Pure.
+
+Not here: counting (main.py). Source: prometheus.io, exposition formats, text 0.0.4.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from docklock import __version__
+
+
+class Counts(NamedTuple):
+    """What /metrics tells. `containers` by status; `mends` since this agent began."""
+
+    containers: dict[str, int]
+    adopted: int
+    mends: int
+    is_well: bool
+    up_s: float
+
+
+def format_metrics(counts: Counts) -> str:
+    """The page: for each metric its help, its type, its samples."""
+    by_status = {f'status="{name}"': n for name, n in sorted(counts.containers.items())}
+    lines = [
+        *_format("containers", "gauge", "Containers on disk, by status.", by_status),
+        *_format("adopted", "gauge", "Supervisors that the agent is connected to.", counts.adopted),
+        *_format("mends_total", "counter", "Runs of docklock mend.", counts.mends),
+        *_format("agent_well", "gauge", "1 if the last scan and mend succeeded.", counts.is_well),
+        *_format("agent_up_seconds", "gauge", "Age of this agent.", round(counts.up_s, 3)),
+        *_format("build_info", "gauge", "The version.", {f'version="{__version__}"': 1}),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _format(name: str, kind: str, text: str, value: float | dict[str, int]) -> list[str]:
+    name = f"docklock_{name}"
+    samples = value if isinstance(value, dict) else {"": value}
+    return [
+        f"# HELP {name} {text}",
+        f"# TYPE {name} {kind}",
+        *(f"{name}{f'{{{labels}}}' if labels else ''} {+n}" for labels, n in samples.items()),
+    ]

@@ -1,0 +1,53 @@
+"""`docklock agent`: options and the file of settings. The agent itself: docklock/agent."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+from chainlite.errors import SpecError
+from docklock.agent.config import FILE_BYTES_MAX, FILE_DEFAULT, Settings, parse_config
+from docklock.cli import options
+from docklock.cli.options import Command, check_count, flag, text
+from docklock.paths import Paths
+
+AGENT = Command(
+    "agent",
+    "[OPTIONS]",
+    "Keep containers as their policies say. Containers run without it, and go on without it.",
+    (
+        text("--socket", help="serve on this path (RUN/agent.sock)", metavar="PATH"),
+        text("--config", help=f"read this file ({FILE_DEFAULT}, if it is there)", metavar="FILE"),
+        flag("--check-config", help="check the file, say OK or what is wrong, and end"),
+    ),
+)
+
+
+def run_agent(argv: list[str], paths: Paths) -> int:
+    """`docklock agent`: until a signal ends it; 1 if another agent has the root."""
+    values, words = options.parse(AGENT, argv)
+    check_count(AGENT, words, 0, 0)
+    if values["check_config"]:
+        read_settings(values)
+        print("OK")
+        return 0
+    from docklock.agent import main
+
+    gc.enable()  # it lives longer than a command
+    return main.run_agent(paths, lambda: read_settings(values))
+
+
+def read_settings(values: dict[str, Any]) -> Settings:
+    """The file's settings, and over them the options. SpecError."""
+    path = values["config"] or FILE_DEFAULT
+    settings = Settings()
+    try:
+        with open(path, "rb") as file:
+            settings = parse_config(file.read(FILE_BYTES_MAX + 1), path)
+    except FileNotFoundError:
+        if values["config"]:
+            raise SpecError(f"--config {path}: no such file") from None
+    if values["socket"]:
+        settings = settings._replace(socket=os.path.abspath(values["socket"]))
+    return settings

@@ -1,0 +1,127 @@
+"""The Debian package as a file, and the units in it; tests/vm/test_systemd.py installs it.
+
+Not here: ./install (tests/e2e/test_installer.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+SIZE_MAX_BYTES = 50_000_000
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+OUTSIDE = {
+    "usr/bin/docklock",
+    "usr/bin/docklock-runtime",
+    "usr/lib/systemd/system/docklock.service",
+    "usr/lib/systemd/system/docklock.socket",
+    "usr/lib/sysusers.d/docklock.conf",
+    "usr/lib/tmpfiles.d/docklock.conf",
+}
+PRIVATE = "usr/lib/docklock/package/"
+# Each would be inherited by the containers that the agent starts: systemd/README.md.
+INHERITED = (
+    "AmbientCapabilities", "CapabilityBoundingSet", "LimitNOFILE", "LockPersonality",
+    "MemoryDenyWriteExecute", "NoNewPrivileges", "OOMScoreAdjust", "Private", "Protect",
+    "ReadOnly", "Restrict", "SystemCall", "TemporaryFileSystem", "Inaccessible", "BindPaths",
+    "Nice", "IOScheduling", "CPUSchedul", "CPUAffinity", "RootDirectory", "User", "DynamicUser",
+)  # fmt: skip
+
+
+def run(*words: str, cwd: Path = TOP) -> str:
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("package")
+    file = run(str(TOP / "systemd/build-deb"), str(directory), "9.8").strip()
+    return Path(file)
+
+
+@pytest.fixture(scope="module")
+def unpacked(package: Path) -> Path:
+    root = package.parent / "root"
+    run("dpkg-deb", "-x", str(package), str(root))
+    run("dpkg-deb", "-e", str(package), str(root / "DEBIAN"))
+    return root
+
+
+def get_files(root: Path) -> dict[str, Path]:
+    found = (path for path in root.rglob("*") if not path.is_dir())
+    names = {path.relative_to(root).as_posix(): path for path in found}
+    return {name: path for name, path in names.items() if not name.startswith("DEBIAN/")}
+
+
+def test_its_fields_are_what_dpkg_asks_for(package: Path) -> None:
+    fields = dict(
+        line.split(": ", 1) for line in run("dpkg-deb", "-f", str(package)).splitlines()
+        if ": " in line
+    )  # fmt: skip
+    assert (fields["Package"], fields["Version"]) == ("docklock", "9.8")
+    assert fields["Architecture"] == run("dpkg", "--print-architecture").strip()
+    minor = f"3.{sys.version_info.minor}"
+    assert f"python3 (>= {minor})" in fields["Depends"], "compiled for one minor version"
+    assert f"python3 (<< 3.{sys.version_info.minor + 1})" in fields["Depends"]
+    assert "@" not in "".join(value for name, value in fields.items() if name != "Maintainer")
+
+
+def test_it_is_below_50_megabytes(package: Path, unpacked: Path) -> None:
+    size_bytes = sum(path.stat().st_size for path in get_files(unpacked).values())
+    print(f"installed: {size_bytes / 1e6:.1f} MB; the file {package.stat().st_size / 1e6:.1f} MB")
+    assert 1_000_000 < size_bytes < SIZE_MAX_BYTES
+    declared = int(run("dpkg-deb", "-f", str(package), "Installed-Size")) * 1024
+    assert size_bytes <= declared < SIZE_MAX_BYTES
+
+
+def test_nothing_lies_outside_its_own_places(package: Path, unpacked: Path) -> None:
+    names = get_files(unpacked)
+    assert {name for name in names if not name.startswith(PRIVATE)} == OUTSIDE
+    assert not [name for name in names if name.endswith((".pth", ".new"))]
+    for line in run("dpkg-deb", "-c", str(package)).splitlines():
+        mode, owner = line.split()[:2]
+        assert owner == "root/root" and mode[8] != "w" and "s" not in mode[1:10], line
+
+
+def test_its_checksums_hold(unpacked: Path) -> None:
+    names = get_files(unpacked)
+    lines = (unpacked / "DEBIAN/md5sums").read_text().splitlines()
+    said = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    assert said.keys() == names.keys()
+    for name, path in names.items():
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        assert digest == said[name], name
+
+
+def test_no_file_of_it_names_where_it_was_built(unpacked: Path) -> None:
+    here = str(TOP).encode()
+    found = [name for name, path in get_files(unpacked).items() if here in path.read_bytes()]
+    assert not found
+
+
+def test_its_scripts_are_whole_and_its_python_compiled(unpacked: Path) -> None:
+    for name in SCRIPTS:
+        assert os.access(unpacked / "DEBIAN" / name, os.X_OK)
+        run("sh", "-n", str(unpacked / "DEBIAN" / name))
+    tree = unpacked / PRIVATE
+    missing = [
+        path for path in (tree / "docklock").rglob("*.py")
+        if not list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))
+    ]  # fmt: skip
+    assert not missing
+
+
+def test_nothing_in_the_unit_is_inherited_by_containers(unpacked: Path) -> None:
+    text = (unpacked / "usr/lib/systemd/system/docklock.service").read_text()
+    keys = re.findall(r"^(\w+)=", text, flags=re.MULTILINE)
+    assert {"Type", "WatchdogSec", "KillMode", "Delegate", "Restart"} <= set(keys)
+    assert not [key for key in keys if key.startswith(INHERITED)]
