@@ -7,6 +7,7 @@ without root, and a skipped test of tests/kernel or tests/e2e has failed.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ def get_seed() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else our programs ignore it too
     if CI and os.geteuid() != 0:
         pytest.exit("CI=true: the suite must run as root, else its kernel tests would skip", 1)
 

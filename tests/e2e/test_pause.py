@@ -172,7 +172,7 @@ def test_a_guard_that_gives_up_ends_a_paused_container(dock: Docklock, tmp_path:
     waiting = dock.start("wait", "given")
     os.kill(dock.worker_pid("given"), signal.SIGKILL)
     assert waiting.communicate(timeout=20)[0] == "125\n"
-    assert find_leaks(dock.root) == []
+    dock.wait_for(lambda: find_leaks(dock.root) == [])
     dock("rm", "given")
 
 

@@ -304,7 +304,10 @@ def test_the_guard_holds_the_master_and_the_worker_does_not(dock: Docklock) -> N
     dock("run", "-dit", "--name", "held", "busybox", "cat")
 
     def list_terminals(pid: int) -> list[str]:
-        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        links = []
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed while we look
+                links.append(os.readlink(link))
         return [link for link in links if "ptmx" in link or "pts" in link]
 
     assert list_terminals(dock.supervisor_pid("held"))
