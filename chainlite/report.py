@@ -83,13 +83,15 @@ class Report(NamedTuple):
 class Trust(NamedTuple):
     """Whom the verifier believes and what they ask for; `fingerprint` is the host key's, or empty.
 
-    `note` is a checkpoint from outside which the host's log must continue, or empty.
+    `note` is a checkpoint from outside which the host's log must continue, or empty. `notary` is
+    the fingerprint of a notary's key, or empty.
     """
 
     fingerprint: str = ""
     witnesses: tuple[Witness, ...] = ()
     note: bytes = b""
     is_anchor_required: bool = False
+    notary: str = ""
 
 
 class Verdict(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from chainlite import checkpoint, cosignature, keys
+from chainlite import checkpoint, cosignature, keys, logblock
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.report import Trust
@@ -32,6 +32,12 @@ def add_trust_options(parser: ArgumentParser) -> None:
         help="a witness whose cosignatures count; may be given several times",
     )
     parser.add_argument(
+        "--notary-key",
+        metavar="FILE|FINGERPRINT",
+        default="",
+        help="the notary that must have signed LogBlocks and PoE bundles",
+    )
+    parser.add_argument(
         "--checkpoint", metavar="FILE", default="", help="the host's log must continue this one"
     )
     parser.add_argument(
@@ -39,13 +45,17 @@ def add_trust_options(parser: ArgumentParser) -> None:
     )
 
 
-def read_trust(options: Namespace, fingerprint: str = "") -> Trust:
-    """The trust that the options name; without --host-key, the host with this fingerprint.
+def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> Trust:
+    """The trust that the options name; without --host-key and --notary-key, these fingerprints.
 
     SpecError where an option or its file does not read.
     """
     if options.host_key:
         fingerprint = keys.parse_fingerprint(_read_option(options.host_key))
+    if options.notary_key:
+        notary = keys.parse_fingerprint(
+            _read_option(options.notary_key), "--notary-key", logblock.compute_notary_id
+        )
     if options.require_anchor and not options.witness_key:
         raise SpecError("--require-anchor: name the witnesses to believe with --witness-key")
     return Trust(
@@ -53,6 +63,7 @@ def read_trust(options: Namespace, fingerprint: str = "") -> Trust:
         tuple([cosignature.parse_witness(_read_option(text)) for text in options.witness_key]),
         read_note(options.checkpoint) if options.checkpoint else b"",
         options.require_anchor,
+        notary,
     )
 
 

@@ -282,9 +282,12 @@ class HostLog:
             raise TamperError(f"host log: leaf {leaf_index} is missing")
         return _check_blob(row[0])
 
-    def iterate_leaves(self) -> Iterator[tuple[int, bytes]]:
-        """All leaves in order."""
-        yield from self._db.execute("SELECT leaf_index, bytes FROM leaves ORDER BY leaf_index")
+    def iterate_leaves(self, first_index: int = 0) -> Iterator[tuple[int, bytes]]:
+        """All leaves from `first_index` on, in order."""
+        yield from self._db.execute(
+            "SELECT leaf_index, bytes FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index",
+            (first_index,),
+        )
 
     def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
         """The segment leaves of a run in order."""
@@ -321,12 +324,14 @@ class HostLog:
         """The proof that the tree of the first `new_size` leaves continues that of `old_size`."""
         return merkle.compute_consistency(old_size, new_size, self._read_node)
 
-    def get_segment_places(self, container: bytes, run: int) -> tuple[tuple[int, bytes], ...]:
-        """Index and bytes of the segment leaves of a run, in order."""
+    def get_segment_places(
+        self, container: bytes, run: int, after: int = -1
+    ) -> tuple[tuple[int, bytes], ...]:
+        """Index and bytes of the segment leaves of a run after leaf `after`, in order."""
         rows = self._db.execute(
             "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
-            " ORDER BY leaf_index",
-            (container, run, hostlog.SEGMENT_KIND),
+            " AND leaf_index > ? ORDER BY leaf_index",
+            (container, run, hostlog.SEGMENT_KIND, after),
         )
         return tuple((index, _check_blob(data)) for index, data in rows)
 
