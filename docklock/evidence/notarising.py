@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
     from enc.notary.source import HostView, RunName
 
+PASSING_CODES = frozenset((5, 6, 7, 9, 10, 13, 14))
+"""SQLite's busy, locked, no memory, interrupted, input or output, full, cannot open."""
+THE_LOG = "the host's log"
+
 
 class LocalView:
     """One moment of this host's log (an enc.notary.source.HostView)."""
@@ -41,21 +45,23 @@ class LocalView:
 
     def read_opening(self) -> Iterator[tuple[int, bytes]]:
         yield bundle.HOST_KEY, get_public_key(self._paths)
-        for index, _ in self._log.get_key_leaves():
-            if index:
-                yield bundle.KEY, encode_logged(self._log, index, self._size)
-        yield bundle.CHECKPOINT, self._log.get_note()
+        with _naming(THE_LOG):
+            for index, _ in self._log.get_key_leaves():
+                if index:
+                    yield bundle.KEY, encode_logged(self._log, index, self._size)
+            yield bundle.CHECKPOINT, self._log.get_note()
 
     def read_leaves(self, size_before: int) -> Iterator[bytes]:
-        for expected, (index, data) in enumerate(
-            self._log.iterate_leaves(size_before), size_before
-        ):
-            if index != expected or not isinstance(data, bytes):
-                raise TamperError(f"leaf {expected} of the host's log is missing")
-            yield data
+        with _naming(THE_LOG):
+            leaves = self._log.iterate_leaves(size_before)
+            for expected, (index, data) in enumerate(leaves, size_before):
+                if index != expected or not isinstance(data, bytes):
+                    raise TamperError(f"leaf {expected} of the host's log is missing")
+                yield data
 
     def read_start(self, name: RunName) -> bytes:
-        return encode_logged(self._log, self._find_run(name).start_leaf, self._size)
+        with _naming(THE_LOG):
+            return encode_logged(self._log, self._find_run(name).start_leaf, self._size)
 
     def read_certificates(self, name: RunName) -> Iterator[bytes]:
         with _reading(self._paths, name) as db:
@@ -65,19 +71,21 @@ class LocalView:
     def read_run(
         self, name: RunName, event_count: int, epoch: int, last_leaf: int
     ) -> Iterator[tuple[int, bytes]]:
-        places = self._log.get_segment_places(*name, last_leaf)
+        with _naming(THE_LOG):
+            places = self._log.get_segment_places(*name, last_leaf)
         with _reading(self._paths, name) as db:
             if db is None and places:
                 raise TamperError("the container's evidence file is gone")
             if db is not None:
                 yield from self._read_segments(db, name, event_count, epoch, places)
-        leaf = self._find_run(name).exit_leaf
-        if leaf is not None and leaf > last_leaf:
-            yield bundle.EXIT, encode_logged(self._log, leaf, self._size)
+        payload = self.read_exit(name)
+        if payload:
+            yield bundle.EXIT, payload
 
     def read_exit(self, name: RunName) -> bytes:
-        leaf = self._find_run(name).exit_leaf
-        return b"" if leaf is None else encode_logged(self._log, leaf, self._size)
+        with _naming(THE_LOG):
+            leaf = self._find_run(name).exit_leaf
+            return b"" if leaf is None else encode_logged(self._log, leaf, self._size)
 
     def read_anchors(self) -> Iterator[bytes]:
         own = checkpoint.parse_claim(self._log.get_note()).size
@@ -149,13 +157,20 @@ class LocalSource:
 
 @contextlib.contextmanager
 def _reading(paths: Paths, name: RunName) -> Iterator[sqlite3.Connection | None]:
-    """The container's store; what it cannot give now is a StateError, what it has not a
-    TamperError."""
-    container = name.container.hex()
+    """The container's store, if it has one."""
+    with (
+        _naming(f"container {name.container.hex()[:12]}: its file"),
+        open_container(paths, name.container.hex()) as db,
+    ):
+        yield db
+
+
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """What SQLite cannot give now is a StateError, what it will never give a TamperError."""
     try:
-        with open_container(paths, container) as db:
-            yield db
-    except sqlite3.OperationalError as error:
-        raise StateError(f"container {container[:12]}: its file cannot be read: {error}") from None
+        yield
     except sqlite3.Error as error:
-        raise TamperError(f"the container's file cannot be read: {error}") from None
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        kind = StateError if code in PASSING_CODES else TamperError
+        raise kind(f"{what} cannot be read: {error}") from None

@@ -81,12 +81,13 @@ def take_run(
         if saved is None:
             frame = _join(bundle.START, view.read_start(name))
             yield taking.upon_start(name, frame[1:])
+            frame = b""
         for kind, payload in view.read_run(name, *stands):
             frame = _join(kind, payload)
             moved = taking.upon_frame(kind, payload)
+            frame = b""
             if moved is not None:
                 yield moved
-        frame = b""
         taking.check_end()
     except (TamperError, SpecError) as error:
         yield Bad(taking.moved, taking.get_event_count(), str(error), frame)
