@@ -78,14 +78,19 @@ class LocalView:
                 raise TamperError("the container's evidence file is gone")
             if db is not None:
                 yield from self._read_segments(db, name, event_count, epoch, places)
-        payload = self.read_exit(name)
+        payload = self._read_exit(name, last_leaf)
         if payload:
             yield bundle.EXIT, payload
 
     def read_exit(self, name: RunName) -> bytes:
+        return self._read_exit(name, -1)
+
+    def _read_exit(self, name: RunName, last_leaf: int) -> bytes:
         with _naming(THE_LOG):
             leaf = self._find_run(name).exit_leaf
-            return b"" if leaf is None else encode_logged(self._log, leaf, self._size)
+            if leaf is None or leaf <= last_leaf:
+                return b""
+            return encode_logged(self._log, leaf, self._size)
 
     def read_anchors(self) -> Iterator[bytes]:
         own = checkpoint.parse_claim(self._log.get_note()).size

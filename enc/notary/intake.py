@@ -182,7 +182,8 @@ class _Taking:
             return self._move_on(run)
         if kind == bundle.EXIT:
             assert self.moved is not None, "a run begins with its start"
-            self.moved = self.moved._replace(state=run.state, held="")
+            last = run.logged[-1].leaf_index
+            self.moved = self.moved._replace(state=run.state, last_leaf=last, held="")
             return Moved(self.moved, None)
         return None
 
