@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     Step: TypeAlias = "Moved | Bad"
 
+IN_A_RUN = frozenset(
+    (bundle.CERTIFICATE, bundle.SEGMENT, bundle.REDACTED, bundle.PLACE, bundle.EXIT)
+)
+"""Frames that follow a run's start."""
+
 
 class RunState(NamedTuple):
     """How far a run is notarised, and all that its next segment is checked against.
@@ -170,7 +175,7 @@ class _Taking:
         state, run = self._state, self._state.runs[-1]
         if (kind == bundle.PLACE) != (self._segment is not None):
             raise TamperError("a segment is not shown in the host's log")
-        if kind in bundle.OPENING or kind in (bundle.ANCHOR, bundle.START, bundle.SEAL):
+        if kind not in IN_A_RUN:
             raise TamperError(f"a frame of kind {kind} does not belong in a run")
         state.upon_frame(bundle.Frame(kind, payload, b"", is_intact=True))
         if kind == bundle.CERTIFICATE:
