@@ -11,9 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 from chainlite import keys
-from chainlite.errors import StateError
+from chainlite.errors import DocklockError, StateError
 from chainlite.notarised import write_file
 from docklock.evidence import keyring
+from docklock.evidence.database import sqlite3
 from docklock.evidence.notarising import LocalSource
 from docklock.evidence.notary_key import ensure_notary_key
 from enc.notary.export import collect_frames
@@ -75,7 +76,7 @@ def follow(
             continue
         try:
             done = run_pass(paths, source)
-        except (StateError, OSError) as error:
+        except (DocklockError, OSError, sqlite3.Error) as error:
             fail(str(error))
             time.sleep(AFTER_FAILURE_S)
             continue

@@ -22,7 +22,11 @@ EXIT_ASIDE = 3
 
 
 def run_notary(argv: list[str], paths: Paths) -> int:
-    """Run the verb."""
+    """Run the verb; StateError where its database cannot be read or written."""
+    import sqlite3
+
+    from chainlite.errors import StateError
+
     options = _parse(argv)
     verbs = {
         "run": _run,
@@ -31,7 +35,10 @@ def run_notary(argv: list[str], paths: Paths) -> int:
         "poe": _show_poe,
         "export": _export,
     }
-    return verbs[options.verb](options, paths)
+    try:
+        return verbs[options.verb](options, paths)
+    except sqlite3.Error as error:
+        raise StateError(f"the notary's database cannot be used: {error}") from None
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -72,7 +79,15 @@ def _run(options: argparse.Namespace, paths: Paths) -> int:
     if options.flush:
         raise SpecError("notary run: --flush is for one pass, not for --follow")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    follow(paths, options.parent, lambda done: _tell(done, is_all=False), _say)
+    said = ""
+
+    def fail(text: str) -> None:
+        nonlocal said
+        if text != said:  # not every few seconds for as long as it lasts
+            _say(text)
+        said = text
+
+    follow(paths, options.parent, lambda done: _tell(done, is_all=False), fail)
     return 0
 
 

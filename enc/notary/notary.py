@@ -191,7 +191,8 @@ class Notary:
             signature = logblock.sign_block(block, self._signer)
             row = BlockRow(effect.block.height, effect.block.time, block, signature)
             placed = self._store.insert_block(number, row)
-            assert placed == effect.block.segment_count, "what waits is what was signed"
+            if placed != effect.block.segment_count:
+                raise TamperError("the notary's database has other segments than it was given")
             self._store.add_window(chain.app, poe_bundle.find_window(effect.block.time).start)
             self._blocks += 1
         self._chains[chain.host, chain.app] = chain

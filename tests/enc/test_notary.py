@@ -6,21 +6,28 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import docklock.notary
 from chainlite import logblock, segment
+from chainlite.cosignature import encode_witness
 from chainlite.economy import poe_bundle
 from chainlite.economy.poe_index import DEFAULT_TERMS, compute_phi
+from chainlite.errors import TamperError
 from docklock.cli.evidence import run_evidence
+from docklock.cli.verify import run_verify
 from docklock.evidence import container_store, rotation
 from docklock.evidence.cosigned import store_cosigned
 from docklock.evidence.recovery import recover_runs
 from docklock.notary import get_directory
 from docklock.paths import Paths
+from enc.notary.notary import Pass
 from enc.notary.store import Store
+from tests.chainlite.samples import WITNESS
 from tests.enc.notarising import (
     NOW_MS,
     count_taken,
@@ -88,6 +95,32 @@ def test_each_receipt_is_in_one_logblock_and_the_file_verifies(
         text, code = export(paths, app, tmp_path / app)
         assert code == 0 and text.startswith("whole"), text
     assert notarise(paths).segments == 0
+
+
+class Enough(Exception):
+    """Ends a notary that follows."""
+
+
+def test_an_idle_notary_closes_its_block_when_the_time_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing happens on the host meanwhile: its timer alone wakes it."""
+    monkeypatch.setattr(logblock, "OPEN_MS", 1500)
+    monkeypatch.setattr(docklock.notary, "LOOK_S", 0.05)
+    paths = make_paths(tmp_path)
+    record(paths, make_id(), count=5)
+    began, passes = time.monotonic(), list[Pass]()
+
+    def tell(done: Pass) -> None:
+        passes.append(done)
+        if done.blocks:
+            raise Enough
+
+    with pytest.raises(Enough):
+        docklock.notary.follow(paths, 0, tell, pytest.fail)
+    assert [(done.segments > 0, done.blocks) for done in passes] == [(True, 0), (False, 1)]
+    assert 1.4 < time.monotonic() - began < 10
+    assert count_taken(paths) == expect((make_id(), 0, 5))
 
 
 def test_a_live_run_is_taken_up_where_it_stood(
@@ -285,10 +318,6 @@ def test_a_cosigned_log_is_told_with_its_witness(paths: Paths, tmp_path: Path) -
     notarise(paths, flush=True)
     write = tmp_path / "file"
     export(paths, "web", write)
-    from chainlite.cosignature import encode_witness
-    from docklock.cli.verify import run_verify
-    from tests.chainlite.samples import WITNESS
-
     words = [str(write), "--witness-key", encode_witness(WITNESS)]
     assert run_verify(words, paths) == 0
     assert run_verify([*words, "--require-anchor"], paths) == 0
@@ -324,8 +353,6 @@ def test_a_database_of_another_notary_or_version_is_refused(paths: Paths, tmp_pa
 def test_who_edits_the_notarys_database_gains_a_refused_export(
     paths: Paths, tmp_path: Path
 ) -> None:
-    from chainlite.errors import TamperError
-
     notarise(paths, flush=True)
     edits: list[str] = [
         "UPDATE blocks SET signature = zeroblob(64) WHERE height = 0",
