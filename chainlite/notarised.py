@@ -14,7 +14,7 @@ from __future__ import annotations
 from chainlite import bundle, codec, domains, hostlog, keys, logblock, merkle, segment
 from chainlite.codec import Reader
 from chainlite.economy import poe_bundle
-from chainlite.economy.poe_bundle import PoeBundle
+from chainlite.economy.poe_bundle import ChainPoint, PoeBundle
 from chainlite.errors import SpecError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.verify import Verification
@@ -45,15 +45,7 @@ SIZE_LIMITS = {
 }
 LAYOUT = bundle.Layout("evidence file of a notary", bundle.NOTARY_MAGIC, SIZE_LIMITS, SEAL)
 BLOCKS_MAX = 1 << 22
-"""LogBlocks of one host in a file: a verifier keeps 100 bytes of each."""
-
-
-class SeenBlock(NamedTuple):
-    """What a bundle may name of a LogBlock."""
-
-    time: int
-    hash: bytes
-    block: logblock.LogBlock
+"""LogBlocks of one host in a file: a verifier keeps half a KiB of each."""
 
 
 class RunKeys(NamedTuple):
@@ -72,7 +64,7 @@ class HostSection:
         self.runs: dict[logblock.RunKey, RunKeys] = {}
         self.hashes: dict[bytes, segment.Certificate] = {}
         self.chain: logblock.ChainEnd | None = None
-        self.blocks: list[SeenBlock] = []
+        self.blocks: list[ChainPoint] = []
         self.segments = self.events = 0
         self.revoked_runs: set[logblock.RunKey] = set()
 
@@ -205,7 +197,7 @@ class NotaryVerification:
             self.refuse("it names a state of the host's log that the file's checkpoint is not past")
         for signed, header in zip(segments, headers, strict=True):
             self._check_header(section, signed, header, chain.app)
-        section.blocks.append(SeenBlock(block.time, chain.previous, block))
+        section.blocks.append(poe_bundle.make_point(data))
         section.segments += block.segment_count
         section.events += block.event_count
 
@@ -296,7 +288,7 @@ _UPON: dict[int, Callable[[NotaryVerification, bundle.Frame], None]] = {
 
 
 def compute_parts(
-    window: poe_bundle.Window, chains: dict[bytes, list[SeenBlock]]
+    window: poe_bundle.Window, chains: dict[bytes, list[ChainPoint]]
 ) -> tuple[poe_bundle.Part, ...]:
     """The parts of a window: for each host with blocks in it, the first, the last, the usage."""
     from bisect import bisect_left
@@ -304,14 +296,12 @@ def compute_parts(
     parts = []
     for host in sorted(chains):
         blocks = chains[host]
-        first = bisect_left(blocks, window.start * poe_bundle.NS, key=lambda seen: seen.time)
+        first = bisect_left(blocks, window.start * poe_bundle.NS, key=lambda block: block.time)
         end = (window.start + window.seconds) * poe_bundle.NS
-        after = bisect_left(blocks, end, key=lambda seen: seen.time)
+        after = bisect_left(blocks, end, key=lambda block: block.time)
         if first < after:
-            before = blocks[first - 1] if first else None
-            old, old_hash = (before.block, before.hash) if before else (None, logblock.ZERO_HASH)
-            last = blocks[after - 1]
-            parts.append(poe_bundle.make_part(old, old_hash, last.block, last.hash))
+            before = blocks[first - 1] if first else poe_bundle.BEFORE_ALL
+            parts.append(poe_bundle.make_part(host, before, blocks[after - 1]))
     return tuple(parts)
 
 

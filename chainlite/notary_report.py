@@ -68,7 +68,7 @@ def _judge_host(section: HostSection, trust: Trust) -> HostVerdict:
     is_trusted = section.opened.host.hex() == trust.fingerprint and not section.revoked_runs
     log, by, refusal = judge_logs(tuple(section.opened.logs), host_keys.publics, trust)
     if trust.is_anchor_required and not refusal:
-        last = section.blocks[-1].block.log_size if section.blocks else 0
+        last = section.blocks[-1].log_size if section.blocks else 0
         if log is None or log.size < last:
             refusal = "the newest LogBlocks name a state of the host's log that is not anchored"
     return HostVerdict(section, is_trusted, log, by, refusal)
@@ -167,8 +167,8 @@ def _render_host(host: HostVerdict) -> list[str]:
     ]
     if host.log is None:
         return [*lines, "    its log is anchored by nobody that you named"]
-    within = [seen for seen in section.blocks if seen.block.log_size <= host.log.size]
-    through = f"through LogBlock {within[-1].block.height}" if within else "at its start"
+    within = [block for block in section.blocks if block.log_size <= host.log.size]
+    through = f"through LogBlock {within[-1].height}" if within else "at its start"
     return [*lines, f"    its log is anchored {through} by {render_cosignatures(host.by)}"]
 
 

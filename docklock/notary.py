@@ -81,6 +81,10 @@ def follow(
             time.sleep(AFTER_FAILURE_S)
             continue
         tell(done)
+        if done.unread:
+            fail(done.unread)
+            time.sleep(AFTER_FAILURE_S)
+            continue
         while _is_wanted(parent) and not _is_due(done.due_ms):
             time.sleep(LOOK_S)
             is_later = time.monotonic() - began >= PASS_APART_S

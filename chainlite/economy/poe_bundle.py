@@ -23,7 +23,14 @@ from chainlite.economy.poe_index import (
 )
 from chainlite.errors import SpecError, TamperError
 from chainlite.lean import NamedTuple
-from chainlite.logblock import TOTAL_BYTES, LogBlock, read_totals
+from chainlite.logblock import (
+    TOTAL_BYTES,
+    ZERO_HASH,
+    ZERO_TOTALS,
+    compute_block_hash,
+    decode_block,
+    read_totals,
+)
 from chainlite.receipt import APP_LIMIT
 
 VERSION = 1
@@ -89,14 +96,29 @@ def find_window(time: int, seconds: int = WINDOW_SECONDS) -> Window:
     return Window(time // NS // seconds * seconds, seconds)
 
 
-def make_part(
-    before: LogBlock | None, before_hash: bytes, last: LogBlock, last_hash: bytes
-) -> Part:
-    """The part of the blocks after `before` (None: from height 0 on) up to `last`."""
-    old = before.totals if before is not None else (0,) * COUNTERS
-    usage = tuple([now - then for then, now in zip(old, last.totals, strict=True)])
-    first = before.height + 1 if before is not None else 0
-    return Part(last.host, first, last.height, before_hash, last_hash, usage)
+class ChainPoint(NamedTuple):
+    """What a window needs of a LogBlock."""
+
+    height: int
+    time: int
+    hash: bytes
+    totals: tuple[int, ...]
+    log_size: int
+
+
+BEFORE_ALL = ChainPoint(-1, -1, ZERO_HASH, ZERO_TOTALS, 0)
+
+
+def make_point(block: bytes) -> ChainPoint:
+    """The point of a chain at a LogBlock's bytes; SpecError if they are none."""
+    b = decode_block(block)
+    return ChainPoint(b.height, b.time, compute_block_hash(block), b.totals, b.log_size)
+
+
+def make_part(host: bytes, before: ChainPoint, last: ChainPoint) -> Part:
+    """The part of a host's blocks after `before` up to `last`."""
+    usage = tuple([now - then for then, now in zip(before.totals, last.totals, strict=True)])
+    return Part(host, before.height + 1, last.height, before.hash, last.hash, usage)
 
 
 def sum_usage(parts: tuple[Part, ...], terms: Terms) -> tuple[int, ...]:

@@ -68,13 +68,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, paths: Paths) -> int:
-    from chainlite.errors import SpecError
+    from chainlite.errors import SpecError, StateError
     from docklock.notary import follow, run_once
 
     if not options.follow:
         done = run_once(paths, flush=options.flush)
         _tell(done, is_all=True)
         sys.stdout.write(_render_pass(done))
+        if done.unread and not done.troubles:
+            raise StateError(done.unread)
         return EXIT_ASIDE if done.troubles else 0
     if options.flush:
         raise SpecError("notary run: --flush is for one pass, not for --follow")

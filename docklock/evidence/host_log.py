@@ -344,10 +344,14 @@ class HostLog:
         ).fetchone()
         return int(row[0]) if row else None
 
-    def get_runs(self, container: str = "") -> tuple[RunRecord, ...]:
-        """The runs of a container (all for "") in the order of their starts."""
-        where = ("WHERE container = ?", (bytes.fromhex(container),)) if container else ("", ())
-        rows = self._db.execute(f"SELECT * FROM runs {where[0]} ORDER BY start_leaf", where[1])
+    def get_runs(self, container: str = "", run: int = -1) -> tuple[RunRecord, ...]:
+        """The runs of a container (all for ""; only `run` if one is named) in order of start."""
+        values: list[bytes | int] = [bytes.fromhex(container)] if container else []
+        where = "WHERE container = ?" if container else ""
+        if run >= 0:
+            where += " AND run = ?"
+            values.append(run)
+        rows = self._db.execute(f"SELECT * FROM runs {where} ORDER BY start_leaf", values)
         return tuple(RunRecord(row[0].hex(), *row[1:]) for row in rows)
 
     def _has_operation(self, container: bytes, name: str) -> bool:

@@ -102,7 +102,7 @@ class LocalView:
         self, db: sqlite3.Connection, name: RunName, event_count: int, epoch: int,
         places: tuple[tuple[int, bytes], ...],
     ) -> Iterator[tuple[int, bytes]]:  # fmt: skip
-        epochs = {row.epoch: row for row in store.iterate_epochs(db, name.run)}
+        epochs = {row.epoch: row for row in store.iterate_epochs(db, name.run, epoch)}
         rows = store.iterate_segments(db, name.run, event_count)
         for index, leaf in places:
             row = next(rows, None)
@@ -122,9 +122,8 @@ class LocalView:
             yield bundle.PLACE, bundle.encode_place(place)
 
     def _find_run(self, name: RunName) -> RunRecord:
-        for run in self._log.get_runs(name.container.hex()):
-            if run.run == name.run:
-                return run
+        for run in self._log.get_runs(name.container.hex(), name.run):
+            return run
         raise TamperError(f"run {name.run} is not in the host's table of runs")
 
 

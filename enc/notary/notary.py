@@ -45,7 +45,10 @@ class Trouble(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What one pass did; `due_ms` is when time closes the next block or window (None: none)."""
+    """What one pass did; `due_ms` is when time closes the next block or window (None: none).
+
+    `unread` says what could not be read this time, or nothing.
+    """
 
     segments: int
     receipts: int
@@ -54,6 +57,7 @@ class Pass(NamedTuple):
     waiting: int
     troubles: tuple[Trouble, ...]
     due_ms: int | None
+    unread: str
 
 
 class Notary:
@@ -70,14 +74,15 @@ class Notary:
         self._troubles: list[Trouble] = []
         self._segments = self._receipts = self._blocks = self._bundles = 0
         self._now_ms = 0
+        self._unread = ""
 
     def run_pass(self, now_ms: int, *, flush: bool = False) -> Pass:
         """Take what is new, close what is due (all that waits with `flush`), bill what is over.
 
-        StateError where the host's records cannot be read now: what was taken before stays taken.
+        Where a run's records cannot be read now, all else is done, and the next pass looks again.
         """
         self._now_ms = chains.compute_time_ms(now_ms, self._store.get_floor_ms())
-        self._chains, self._troubles = {}, []
+        self._chains, self._troubles, self._unread = {}, [], ""
         self._segments = self._receipts = self._blocks = self._bundles = 0
         try:
             view = self._source.open()
@@ -100,6 +105,7 @@ class Notary:
             sum(len(chain.waiting) for chain in open_chains),
             tuple(self._troubles),
             min(due, default=None),
+            self._unread,
         )
 
     def _take_host(self, view: HostView) -> None:
@@ -114,9 +120,16 @@ class Notary:
             return
         held = [run.name for run in store.get_runs(host, "held != ''")]
         again = (*held, *store.get_refused_starts(host))
+        unread = set[bytes]()
         for name in dict.fromkeys((*again, *followed.changed)):
-            self._take_run(followed.opened, view, name)
-        if followed.seen != seen:
+            if name.container in unread:
+                continue  # its next run is judged by the end of this one
+            try:
+                self._take_run(followed.opened, view, name)
+            except StateError as error:
+                unread.add(name.container)
+                self._unread = str(error)
+        if followed.seen != seen and not self._unread:
             with store.write():
                 store.put_seen(host, followed.seen)
 
@@ -130,8 +143,15 @@ class Notary:
                 self._set_aside(name, 0, str(error), b"")
             return
         steps = intake.take_run(opened, view, name, saved, before)
-        while self._take_steps(opened, steps, name):
-            pass
+        is_more = True
+        while is_more:
+            counts = self._segments, self._receipts, self._blocks
+            try:
+                is_more = self._take_steps(opened, steps, name)
+            except StateError:
+                self._segments, self._receipts, self._blocks = counts  # they are undone
+                self._chains.clear()
+                raise
 
     def _find_before(
         self, opened: Verification, view: HostView, name: RunName
@@ -230,16 +250,13 @@ def compute_bundle(
     window = poe_bundle.Window(start)
     begin, end = start * poe_bundle.NS, (start + window.seconds) * poe_bundle.NS
     parts = []
-    for number, _, name in store.get_chain_names():
+    for number, host, name in store.get_chain_names():
         last = store.get_last_block(number, end) if name == app else None
         if last is None or last.time < begin:
             continue
         before = store.get_last_block(number, begin)
-        old = logblock.decode_block(before.block) if before else None
-        old_hash = logblock.compute_block_hash(before.block) if before else logblock.ZERO_HASH
-        block = logblock.decode_block(last.block)
-        last_hash = logblock.compute_block_hash(last.block)
-        parts.append(poe_bundle.make_part(old, old_hash, block, last_hash))
+        old = poe_bundle.make_point(before.block) if before else poe_bundle.BEFORE_ALL
+        parts.append(poe_bundle.make_part(host, old, poe_bundle.make_point(last.block)))
     if not parts:
         raise StateError(f"{app}: no LogBlock in the window at {start}")
     return poe_bundle.make_bundle(notary, app, window, terms, tuple(parts), now_ms * NS_PER_MS)

@@ -119,8 +119,8 @@ def make_frames(plan: Plan = PLAN) -> list[tuple[int, bytes]]:
 
 def make_blocks(
     groups: list[tuple[int, list[logblock.SignedHeader]]], log: checkpoint.Checkpoint
-) -> tuple[list[tuple[int, bytes]], list[notarised.SeenBlock]]:
-    frames, seen = [], list[notarised.SeenBlock]()
+) -> tuple[list[tuple[int, bytes]], list[poe_bundle.ChainPoint]]:
+    frames, seen = [], list[poe_bundle.ChainPoint]()
     previous, before, totals = logblock.ZERO_HASH, logblock.ZERO_TOTALS, logblock.ZERO_TOTALS
     for height, (time, group) in enumerate(groups):
         headers = [segment.decode_header(signed.header) for signed in group]
@@ -133,7 +133,7 @@ def make_blocks(
         )  # fmt: skip
         data = logblock.encode_block(block)
         previous = logblock.compute_block_hash(data)
-        seen.append(notarised.SeenBlock(block.time, previous, block))
+        seen.append(poe_bundle.make_point(data))
         signature = logblock.sign_block(data, NOTARY_KEY)
         body = logblock.encode_segments(group)
         frames.append((notarised.LOGBLOCK, notarised.encode_block_frame(data, signature, body)))

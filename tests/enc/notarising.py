@@ -21,10 +21,16 @@ from tests.chainlite.notary_samples import START
 NOW_MS = (START + 600) * 1000
 
 
-def notarise(paths: Paths, now_ms: int = NOW_MS, *, flush: bool = False) -> Pass:
+def notarise(
+    paths: Paths,
+    now_ms: int = NOW_MS,
+    *,
+    flush: bool = False,
+    source: LocalSource | None = None,
+) -> Pass:
     """One pass at this time."""
     host, key = keys.compute_host_id(keyring.get_public_key(paths)), ensure_notary_key(paths)
-    source = LocalSource(paths)
+    source = source or LocalSource(paths)
     try:
         with Store(get_directory(paths), key.public) as store:
             return Notary(store, host, source, key).run_pass(now_ms, flush=flush)

@@ -13,19 +13,21 @@ from pathlib import Path
 import pytest
 
 import docklock.notary
-from chainlite import logblock, segment
+from chainlite import bundle, logblock, segment
 from chainlite.cosignature import encode_witness
 from chainlite.economy import poe_bundle
 from chainlite.economy.poe_index import DEFAULT_TERMS, compute_phi
-from chainlite.errors import TamperError
+from chainlite.errors import StateError, TamperError
 from docklock.cli.evidence import run_evidence
 from docklock.cli.verify import run_verify
 from docklock.evidence import container_store, rotation
 from docklock.evidence.cosigned import store_cosigned
+from docklock.evidence.notarising import LocalSource
 from docklock.evidence.recovery import recover_runs
 from docklock.notary import get_directory
 from docklock.paths import Paths
 from enc.notary.notary import Pass
+from enc.notary.source import HostView
 from enc.notary.store import Store
 from tests.chainlite.samples import WITNESS
 from tests.enc.notarising import (
@@ -37,6 +39,7 @@ from tests.enc.notarising import (
     notarise,
     open_db,
 )
+from tests.enc.test_fuzz import Spoilt
 from tests.evidence.recording import (
     ROOT,
     append,
@@ -321,6 +324,34 @@ def test_a_cosigned_log_is_told_with_its_witness(paths: Paths, tmp_path: Path) -
     words = [str(write), "--witness-key", encode_witness(WITNESS)]
     assert run_verify(words, paths) == 0
     assert run_verify([*words, "--require-anchor"], paths) == 0
+
+
+class Absent(LocalSource):
+    """This host while one container's file cannot be read."""
+
+    def open(self) -> HostView | None:
+        view = super().open()
+        assert view is not None
+        return Spoilt(view, self._refuse)
+
+    @staticmethod
+    def _refuse(kind: int, payload: bytes) -> tuple[int, bytes]:
+        if kind == bundle.SEGMENT:
+            header, _ = bundle.decode_segment(payload)
+            if header.container.hex() == make_id(1) and header.first_index >= 3:
+                raise StateError("it is locked")
+        return kind, payload
+
+
+def test_what_cannot_be_read_now_is_looked_at_again_and_nothing_else_waits(paths: Paths) -> None:
+    done = notarise(paths, flush=True, source=Absent(paths))
+    assert (done.unread, done.troubles) == ("it is locked", ())
+    counts = count_taken(paths)
+    assert set(expect((make_id(2), 0, 30))) <= set(counts)
+    assert not any(name == make_id(1) for name, _, _ in counts), "three segments were undone"
+    done = notarise(paths, flush=True)
+    assert (done.unread, done.troubles) == ("", ())
+    assert count_taken(paths) == ALL
 
 
 def test_two_passes_at_once_take_nothing_twice(paths: Paths) -> None:
