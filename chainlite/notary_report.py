@@ -66,7 +66,7 @@ def _judge_host(section: HostSection, trust: Trust) -> HostVerdict:
     host_keys = section.opened.keys
     assert host_keys is not None, "a host's section begins with its key"
     is_trusted = section.opened.host.hex() == trust.fingerprint and not section.revoked_runs
-    log, by, refusal = judge_logs(tuple(section.opened.logs), host_keys.publics, trust)
+    log, by, refusal = judge_logs(tuple(section.opened.logs), host_keys.publics, trust)[:3]
     if trust.is_anchor_required and not refusal:
         last = section.blocks[-1].log_size if section.blocks else 0
         if log is None or log.size < last:

@@ -63,7 +63,7 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
         tuple([cosignature.parse_witness(_read_option(text)) for text in options.witness_key]),
         read_note(options.checkpoint) if options.checkpoint else b"",
         options.require_anchor,
-        notary,
+        notary=notary,
     )
 
 

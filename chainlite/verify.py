@@ -76,8 +76,7 @@ class Verification:
         self.logs: list[SeenLog] = []
         self.runs: list[Run] = []
         self.is_sealed = False
-        self.runs_before = 0
-        """Runs of the container that were verified before: `runs` begins with the last of them."""
+        self.runs_before = 0  # verified before: then `runs` begins with the last of them
         self.span: tuple[int, int | None] = (0, None)
 
     def upon_frame(self, frame: bundle.Frame) -> None:
