@@ -1,4 +1,4 @@
-"""`docklock notary run|status|logblocks|poe|export`: LogBlocks and PoE bundles of this host.
+"""`docklock notary run|status|logblocks|poe|export|aside`: LogBlocks and PoE bundles of this host.
 
 Not here: what a notary does (enc.notary), its file's checks (chainlite.notarised), which `docklock
 verify FILE` runs. `run` exits 3 where something bad was set aside.
@@ -34,6 +34,7 @@ def run_notary(argv: list[str], paths: Paths) -> int:
         "logblocks": _show_blocks,
         "poe": _show_poe,
         "export": _export,
+        "aside": _write_aside,
     }
     try:
         return verbs[options.verb](options, paths)
@@ -60,6 +61,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     poe.add_argument("--window", metavar="TIME", help="only this one: 2026-11-24T18:00Z")
     export = verbs.add_parser("export", help="write an app's LogBlocks and bundles to one file")
     export.add_argument("-o", "--output", metavar="FILE", help="else APP.logblocks, here")
+    aside = verbs.add_parser("aside", help="write a bad frame that was set aside to a file")
+    aside.add_argument("number", metavar="NUMBER", type=int, help="as `status` shows it")
+    aside.add_argument("-o", "--output", metavar="FILE", help="else NUMBER.aside, here")
     for verb in (blocks, poe, export):
         verb.add_argument("app", metavar="APP", help="a container's name")
     for verb in (status, blocks, poe):
@@ -287,4 +291,18 @@ def _export(options: argparse.Namespace, paths: Paths) -> int:
     sys.stdout.write(
         f"{output}: {blocks} LogBlocks, {len(state.bundles)} PoE bundles, {size} bytes\n"
     )
+    return 0
+
+
+def _write_aside(options: argparse.Namespace, paths: Paths) -> int:
+    from chainlite.errors import StateError
+
+    with _open(paths) as store:
+        found = [row for row in store.iterate_aside() if row.number == options.number]
+    if not found:
+        raise StateError(f"{options.number}: nothing of this number was set aside")
+    output = options.output or f"{options.number}.aside"
+    with open(output, "xb") as file:
+        file.write(found[0].evidence)
+    sys.stdout.write(f"{output}: {len(found[0].evidence)} bytes\n")
     return 0

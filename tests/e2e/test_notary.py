@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from chainlite import bundle
 from chainlite.economy.poe_index import DEFAULT_TERMS, compute_gamma, compute_phi
 from tests.e2e.agents import Agent
 from tests.e2e.conftest import CHECKOUT, Docklock
@@ -127,7 +128,7 @@ def test_wrong_words_are_named(dock: Docklock, ran: str, tmp_path: Path) -> None
     assert "no notary has run here" in other("notary", "status", code=1).stderr
 
 
-def test_a_bad_segment_is_reported_and_exits_3(dock: Docklock) -> None:
+def test_a_bad_segment_is_reported_kept_and_exits_3(dock: Docklock, tmp_path: Path) -> None:
     dock("run", "--name", "bad", "busybox", "true")
     container = str(dock.inspect("bad")["Id"])
     path = dock.root / f"evidence/{container}.db"
@@ -141,7 +142,12 @@ def test_a_bad_segment_is_reported_and_exits_3(dock: Docklock) -> None:
     assert "STANDS STILL" in dock("notary", "status").stdout
     [status] = show(dock, "status")
     assert [held["container"] for held in status["held"]] == [container]
-    assert status["aside"][0]["bytes"] > 300 and len(whole) == 64
+    number, file = status["aside"][0]["number"], tmp_path / "frame"
+    dock("notary", "aside", str(number), "-o", str(file))
+    frame = file.read_bytes()
+    header, stored = bundle.decode_segment(frame[1:], frame[0])
+    assert (header.container.hex(), stored.signature) == (container, bytes(64)) != whole
+    dock("notary", "aside", "99", "-o", str(file), code=1)
     dock("rm", "bad")
     shutil.rmtree(dock.root / "notary")  # the next test's notary begins anew
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sqlite3
 import subprocess
@@ -13,20 +14,24 @@ from pathlib import Path
 import pytest
 
 import docklock.notary
-from chainlite import bundle, logblock, segment
+from chainlite import bundle, keys, logblock, notarised, segment
 from chainlite.cosignature import encode_witness
 from chainlite.economy import poe_bundle
 from chainlite.economy.poe_index import DEFAULT_TERMS, compute_phi
 from chainlite.errors import StateError, TamperError
+from chainlite.report import Trust
+from chainlite.verify import check_file
 from docklock.cli.evidence import run_evidence
 from docklock.cli.verify import run_verify
-from docklock.evidence import container_store, rotation
+from docklock.evidence import container_store, keyring, rotation
 from docklock.evidence.cosigned import store_cosigned
 from docklock.evidence.notarising import LocalSource
+from docklock.evidence.notary_key import ensure_notary_key, get_notary_fingerprint
 from docklock.evidence.recovery import recover_runs
 from docklock.notary import get_directory
 from docklock.paths import Paths
-from enc.notary.notary import Pass
+from enc.notary.export import collect_frames
+from enc.notary.notary import Notary, Pass
 from enc.notary.source import HostView
 from enc.notary.store import Store
 from tests.chainlite.samples import WITNESS
@@ -402,3 +407,35 @@ def test_who_edits_the_notarys_database_gains_a_refused_export(
         with pytest.raises(TamperError):
             refuse()
         assert not (tmp_path / "file").exists()
+
+
+def test_one_notary_bills_an_app_on_two_hosts(tmp_path: Path) -> None:
+    """One chain for each host, one bundle for both: scales count active hosts."""
+    first, second = make_paths(tmp_path / "a"), make_paths(tmp_path / "b")
+    key = ensure_notary_key(first)
+    record_usage(first, make_id(1), 0, (10**9, 5 * 10**8, 10**6, 10**7))
+    record_usage(second, make_id(1), 0, (3 * 10**9, 1, 2, 3))
+    notary = bytes.fromhex(get_notary_fingerprint(first))
+    sources = [LocalSource(paths) for paths in (first, second)]
+    hosts = [keys.compute_host_id(keyring.get_public_key(paths)) for paths in (first, second)]
+    with Store(get_directory(first), key.public) as store:
+        for host, source in zip(hosts, sources, strict=True):
+            done = Notary(store, host, source, key).run_pass(NOW_MS, flush=True)
+            assert (done.blocks, done.troubles) == (1, ())
+        start = poe_bundle.find_window(NOW_MS * 10**6).start
+        over_ms = (start + poe_bundle.WINDOW_SECONDS) * 1000
+        assert Notary(store, hosts[0], sources[0], key).run_pass(over_ms).bundles == 1
+        views = {host: source.open() for host, source in zip(hosts, sources, strict=True)}
+        file = io.BytesIO()
+        frames = list(collect_frames(store, {h: v for h, v in views.items() if v}, "web"))
+        state = notarised.write_file(file.write, frames, key, 7)
+    [made] = state.bundles
+    assert [part.host for part in made.parts] == sorted(hosts) and made.notary == notary
+    usage = (4 * 10**9, 5 * 10**8 + 1, 10**6 + 2, 10**7 + 3, 2 * 10**6)
+    assert made.phi == compute_phi(usage, DEFAULT_TERMS, 2)
+    file.seek(0)
+    text, code = check_file(file.read, Trust(hosts[0].hex(), notary=notary.hex()), as_json=False)
+    assert code == 4 and "2 active hosts" in text, "the second host was not named"
+    for source in sources:
+        source.close()
+        source.end()
