@@ -86,7 +86,7 @@ def read_task(
 
 def begin_recorder(task: Task) -> RunRecorder:
     """Log the run's start durably, and record from now on. StateError if that cannot be."""
-    from docklock.capture.gate import get_rule_texts
+    from docklock.capture.gate import get_rule_texts, has_holds
     from docklock.evidence.recorder import RunRecorder
 
     container, policy = task.container, task.policy
@@ -100,4 +100,5 @@ def begin_recorder(task: Task) -> RunRecorder:
         closed=policy.closed,
         sign_each=container.sign == "each",
         rules=get_rule_texts(policy),
+        has_holds=has_holds(policy),
     )
