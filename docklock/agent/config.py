@@ -5,13 +5,12 @@ Not here: reading the file (cli/agent.py), what a setting does (main.py).
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any, NamedTuple
 
 from chainlite.errors import SpecError
+from chainlite.toml_lines import find_line, parse_document
 
 FILE_DEFAULT = "/etc/docklock/agent.toml"
-FILE_BYTES_MAX = 65_536
 SCAN_SECONDS_MAX = 3600
 SOCKET_CHARS_MAX = 4096
 LEVELS = ("error", "warning", "info", "debug")
@@ -59,16 +58,7 @@ SCHEMA = {"socket": _check_socket, "log-level": _check_level, "scan-seconds": _c
 
 def parse_config(data: bytes, file: str) -> Settings:
     """The settings of a file's bytes; SpecError names `file`, line and key."""
-    if len(data) > FILE_BYTES_MAX:
-        raise SpecError(f"{file}: {len(data)} bytes, at most {FILE_BYTES_MAX} are read")
-    try:
-        text = data.decode()
-        document = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise SpecError(f"{file}: line {line}: not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{file}: {_say_where(error)}") from None
+    document, text = parse_document(data, file)
     found: dict[str, Any] = {}
     for key, value in document.items():
         try:
@@ -76,30 +66,9 @@ def parse_config(data: bytes, file: str) -> Settings:
                 raise _Wrong(f"unknown key; known are {', '.join(SCHEMA)}")
             found[key.replace("-", "_")] = SCHEMA[key](value)
         except _Wrong as why:
-            raise SpecError(f"{file}: line {find_line(text, key)}: {key}: {why}") from None
+            raise SpecError(f"{file}: line {_find_key(text, key)}: {key}: {why}") from None
     return Settings(**found)
 
 
-def find_line(text: str, key: str) -> int:
-    """The line, from 1, on which the top-level `key` of a good document begins.
-
-    The first whole lines that parse and have the key end with its value; it begins after the last
-    ones that parse without it.
-    """
-    lines = text.splitlines(keepends=True)
-    begin = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            document = tomllib.loads("".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue
-        if key in document:
-            break
-        begin = end
-    return begin + 1
-
-
-def _say_where(error: tomllib.TOMLDecodeError) -> str:
-    """tomllib's words with the line first, as in all other errors."""
-    what, _, where = str(error).partition(" (at ")
-    return f"{where.rstrip(')')}: {what}" if where else what
+def _find_key(text: str, key: str) -> int:
+    return find_line(text, lambda document: key in document)
