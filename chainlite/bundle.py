@@ -14,12 +14,12 @@ from __future__ import annotations
 from blake3 import blake3
 
 from chainlite import codec, domains, segment
-from chainlite.checkpoint import NOTE_LIMIT_BYTES
 from chainlite.codec import Reader
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostlog import LEAF_LIMIT_BYTES
 from chainlite.keys import SIGNATURE_BYTES
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.note import NOTE_LIMIT_BYTES
 from chainlite.receipt import SALT_BYTES, SECRET_BYTES, VALUES_MAX
 
 if TYPE_CHECKING:

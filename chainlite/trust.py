@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 
-from chainlite import checkpoint, cosignature, keys
+from chainlite import cosignature, keys
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
+from chainlite.note import NOTE_LIMIT_BYTES, parse_note
 from chainlite.report import Trust
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def read_trust(options: Namespace, fingerprint: str = "") -> Trust:
 
 def read_note(path: str) -> bytes:
     """The checkpoint in a file, as it lies there; SpecError if it is no signed note."""
-    note = _read(path, checkpoint.NOTE_LIMIT_BYTES + 1)
+    note = _read(path, NOTE_LIMIT_BYTES + 1)
     try:
-        checkpoint.split_note(note)
+        parse_note(note)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
     return note
