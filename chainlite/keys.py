@@ -20,6 +20,8 @@ SEED_BYTES = 32
 SECRET_BYTES = 64
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
+_DERIVED_AT = 512
+"""Where in guarded memory a seed is derived: after all that lies there otherwise."""
 _NOTE_ED25519 = note.ED25519.to_bytes(1, "big")
 
 
@@ -75,6 +77,24 @@ class GuardedKey:
             raise StateError("the key is erased: its time is over")
         self._memory.check_owner()
         return sodium.sign_at(self._memory.address, message)
+
+    def derive_seed(self, tag: bytes) -> bytes:
+        """SHA-256 of a tag byte and this key's seed: the seed of another key that goes with it.
+
+        The seed itself stays where it lies; who learns the derived one does not learn it.
+        """
+        assert len(tag) == 1
+        if self._memory is None:
+            raise StateError("the key is erased: its time is over")
+        self._memory.check_owner()
+        start = self._memory.address + _DERIVED_AT
+        sodium.get_view(start, 1)[:] = tag
+        source = sodium.get_view(self._memory.address, SEED_BYTES)
+        sodium.get_view(start + 1, SEED_BYTES)[:] = source
+        sodium.hash_at(start + 64, start, 1 + SEED_BYTES)
+        derived = bytes(sodium.get_view(start + 64, SEED_BYTES))
+        sodium.erase_at(start, 64 + SEED_BYTES)
+        return derived
 
     def erase(self) -> None:
         """Overwrite the secret and give its memory back. Again does nothing."""

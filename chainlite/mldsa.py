@@ -13,18 +13,21 @@ PUBLIC_BYTES = 1312
 SIGNATURE_BYTES = 2420
 
 
-def compute_public(seed: bytes) -> bytes:
-    """The 1312-byte public key of a 32-byte seed."""
-    from cryptography.hazmat.primitives.asymmetric import mldsa
+class Signer:
+    """The key of a 32-byte seed; `public` has 1312 bytes."""
 
-    return mldsa.MLDSA44PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw()
+    __slots__ = ("_key", "public")
 
+    def __init__(self, seed: bytes) -> None:
+        """ValueError for a seed of another length."""
+        from cryptography.hazmat.primitives.asymmetric import mldsa
 
-def sign(seed: bytes, message: bytes) -> bytes:
-    """2420 bytes over the message; different ones each time (hedged signing)."""
-    from cryptography.hazmat.primitives.asymmetric import mldsa
+        self._key = mldsa.MLDSA44PrivateKey.from_seed_bytes(seed)
+        self.public = self._key.public_key().public_bytes_raw()
 
-    return mldsa.MLDSA44PrivateKey.from_seed_bytes(seed).sign(message)
+    def sign(self, message: bytes) -> bytes:
+        """2420 bytes over the message; different ones each time (hedged signing)."""
+        return self._key.sign(message)
 
 
 def is_signed(public: bytes, message: bytes, signature: bytes, context: bytes = b"") -> bool:

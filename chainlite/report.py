@@ -14,6 +14,8 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Any
 
+    from chainlite.note import VerifierKey
+
 EXIT_WHOLE, EXIT_NOT_EVIDENCE, EXIT_TAMPERED, EXIT_UNTRUSTED = 0, 2, 3, 4
 UNIX_TIME_MAX = 253_402_300_799
 """The last second of the year 9999: later ones are shown as numbers."""
@@ -83,13 +85,15 @@ class Report(NamedTuple):
 class Trust(NamedTuple):
     """Whom the verifier believes and what they ask for; `fingerprint` is the host key's, or empty.
 
-    `note` is a checkpoint from outside which the host's log must continue, or empty.
+    `note` is a checkpoint from outside which the host's log must continue, or empty. `log_keys`
+    are both keys of a host's log, which a tlog-proof asks for.
     """
 
     fingerprint: str = ""
     witnesses: tuple[Witness, ...] = ()
     note: bytes = b""
     is_anchor_required: bool = False
+    log_keys: tuple[VerifierKey, ...] = ()
 
 
 class Verdict(NamedTuple):

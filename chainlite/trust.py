@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 
-from chainlite import cosignature, keys
+from chainlite import cosignature, keys, note
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
-from chainlite.note import NOTE_LIMIT_BYTES, parse_note
 from chainlite.report import Trust
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from chainlite.note import VerifierKey
 
 OPTION_LIMIT_BYTES = 16384
 """A key that an option names is read up to here."""
@@ -31,6 +32,13 @@ def add_trust_options(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         help="a witness whose cosignatures count; may be given several times",
+    )
+    parser.add_argument(
+        "--log-key",
+        metavar="FILE|KEY",
+        action="append",
+        default=[],
+        help="a key of the log that a tlog-proof is of; both are needed, of types 1 and 6",
     )
     parser.add_argument(
         "--checkpoint", metavar="FILE", default="", help="the host's log must continue this one"
@@ -54,17 +62,32 @@ def read_trust(options: Namespace, fingerprint: str = "") -> Trust:
         tuple([cosignature.parse_witness(_read_option(text)) for text in options.witness_key]),
         read_note(options.checkpoint) if options.checkpoint else b"",
         options.require_anchor,
+        parse_log_keys([_read_option(text) for text in options.log_key]),
     )
+
+
+def parse_log_keys(texts: list[str]) -> tuple[VerifierKey, ...]:
+    """Both keys of one log, or none; SpecError for one alone, or for keys of two logs.
+
+    Each text may have several keys, a line each.
+    """
+    found = {note.parse_vkey(line, "--log-key") for text in texts for line in text.splitlines()}
+    known = sorted(found, key=lambda key: key.kind)
+    if known and [key.kind for key in known] != [note.ED25519, note.COSIGNED_MLDSA44]:
+        raise SpecError("--log-key: name both keys of the log: of type 1 and of type 6")
+    if len({key.name for key in known}) > 1:
+        raise SpecError("--log-key: the two keys are of two logs")
+    return tuple(known)
 
 
 def read_note(path: str) -> bytes:
     """The checkpoint in a file, as it lies there; SpecError if it is no signed note."""
-    note = _read(path, NOTE_LIMIT_BYTES + 1)
+    data = _read(path, note.NOTE_LIMIT_BYTES + 1)
     try:
-        parse_note(note)
+        note.parse_note(data)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
-    return note
+    return data
 
 
 def _read_option(text: str) -> str:

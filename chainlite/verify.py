@@ -13,7 +13,7 @@ Source: README.md of this room; RFC 6962.
 
 from __future__ import annotations
 
-from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, proof, segment
+from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, proof, segment, tlogproof
 from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
 from chainlite.hostkeys import HostKeyRecord, HostKeys
@@ -403,6 +403,9 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
     start = read(len(proof.MAGIC))
     if start == proof.MAGIC:
         return check_proof_file(start + read(proof.PROOF_LIMIT_BYTES), trust, as_json=as_json)
+    if start == tlogproof.MAGIC[: len(start)] != b"":
+        data = start + read(tlogproof.PROOF_LIMIT_BYTES)
+        return check_log_proof_file(data, trust, as_json=as_json)
     return show_report(verify_file(Rewound(start, read).read), trust, as_json=as_json)
 
 
@@ -433,6 +436,25 @@ def check_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, 
     if as_json:
         return json.dumps(describe_proof(proven, verdict)) + "\n", code
     return render_proof(proven, verdict), code
+
+
+def check_log_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, int]:
+    """As check_file, for the bytes of a tlog-proof."""
+    import json
+
+    if not trust.log_keys:
+        raise SpecError("a tlog-proof: name both keys of its log with --log-key")
+    try:
+        proven = tlogproof.check_log_proof(data, trust.log_keys, trust.witnesses)
+    except TamperError as error:
+        bad = {"ok": False, "first_bad": {"why": str(error)}}
+        shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
+        return shown, EXIT_TAMPERED
+    is_refused = trust.is_anchor_required and not proven.cosignatures
+    code = EXIT_TAMPERED if is_refused else EXIT_WHOLE
+    if as_json:
+        return json.dumps(tlogproof.describe_log_proof(proven)) + "\n", code
+    return tlogproof.render_log_proof(proven), code
 
 
 class Rewound:

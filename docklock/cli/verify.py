@@ -37,12 +37,27 @@ def run_verify(argv: list[str], paths: Paths) -> int:
         raise SpecError("verify: name a container, or --all, not both")
     own = keyring.get_fingerprint(paths) if keyring.has_host_key(paths) else ""
     trust = read_trust(options, own)
+    if own and not options.host_key and not trust.log_keys and _is_log_proof(options.target):
+        from docklock.evidence.tiles import read_log_keys
+
+        trust = trust._replace(log_keys=read_log_keys(paths))
     if options.target:
         text, code = _verify_target(paths, options.target, trust, as_json=options.json)
     else:
         text, code = _verify_all(paths, trust, as_json=options.json)
     sys.stdout.write(text)
     return code
+
+
+def _is_log_proof(target: str) -> bool:
+    """Whether it is a file that begins as a tlog-proof does: then this host's own keys serve."""
+    from chainlite.tlogproof import MAGIC
+
+    try:
+        with open(target, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def _verify_target(paths: Paths, target: str, trust: Trust, *, as_json: bool) -> tuple[str, int]:

@@ -39,10 +39,10 @@ HOST = make_key(0x31)
 ORIGIN = checkpoint.get_origin(keys.compute_host_id(HOST.public))
 STATE = checkpoint.Checkpoint(ORIGIN, 17, b"\x05" * 32)
 ED25519_KEY = note.VerifierKey(ORIGIN, HOST.public, note.ED25519)
-MLDSA_KEY = note.VerifierKey(ORIGIN, mldsa.compute_public(SEED), note.COSIGNED_MLDSA44)
+MLDSA_KEY = note.VerifierKey(ORIGIN, mldsa.Signer(SEED).public, note.COSIGNED_MLDSA44)
 BOTH = (ED25519_KEY, MLDSA_KEY)
 HALF = checkpoint.sign_checkpoint(STATE, HOST)
-NOTE = cosignature.cosign_mldsa(HALF, MLDSA_KEY, lambda m: mldsa.sign(SEED, m), 1_795_000_000)
+NOTE = cosignature.cosign_mldsa(HALF, MLDSA_KEY, mldsa.Signer(SEED).sign, 1_795_000_000)
 
 
 def test_the_specifications_example_holds_and_none_of_its_bits_can_change() -> None:
@@ -133,10 +133,10 @@ def test_a_witness_with_two_keys_has_cosigned_where_both_have() -> None:
     key, seed = make_key(9), b"\x19" * 32
     pair = (
         note.VerifierKey(name, key.public),
-        note.VerifierKey(name, mldsa.compute_public(seed), note.COSIGNED_MLDSA44),
+        note.VerifierKey(name, mldsa.Signer(seed).public, note.COSIGNED_MLDSA44),
     )
     one = cosignature.cosign(NOTE, name, key, 5)
-    two = cosignature.cosign_mldsa(one, pair[1], lambda m: mldsa.sign(seed, m), 6)
+    two = cosignature.cosign_mldsa(one, pair[1], mldsa.Signer(seed).sign, 6)
     assert cosignature.get_cosignatures(one, pair) == ()
     assert cosignature.get_cosignatures(one, pair[:1]) == (cosignature.Cosignature(name, 5),)
     assert cosignature.get_cosignatures(two, pair) == (cosignature.Cosignature(name, 6),)
