@@ -15,16 +15,19 @@ from chainlite import bundle, checkpoint, codec, hostkeys, hostlog, keys, merkle
 from chainlite.checkpoint import Checkpoint
 from chainlite.errors import SpecError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.report import EXIT_TAMPERED, escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from chainlite.note import VerifierKey
+
 MAGIC = b"DOCKLOCK-FORK\0\0\x01"
 PUBLICS_MAX = 64
 RECORDS_MAX = hostkeys.KEYS_MAX
 RECORD_LIMIT_BYTES = 1024
-FILE_LIMIT_BYTES = 8_388_608
+FORK_LIMIT_BYTES = 8_388_608
 
 
 class Fork(NamedTuple):
@@ -131,7 +134,7 @@ def encode_fork(fork: Fork) -> bytes:
 
 def decode_fork(data: bytes) -> Fork:
     """The fork of these bytes; SpecError if they are not one in canonical form."""
-    if not data.startswith(MAGIC[:-2]):
+    if not is_fork(data):
         raise SpecError("not a fork: it does not start with DOCKLOCK-FORK")
     if not data.startswith(MAGIC):
         raise SpecError(f"fork version {data[len(MAGIC) - 2 : len(MAGIC)].hex()} is not known")
@@ -173,9 +176,24 @@ def describe_fork(forked: Forked) -> dict[str, Any]:
 
 def render_fork(forked: Forked) -> str:
     """The fork for people."""
-    lines = [f"FORKED: {forked.first.origin} has signed two histories"]
+    lines = [f"FORKED: {escape(forked.first.origin)} has signed two histories"]
     lines += [f"  {one.size} leaves, root {one.root.hex()}" for one in forked[1:]]
     return "\n".join(lines) + "\n"
+
+
+def is_fork(start: bytes) -> bool:
+    """Whether a file that begins so is a fork's."""
+    return start.startswith(MAGIC[:-2])
+
+
+def show_fork(data: bytes, log_keys: tuple[VerifierKey, ...], *, as_json: bool) -> tuple[str, int]:
+    """What to print about a fork's file, and the exit code; SpecError if it proves none."""
+    import json
+
+    forked = check_fork(data, tuple(key.public for key in log_keys if key.kind == note.ED25519))
+    if as_json:
+        return json.dumps(describe_fork(forked)) + "\n", EXIT_TAMPERED
+    return render_fork(forked), EXIT_TAMPERED
 
 
 def _find_keys(fork: Fork, origin: str) -> tuple[str, tuple[bytes, ...]]:

@@ -25,7 +25,7 @@ TOP_KEYS = ("operator", "need", "bad", "witness")
 WITNESS_KEYS = ("name", "operator", "url", "keys")
 
 
-class _Wrong(Exception):
+class Wrong(Exception):
     """Why a value is refused, and where it is: a key of the file, or of the witness at `index`."""
 
     def __init__(self, why: str, key: str, index: int = -1) -> None:
@@ -38,18 +38,17 @@ def parse_quorum(data: bytes, file: str) -> Quorum:
     document, text = parse_document(data, file)
     try:
         return _read(document)
-    except _Wrong as why:
-        line = find_line(text, _make_search(document, why.key, why.index))
-        raise SpecError(f"{file}: line {line}: {why.key}: {why}") from None
+    except Wrong as why:
+        raise locate(why, document, text, file, "witness") from None
 
 
 def _read(document: dict[str, Any]) -> Quorum:
     for key in document:
         if key not in TOP_KEYS:
-            raise _Wrong(f"unknown key; known are {', '.join(TOP_KEYS)}", key)
+            raise Wrong(f"unknown key; known are {', '.join(TOP_KEYS)}", key)
     tables = document.get("witness", [])
     if not isinstance(tables, list) or len(tables) > WITNESSES_MAX:
-        raise _Wrong(f"want at most {WITNESSES_MAX} tables [[witness]]", "witness")
+        raise Wrong(f"want at most {WITNESSES_MAX} tables [[witness]]", "witness")
     found = quorum.Quorum(
         _read_name(document.get("operator"), "operator", -1),
         _read_count(document.get("need"), "need"),
@@ -60,26 +59,24 @@ def _read(document: dict[str, Any]) -> Quorum:
         quorum.check_quorum(found)
     except SpecError as error:
         key, _, why = str(error).partition(": ")
-        raise _Wrong(why, key) from None
+        raise Wrong(why, key) from None
     return found
 
 
 def _read_member(table: object, index: int) -> Member:
     if not isinstance(table, dict):
-        raise _Wrong("want a table [[witness]]", "witness")
+        raise Wrong("want a table [[witness]]", "witness")
     for key in table:
         if key not in WITNESS_KEYS:
-            raise _Wrong(f"unknown key; known are {', '.join(WITNESS_KEYS)}", key, index)
+            raise Wrong(f"unknown key; known are {', '.join(WITNESS_KEYS)}", key, index)
     name = table.get("name")
     if not isinstance(name, str) or not note.is_name(name):
-        raise _Wrong("want the name of the witness's key", "name", index)
+        raise Wrong("want the name of the witness's key", "name", index)
     operator = _read_name(table.get("operator"), "operator", index)
     url = table.get("url", "")
     if not isinstance(url, str) or len(url) > URL_CHARS_MAX or (url and not is_url(url)):
-        raise _Wrong("want http://HOST:PORT, or a path below it", "url", index)
-    return quorum.Member(
-        name, operator, url.rstrip("/"), _read_keys(table.get("keys"), name, index)
-    )
+        raise Wrong("want http://HOST:PORT, or a path below it", "url", index)
+    return quorum.Member(name, operator, url.rstrip("/"), read_keys(table.get("keys"), name, index))
 
 
 def is_url(url: str) -> bool:
@@ -95,45 +92,55 @@ def is_url(url: str) -> bool:
     )
 
 
-def _read_keys(value: object, name: str, index: int) -> tuple[VerifierKey, ...]:
+def read_keys(value: object, name: str, index: int) -> tuple[VerifierKey, ...]:
+    """A witness's key, or one of each type, as a file writes them; Wrong if they are not."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not 1 <= len(texts) <= KEYS_MAX:
-        raise _Wrong("want one key, or one of each type", "keys", index)
+        raise Wrong("want one key, or one of each type", "keys", index)
     found: list[VerifierKey] = []
     for text in texts:
         if not isinstance(text, str):
-            raise _Wrong("want texts NAME+ID+BASE64", "keys", index)
+            raise Wrong("want texts NAME+ID+BASE64", "keys", index)
         try:
             found.append(parse_witness(text, "key"))
         except SpecError as error:
-            raise _Wrong(str(error).removeprefix("key: "), "keys", index) from None
+            raise Wrong(str(error).removeprefix("key: "), "keys", index) from None
         if found[-1].name != name:
-            raise _Wrong(f"is of {found[-1].name}, not of {name}", "keys", index)
+            raise Wrong(f"is of {found[-1].name}, not of {name}", "keys", index)
     if len({key.kind for key in found}) != len(found):
-        raise _Wrong("two keys of one type", "keys", index)
+        raise Wrong("two keys of one type", "keys", index)
     return tuple(found)
 
 
 def _read_name(value: object, key: str, index: int) -> str:
     if not isinstance(value, str) or not note.is_name(value):
-        raise _Wrong(f"want a name of 1 to {note.NAME_LIMIT} characters, no spaces", key, index)
+        raise Wrong(f"want a name of 1 to {note.NAME_LIMIT} characters, no spaces", key, index)
     return value
 
 
 def _read_count(value: object, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= WITNESSES_MAX:
-        raise _Wrong(f"want a number from 0 to {WITNESSES_MAX}", key)
+        raise Wrong(f"want a number from 0 to {WITNESSES_MAX}", key)
     return value
 
 
-def _make_search(whole: dict[str, Any], key: str, index: int) -> Callable[[dict[str, Any]], bool]:
+def locate(why: Wrong, whole: dict[str, Any], text: str, file: str, section: str) -> SpecError:
+    """The error that names file, line and key; tables of keys are `[[section]]`."""
+    line = find_line(text, _make_search(whole, why, section))
+    return SpecError(f"{file}: line {line}: {why.key}: {why}")
+
+
+def _make_search(
+    whole: dict[str, Any], why: Wrong, section: str
+) -> Callable[[dict[str, Any]], bool]:
     """What finds the key; if it is missing, its table, or the first line."""
+    key, index = why.key, why.index
     if index < 0:
         return lambda document: key in document or key not in whole
-    wanted = key if key in whole["witness"][index] else ""
+    wanted = key if key in whole[section][index] else ""
 
     def has(document: dict[str, Any]) -> bool:
-        tables = document.get("witness", [])
+        tables = document.get(section, [])
         return len(tables) > index and (not wanted or wanted in tables[index])
 
     return has

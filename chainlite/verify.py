@@ -16,6 +16,7 @@ from __future__ import annotations
 from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, proof, segment, tlogproof
 from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
+from chainlite.fork import FORK_LIMIT_BYTES, is_fork, show_fork
 from chainlite.hostkeys import HostKeyRecord, HostKeys
 from chainlite.lean import TYPE_CHECKING
 from chainlite.proven import describe_proof, judge_proof, render_proof
@@ -396,9 +397,9 @@ def is_revoked(state: Verification, run: Run) -> bool:
 
 
 def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """What to print about an evidence file or a proof, and the exit code.
+    """What to print about an evidence file, a proof or a fork, and the exit code.
 
-    SpecError: it is neither, or the trust's checkpoint is not signed by its host.
+    SpecError: it is none of them, or the trust's checkpoint is not signed by its host.
     """
     start = read(len(proof.MAGIC))
     if start == proof.MAGIC:
@@ -406,6 +407,8 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
     if start == tlogproof.MAGIC[: len(start)] != b"":
         data = start + read(tlogproof.PROOF_LIMIT_BYTES)
         return check_log_proof_file(data, trust, as_json=as_json)
+    if is_fork(start):
+        return show_fork(start + read(FORK_LIMIT_BYTES), trust.log_keys, as_json=as_json)
     return show_report(verify_file(Rewound(start, read).read), trust, as_json=as_json)
 
 

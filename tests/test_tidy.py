@@ -37,7 +37,8 @@ LONG_MODULES_ALLOWED = {
 }
 # What chainlite.verify may stand on, so that a stranger can take these files and check evidence.
 FORMATS = {
-    "bundle", "checkpoint", "codec", "cosignature", "domains", "errors", "events", "hostkeys",
+    "bundle", "checkpoint", "codec", "cosignature", "domains", "errors", "events", "fork",
+    "hostkeys",
     "hostlog", "keys", "lean", "merkle", "proof", "proven", "receipt", "report", "segment", "sha2",
     "sodium", "tlogproof", "trust", "verify",
 }  # fmt: skip
