@@ -109,8 +109,10 @@ def describe_standing(standing: Standing | None) -> dict[str, Any] | None:
 
 def render_standing(standing: Standing) -> str:
     """The standing for people: operators are counted, not keys."""
-    operators = f"{len(standing.operators)} operators ({', '.join(standing.operators) or 'none'})"
+    count = len(standing.operators)
+    names = f" ({', '.join(standing.operators)})" if count else ""
+    operators = f"{count} operator{'' if count == 1 else 's'}{names}"
     if not standing.is_met:
         return f"policy not met: {standing.why}; {operators}"
-    count = f"{len(standing.names)} of {standing.witness_count} witnesses"
-    return f"policy met: {count} ({standing.need} needed), {operators}"
+    signed = f"{len(standing.names)} of {standing.witness_count} witnesses"
+    return f"policy met: {signed} ({standing.need} needed), {operators}"

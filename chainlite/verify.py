@@ -34,6 +34,7 @@ from chainlite.report import (
     compute_exit_code,
     describe_report,
     escape,
+    is_anchored,
     judge,
     render_report,
 )
@@ -453,7 +454,7 @@ def check_log_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[s
         bad = {"ok": False, "first_bad": {"why": str(error)}}
         shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
         return shown, EXIT_TAMPERED
-    is_refused = trust.is_anchor_required and not proven.cosignatures
+    is_refused = trust.is_anchor_required and not is_anchored(trust, proven.cosignatures)
     code = EXIT_TAMPERED if is_refused else EXIT_WHOLE
     if as_json:
         return json.dumps(tlogproof.describe_log_proof(proven)) + "\n", code

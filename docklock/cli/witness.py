@@ -18,7 +18,6 @@ from docklock.cli import options
 from docklock.cli.options import Command, HelpWanted, check_count, flag, listed, text
 
 if TYPE_CHECKING:
-    from chainlite.quorum import Quorum
     from docklock.paths import Paths
     from docklock.witness.config import Settings
 
@@ -66,13 +65,6 @@ def run_witness(argv: list[str], paths: Paths) -> int:
     values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
     check_count(SUBCOMMANDS[verb], words, 0, 0)
     return {"key": _run_key, "serve": _run_serve, "ask": _run_ask}[verb](values, paths)
-
-
-def read_policy(path: str) -> Quorum:
-    """The policy in a file; SpecError names file, line and key."""
-    from chainlite.quorum_file import parse_quorum
-
-    return parse_quorum(_read(path), path)
 
 
 def _run_key(values: dict[str, Any], paths: Paths) -> int:
@@ -123,8 +115,9 @@ def read_settings(values: dict[str, Any]) -> Settings:
 
 
 def _run_ask(values: dict[str, Any], paths: Paths) -> int:
-    path = values["config"] or POLICY_DEFAULT
-    policy = read_policy(path)
+    from chainlite.trust import read_policy
+
+    policy = read_policy(values["config"] or POLICY_DEFAULT)
     if values["check_config"]:
         print("OK")
         return 0

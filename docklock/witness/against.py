@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import checkpoint, witness
 from chainlite.errors import SpecError
+from chainlite.quorum_file import is_url
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import get_public_key
 from docklock.witness.ask import OwnLog
@@ -16,6 +17,7 @@ from docklock.witness.client import Client, PeerError
 from docklock.witness.witness import parse_notes
 
 if TYPE_CHECKING:
+    from chainlite.quorum import Quorum
     from docklock.paths import Paths
 
 
@@ -24,6 +26,16 @@ class Compared(NamedTuple):
 
     size: int
     problem: str
+
+
+def find_url(peer: str, policy: Quorum | None) -> str:
+    """Where a peer is asked: itself, or the url of the witness of this name. SpecError."""
+    if is_url(peer):
+        return peer.rstrip("/")
+    urls = [one.url for one in (policy.members if policy else ()) if one.name == peer and one.url]
+    if not urls:
+        raise SpecError(f"--against {peer}: neither http://HOST:PORT nor a witness of the policy")
+    return urls[0]
 
 
 async def compare_with(paths: Paths, url: str, who: str) -> Compared:

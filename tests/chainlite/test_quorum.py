@@ -109,7 +109,7 @@ def test_a_quorum_counts_witnesses_and_reports_operators() -> None:
     met = quorum.judge_quorum(found, sign(1, 2))
     assert met.is_met
     assert quorum.render_standing(met) == (
-        "policy met: 2 of 3 witnesses (2 needed), 1 operators (beta)"
+        "policy met: 2 of 3 witnesses (2 needed), 1 operator (beta)"
     )
     assert not quorum.judge_quorum(found, sign(3)).is_met
     assert not quorum.judge_quorum(found, sign(3, 9)).is_met
