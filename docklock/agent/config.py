@@ -11,27 +11,33 @@ from chainlite.errors import SpecError
 from chainlite.toml_lines import find_line, parse_document
 
 FILE_DEFAULT = "/etc/docklock/agent.toml"
+POLICY_DEFAULT = "/etc/docklock/witnesses.toml"
 SCAN_SECONDS_MAX = 3600
-SOCKET_CHARS_MAX = 4096
+PATH_CHARS_MAX = 4096
 LEVELS = ("error", "warning", "info", "debug")
 
 
 class Settings(NamedTuple):
-    """What the file may say. An empty `socket` is agent.sock in the run directory."""
+    """What the file may say. An empty `socket` is agent.sock in the run directory.
+
+    An empty `witnesses` is /etc/docklock/witnesses.toml, if it is there.
+    """
 
     socket: str = ""
     log_level: str = "info"
     scan_seconds: int = 30
+    witnesses: str = ""
+    witness_seconds: int = 60
 
 
 class _Wrong(Exception):
     """Why a value is refused."""
 
 
-def _check_socket(value: object) -> str:
+def _check_path(value: object) -> str:
     if not isinstance(value, str):
         raise _Wrong("expected a string")
-    if not value.startswith("/") or "\0" in value or len(value) > SOCKET_CHARS_MAX:
+    if not value.startswith("/") or "\0" in value or len(value) > PATH_CHARS_MAX:
         raise _Wrong("expected an absolute path")
     return value
 
@@ -53,7 +59,13 @@ def _check_seconds(value: object) -> int:
 
 
 # key of the file -> how its value is checked; the field is the key with underscores
-SCHEMA = {"socket": _check_socket, "log-level": _check_level, "scan-seconds": _check_seconds}
+SCHEMA = {
+    "socket": _check_path,
+    "log-level": _check_level,
+    "scan-seconds": _check_seconds,
+    "witnesses": _check_path,
+    "witness-seconds": _check_seconds,
+}
 
 
 def parse_config(data: bytes, file: str) -> Settings:

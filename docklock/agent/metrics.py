@@ -21,6 +21,9 @@ class Counts(NamedTuple):
     mends: int
     is_well: bool
     up_s: float
+    forks: int = 0
+    asks: int = 0
+    is_policy_met: bool | None = None
 
 
 def format_metrics(counts: Counts) -> str:
@@ -36,8 +39,15 @@ def format_metrics(counts: Counts) -> str:
             "agent_well", "gauge", "1 if the last scan and mend succeeded.", counts.is_well
         ),
         *format_samples("agent_up_seconds", "gauge", "Age of this agent.", round(counts.up_s, 3)),
+        *format_samples("forks", "gauge", "Forks that are kept as proof.", counts.forks),
+        *format_samples(
+            "witness_asks_total", "counter", "Runs of docklock witness ask.", counts.asks
+        ),
         *format_samples("build_info", "gauge", "The version.", {f'version="{__version__}"': 1}),
     ]
+    if counts.is_policy_met is not None:
+        text = "1 if the log was cosigned as the policy says, the last time."
+        lines += format_samples("witness_policy_met", "gauge", text, counts.is_policy_met)
     return "\n".join(lines) + "\n"
 
 

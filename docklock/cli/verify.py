@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from docklock.cli.witness import POLICY_DEFAULT
+from docklock.agent.config import POLICY_DEFAULT
 
 if TYPE_CHECKING:
     from chainlite.report import Trust

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError
 from chainlite.toml_lines import FILE_BYTES_MAX
+from docklock.agent.config import POLICY_DEFAULT
 from docklock.cli import options
 from docklock.cli.options import Command, HelpWanted, check_count, flag, listed, text
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
     from docklock.witness.config import Settings
 
-POLICY_DEFAULT = "/etc/docklock/witnesses.toml"
 KEY = Command(
     "witness key",
     "[OPTIONS]",
@@ -131,7 +131,8 @@ def _run_ask(values: dict[str, Any], paths: Paths) -> int:
         print(f"docklock: {problem}", file=sys.stderr)
     if values["json"]:
         shown = {"size": asked.size, "policy": describe_standing(asked.standing),
-                 "problems": list(asked.problems)}  # fmt: skip
+                 "problems": list(asked.problems), "submit_ms": round(asked.submit_ms, 3),
+                 "took_ms": round(asked.took_ms, 3)}  # fmt: skip
         print(json.dumps(shown))
     else:
         print(f"{asked.size} leaves: {render_standing(asked.standing)}")

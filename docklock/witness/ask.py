@@ -11,6 +11,7 @@ seen another history of this log is a fork, kept as proof, and TamperError.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import checkpoint, cosignature, fork, quorum, witness
@@ -37,11 +38,17 @@ NOTES_LOOKED_AT = 16
 
 
 class Asked(NamedTuple):
-    """What came of it: the size asked for, who cosigned, and what each other witness said."""
+    """What came of it: the size asked for, who cosigned, and what each other witness said.
+
+    `submit_ms` is from the first request to the last answer; `took_ms` from the publication of the
+    checkpoint until it was kept.
+    """
 
     size: int
     standing: Standing
     problems: tuple[str, ...]
+    submit_ms: float
+    took_ms: float
 
 
 class OwnLog:
@@ -118,6 +125,7 @@ async def ask_witnesses(paths: Paths, policy: Quorum) -> Asked:
     members = [member for member in policy.members if member.url]
     if not members:
         raise StateError("no witness in the policy has a url: nobody can be asked")
+    began = time.perf_counter()
     note = publish(paths)
     with HostLog(paths, None) as log:
         own = OwnLog(log, get_public_key(paths), note)
@@ -127,7 +135,9 @@ async def ask_witnesses(paths: Paths, policy: Quorum) -> Asked:
                 _ask(paths, own, member, client)
                 for member, client in zip(members, clients, strict=True)
             ]
+            submitted = time.perf_counter()
             answers = await asyncio.gather(*asking)
+            answered = time.perf_counter()
             tampered = [answer for answer in answers if isinstance(answer, TamperError)]
             if tampered:
                 raise tampered[0]
@@ -140,12 +150,14 @@ async def ask_witnesses(paths: Paths, policy: Quorum) -> Asked:
             )
             if standing.is_met:
                 store_cosigned(paths, merged)
+            kept = time.perf_counter()
             await asyncio.gather(*[_tell(client, merged) for client in clients if notes])
         finally:
             for client in clients:
                 client.close()
     problems = tuple(str(answer) for answer in answers if isinstance(answer, PeerError))
-    return Asked(own.state.size, standing, problems)
+    times_ms = (1000 * (answered - submitted), 1000 * (kept - began))
+    return Asked(own.state.size, standing, problems, *times_ms)
 
 
 async def _ask(

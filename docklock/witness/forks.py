@@ -17,13 +17,13 @@ from chainlite.witness import compute_origin_hash
 from docklock.evidence.host_log import has_host_log
 from docklock.evidence.key_file import sync_directory
 from docklock.evidence.operations import record_operation
+from docklock.witness.fork_files import SUFFIX, get_directory, list_forks
 
 if TYPE_CHECKING:
     from chainlite.fork import Fork
     from docklock.paths import Paths
 
 FORKS_MAX = 8
-SUFFIX = ".fork"
 _HASH_CHARS = 16
 
 
@@ -49,18 +49,6 @@ def keep_fork(paths: Paths, found: Fork) -> str:
     sync_directory(get_directory(paths))
     _record(paths, states)
     return path
-
-
-def list_forks(paths: Paths) -> list[str]:
-    """The files of all forks that are kept here."""
-    directory = get_directory(paths)
-    names = os.listdir(directory) if os.path.isdir(directory) else []
-    return sorted(f"{directory}/{name}" for name in names if name.endswith(SUFFIX))
-
-
-def get_directory(paths: Paths) -> str:
-    """Where forks are kept."""
-    return f"{paths.state}/forks"
 
 
 def _record(paths: Paths, states: list[checkpoint.Checkpoint]) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from chainlite import checkpoint, cosignature, fork, note, witness
 from chainlite.errors import SpecError
 from chainlite.witness import Answer, Refused, Seen
-from docklock.witness.forks import keep_fork, list_forks
+from docklock.witness.fork_files import list_forks
+from docklock.witness.forks import keep_fork
 from docklock.witness.store import Cosigned, Heard
 
 if TYPE_CHECKING:

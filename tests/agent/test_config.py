@@ -17,7 +17,9 @@ def test_an_empty_file_gives_the_defaults() -> None:
 
 def test_every_setting_is_read() -> None:
     text = b'# ours\nsocket = "/run/x.sock"\nlog-level = "debug"\nscan-seconds = 3600\n'
+    more = b'witnesses = "/w.toml"\nwitness-seconds = 5\n'
     assert parse_config(text, "f") == Settings("/run/x.sock", "debug", 3600)
+    assert parse_config(text + more, "f")[3:] == ("/w.toml", 5)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,8 @@ def test_every_setting_is_read() -> None:
         ("# one\nscan-seconds = 0\n", "line 2: scan-seconds: expected 1 to 3600"),
         ("scan-seconds = 3601", "line 1: scan-seconds: expected 1 to 3600"),
         ("scan-seconds = true", "line 1: scan-seconds: expected an integer"),
+        ('witnesses = "w.toml"', "line 1: witnesses: expected an absolute path"),
+        ("witness-seconds = 0", "line 1: witness-seconds: expected 1 to 3600"),
         ("scan-seconds = 1.0", "line 1: scan-seconds: expected an integer"),
         ('a = """\nsocket = 1\n"""\n', "line 1: a: unknown key; known are socket, log-level"),
         ('\n[agent]\nsocket = "/x"', "line 2: agent: unknown key"),
