@@ -1,9 +1,10 @@
 """What witnesses tell each other: each checkpoint that one cosigned, pushed at once, pulled often.
 
-A peer that was away is told what it missed by the pull. What peers cosigned and nothing here shows
-to be of the same history is held against what the log serves. Not here: what is believed
-(witness.py). Invariants: a witness that has peers cosigns nothing before one of them has said what
-it knows of each log; of each peer and log one checkpoint waits to be sent, the newest.
+A peer that was away is told what it missed by the pull. What was cosigned here, and what peers
+cosigned and nothing here shows to be of the same history, is held against what the log serves.
+Not here: what is believed (witness.py). Invariants: a witness that has peers cosigns nothing before
+one of them has said what it knows of each log; of each peer and log one checkpoint waits to be
+sent, the newest.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Gossip:
         self._wakes = {peer.name: asyncio.Event() for peer in settings.peers}
         self._unsent: dict[str, dict[str, bytes]] = {peer.name: {} for peer in settings.peers}
         self._rounds: dict[tuple[str, str, int], int] = {}
+        self._compared: dict[str, int] = {}
+        self._failed: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.failures = 0
 
@@ -106,12 +109,13 @@ class Gossip:
         return True
 
     async def _settle(self) -> None:
-        """Hold what does not agree yet against what its log serves."""
-        unsettled = self._witness.get_unsettled()
-        origins = {origin for origin, _ in unsettled}
+        """Hold what does not agree yet, or is new here, against what its log serves."""
+        unsettled = {origin for origin, _ in self._witness.get_unsettled()}
         for log in self._settings.logs:
-            if log.origin in origins and log.url:
-                await self._compare(log)
+            size = self._witness.get_size(log.origin)
+            is_due = log.origin in unsettled or size != self._compared.get(log.origin, 0)
+            if log.url and is_due and await self._compare(log):
+                self._compared[log.origin] = size
         seen: dict[tuple[str, str, int], int] = {}
         for origin, heard in self._witness.get_unsettled():
             key = (origin, heard.peer, heard.size)
@@ -123,7 +127,8 @@ class Gossip:
                 )
         self._rounds = seen
 
-    async def _compare(self, log: Log) -> None:
+    async def _compare(self, log: Log) -> bool:
+        """Whether the log could be read; what it shows is told by the witness."""
         async with Client(log.url) as client:
             try:
                 served = await fetch_checkpoint(client)
@@ -134,4 +139,9 @@ class Gossip:
                 )
             except DocklockError as error:
                 self.failures += 1
-                self._alert(f"{log.origin}: what it serves cannot be compared: {error}")
+                count = self._failed[log.origin] = self._failed.get(log.origin, 0) + 1
+                if count == UNSETTLED_ROUNDS:  # once: a log may move on while it is read
+                    self._alert(f"{log.origin}: what it serves cannot be compared: {error}")
+                return False
+        self._failed.pop(log.origin, None)
+        return True

@@ -77,7 +77,7 @@ class _Root:
             raise StateError(describe_error(error, self._settings.listen)) from None
         host = f"[{address}]" if ":" in address else address
         say(f"http://{host}:{port}")
-        if self._settings.peers:
+        if self._settings.peers or any(one.url for one in self._settings.logs):
             gossip.start()
         await stopping.wait()
         gossip.close()

@@ -72,11 +72,12 @@ class Witness:
         last = self._store.get(origin)
         refusal = witness.find_refusal(asked, Seen(last.size, last.root) if last else Seen())
         if refusal is not None:
-            self._look_for_fork(asked.state, asked.note)
+            kept = witness.keep_lines(asked.note, self.logs[origin])
+            self._look_for_fork(asked.state, kept)
             if last is not None and asked.old_size == last.size:
                 self._keep(
                     fork.find_submitted_fork(
-                        self._get_publics(origin), last.note, asked.note, asked.proof
+                        self._get_publics(origin), last.note, kept, asked.proof
                     )
                 )
             return refusal
@@ -150,6 +151,11 @@ class Witness:
             for heard in self._store.get_heard(origin):
                 self._store.hear(origin, heard._replace(is_settled=1))
         return is_whole
+
+    def get_size(self, origin: str) -> int:
+        """The size of a log that was cosigned last; 0 for none."""
+        last = self._store.get(origin)
+        return last.size if last else 0
 
     def get_unsettled(self) -> tuple[tuple[str, Heard], ...]:
         """What peers have cosigned and nothing here shows to be of the same history."""

@@ -91,11 +91,12 @@ class Quiet:
 
     def __init__(self, tmp_path: Path) -> None:
         paths = get_paths(str(tmp_path / "root"))
-        ensure_witness(paths, "w1.example")
+        self.vkeys = ensure_witness(paths, "w1.example")
         self.store = Store(paths)
         settings = Settings(logs=(Log((TREE.vkey,)),))
         self.said: list[str] = []
-        door = Door(self.said.append, lambda *_: None, lambda: 1_795_000_000)
+        self.time_s = 1_795_000_000
+        door = Door(self.said.append, lambda *_: None, lambda: self.time_s)
         self.witness = Witness(paths, self.store, load_cosigner(paths), settings, door)
         self.server = Server(self.witness, lambda: "")
 
@@ -244,4 +245,18 @@ def test_two_histories_are_never_both_cosigned(tmp_path: Path, seed: int) -> Non
     for one in cosigned:
         first = next(tree for tree in trees if tree.root(one) == cosigned[one])
         assert all(first.root(size) == root or size <= 2 for size, root in cosigned.items())
+    quiet.store.close()
+
+
+def test_a_clock_that_goes_back_repeats_the_last_time(tmp_path: Path) -> None:
+    """Else a later time would be signed for a smaller tree than an earlier one."""
+    quiet, times = Quiet(tmp_path), list[int]()
+    for size, step in ((3, 0), (5, -100), (9, -100), (12, 300)):
+        quiet.time_s += step
+        old = quiet.witness.get_size(TREE.origin)
+        body = witness.encode_request(old, TREE.prove(old, size), TREE.note(size))
+        assert quiet.witness.add_checkpoint(body).status == 200
+        signed = quiet.witness.get_notes(TREE.origin)[0]
+        times += [one.time for one in cosignature.get_cosignatures(signed, quiet.vkeys)]
+    assert [time_s - 1_795_000_000 for time_s in times] == [0, 0, 0, 100]
     quiet.store.close()

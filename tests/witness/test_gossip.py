@@ -113,6 +113,18 @@ def test_sizes_that_differ_in_one_history_are_settled_by_the_logs_tiles(
         assert len(served.asked) < 40
 
 
+def test_a_log_that_serves_another_history_than_it_had_cosigned_is_caught_by_one_witness(
+    make_running: Make,
+) -> None:
+    with serve(OTHER, 40) as served:
+        one = make_running("w1.example")
+        one.configure([((TREE.vkey,), served.url)])
+        one.start()
+        submit(one, TREE, 0, 11)
+        one.wait_for(lambda: one.list_forks() != [])
+        check_conviction(one, (11, 40))
+
+
 def test_a_strangers_checkpoint_is_not_heard(make_running: Make) -> None:
     made = make_peers(make_running, 2)
     assert made[0].post("/add-cosigned", TREE.note(7)).status == 403
