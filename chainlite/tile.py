@@ -93,10 +93,8 @@ def get_new_tiles(old_size: int, new_size: int) -> Iterator[Tile]:
 
 def encode_bundle(leaves: Sequence[bytes]) -> bytes:
     """The entries of a bundle: each a u16 length and its bytes."""
-    parts = list[bytes]()
-    for leaf in leaves:
-        parts += (len(leaf).to_bytes(2, "big"), leaf)
-    return b"".join(parts)
+    sizes = {len(leaf): len(leaf).to_bytes(2, "big") for leaf in leaves}
+    return b"".join([part for leaf in leaves for part in (sizes[len(leaf)], leaf)])
 
 
 def parse_bundle(data: bytes, width: int) -> tuple[bytes, ...]:

@@ -1,7 +1,7 @@
-"""`docklock log checkpoint|proof|keys|serve`: this host's log, for others to check.
+"""`docklock log checkpoint|proof|keys|serve|fsck`: this host's log, for others to check.
 
-Not here: tiles and checkpoints (docklock.evidence.tiles), the server (tile_server), the tree
-(host_log).
+Not here: tiles and checkpoints (docklock.evidence.tiles), the server (tile_server), the checks
+(log_check). Exit of fsck: 0 nothing wrong or all mended, 3 something is wrong.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def run_log(argv: list[str], paths: Paths) -> int:
         "proof": _run_proof,
         "keys": _run_keys,
         "serve": _run_serve,
+        "fsck": _run_fsck,
     }
     return verbs[options.verb](options, paths)
 
@@ -73,6 +74,24 @@ def _run_serve(options: argparse.Namespace, paths: Paths) -> int:
     return 0
 
 
+def _run_fsck(options: argparse.Namespace, paths: Paths) -> int:
+    from docklock.evidence.log_check import check_log
+    from docklock.evidence.log_repair import rebuild_log, repair_log
+
+    report = check_log(paths)
+    if report.defects and options.rebuild:
+        report = rebuild_log(paths, report)
+    elif report.defects and options.repair:
+        report = repair_log(paths, report)
+    if options.json:
+        import json
+
+        sys.stdout.write(json.dumps(report.describe()) + "\n")
+    else:
+        sys.stdout.write(report.render())
+    return 3 if report.is_bad else 0
+
+
 def _parse_address(text: str) -> tuple[str, int]:
     from chainlite.errors import SpecError
 
@@ -101,4 +120,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default=INTERVAL_S,
         help="publish what is new so often; 0: somebody else does",
     )
+    fsck = verbs.add_parser("fsck", help="check database and tiles against the signed checkpoint")
+    how = fsck.add_mutually_exclusive_group()
+    how.add_argument("--repair", action="store_true", help="mend what a verified copy proves")
+    how.add_argument("--rebuild", action="store_true", help="write host.db and all tiles anew")
+    fsck.add_argument("--json", action="store_true")
     return parser.parse_args(argv)

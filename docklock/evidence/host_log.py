@@ -37,7 +37,7 @@ SCHEMA_VERSION = 3
 WAL_PAGES = 128
 """After so many pages SQLite folds its log into the database: whoever opens it reads them all."""
 BUSY_S = 30.0
-_SCHEMA = (
+SCHEMA = (
     "CREATE TABLE leaves (leaf_index INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
     " container BLOB NOT NULL, run INTEGER NOT NULL, bytes BLOB NOT NULL)",
     "CREATE INDEX leaves_of ON leaves (container, run, kind)",
@@ -462,7 +462,7 @@ def _create(db: sqlite3.Connection, path: str) -> int:
             os.chmod(path, 0o600)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 db.execute(statement)
             db.execute("COMMIT")
         return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -63,16 +63,18 @@ class LogLock:
         os.close(self._fd)
 
 
-def publish(paths: Paths) -> bytes:
+def publish(paths: Paths, *, is_spoilt: bool = False) -> bytes:
     """Bring tiles and checkpoint up to the log of now; returns the checkpoint.
 
-    TamperError: host.db and what was published before are of two histories.
+    With `is_spoilt` the checkpoint that lies there is no checkpoint, and all is written anew: the
+    caller has seen that host.db reaches what was published. TamperError: host.db and what was
+    published before are of two histories.
     """
     key = ensure_host_key(paths)
     ensure_log_key(paths, key)
     with LogLock(paths):
         for _ in range(TRIES):
-            note = _publish(paths, key)
+            note = _publish(paths, key, b"" if is_spoilt else read_published(paths))
             if note:
                 return note
     raise StateError("the host's key changed again and again: try again")
@@ -180,9 +182,8 @@ def read_log_keys(paths: Paths) -> tuple[VerifierKey, ...]:
         return get_log_keys(log, get_public_key(paths))
 
 
-def _publish(paths: Paths, key: HostKey) -> bytes:
-    """One publication; empty if the key that signed the log is not there any more."""
-    before = read_published(paths)
+def _publish(paths: Paths, key: HostKey, before: bytes) -> bytes:
+    """One publication after that one; empty if the key that signed the log has gone."""
     with HostLog(paths, None) as log, log.read():
         log_keys = get_log_keys(log, key.enrolled)
         note = log.get_note()
