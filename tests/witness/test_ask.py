@@ -11,20 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from chainlite import checkpoint, cosignature
+from chainlite import checkpoint, cosignature, witness
 from chainlite.errors import TamperError
 from chainlite.note import VerifierKey
+from docklock.cli.verify import run_verify
 from docklock.evidence.audit import audit_log
 from docklock.evidence.export import write_evidence
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.operations import record_operation
+from docklock.evidence.rotation import rotate_host_key
 from docklock.evidence.tiles import publish, read_log_keys
 from docklock.paths import Paths
 from docklock.witness.ask import ask_witnesses
 from tests.evidence.recording import make_id, make_paths, record
 from tests.witness.conftest import Make
 from tests.witness.test_serve import verify
-from tests.witness.witnesses import ROOT, RUN, Running, make_policy, write_policy
+from tests.witness.witnesses import ROOT, RUN, Running, find_port, make_policy, write_policy
 
 
 @pytest.fixture
@@ -229,3 +231,83 @@ def test_a_stolen_key_that_went_on_elsewhere_is_found(
         record_operation(paths, "policy", labels=(("number", str(number)),))
     with pytest.raises(TamperError, match="another history"):
         asyncio.run(ask_witnesses(paths, policy))
+
+
+def test_a_fork_under_a_later_key_convicts_without_naming_it(
+    make_running: Make, paths: Paths, tmp_path: Path
+) -> None:
+    """The host that finds it puts its key records into the file."""
+    rotate_host_key(paths)
+    publish(paths)
+    made = make_witnesses(make_running, paths)
+    policy = make_policy(made, need=2)
+    shutil.copytree(paths.state, tmp_path / "kept")
+    record(paths, make_id(2), count=3)
+    asyncio.run(ask_witnesses(paths, policy))
+    shutil.rmtree(paths.state)
+    shutil.copytree(tmp_path / "kept", paths.state)
+    for number in range(40):
+        record_operation(paths, "policy", labels=(("number", str(number)),))
+    with pytest.raises(TamperError, match="another history"):
+        asyncio.run(ask_witnesses(paths, policy))
+    file = next(Path(paths.state, "forks").glob("*.fork"))
+    assert verify(file).returncode == 3
+    assert "FORKED: " in docklock(paths, "verify", str(file), code=3).stdout
+    shown = json.loads(docklock(paths, "verify", str(file), "--json", code=3).stdout)
+    assert (shown["ok"], shown["forked"], len(shown["checkpoints"])) == (False, True, 2)
+    spoilt = tmp_path / "spoilt.fork"
+    spoilt.write_bytes(file.read_bytes()[:-1])
+    docklock(paths, "verify", str(spoilt), code=2)
+
+
+def test_witnesses_at_two_sizes_are_settled_by_what_the_host_serves(
+    make_running: Make, paths: Paths
+) -> None:
+    """The whole way: a log that grew to 300 leaves, `docklock log serve`, and two witnesses."""
+    port = find_port()
+    serving = subprocess.Popen(
+        [*RUN, "--root", paths.state, "log", "serve", "--listen", f"127.0.0.1:{port}"],
+        cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        assert serving.stdout is not None
+        assert b"serving the host log" in serving.stdout.readline()
+        made = [make_running(f"w{number}.example") for number in (1, 2)]
+        for one in made:
+            one.configure([(get_keys(paths), f"http://127.0.0.1:{port}")], made)
+            one.start(wait=False)
+        made[1].wait_for(lambda: all(one.read_metric("witness_ready") for one in made))
+        first = asyncio.run(ask_witnesses(paths, make_policy(made[:1], need=1)))
+        for number in range(300):
+            record_operation(paths, "policy", labels=(("number", str(number)),))
+        second = asyncio.run(ask_witnesses(paths, make_policy(made[1:], need=1)))
+        assert second.size >= first.size + 300
+        for one in made:
+            one.wait_for(lambda one=one: b"note" in one.get(get_path(paths)).body)
+            one.wait_for(lambda one=one: one.read_metric("witness_unsettled") == 0)
+            assert one.list_forks() == []
+            assert "cannot be compared" not in one.said()
+    finally:
+        serving.terminate()
+        serving.wait()
+        if serving.stdout is not None:
+            serving.stdout.close()
+
+
+def get_path(paths: Paths) -> str:
+    return f"/checkpoints/{witness.compute_origin_hash(get_keys(paths)[0].name)}"
+
+
+def test_a_host_verifies_by_the_policy_of_its_machine(
+    make_running: Make,
+    paths: Paths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = make_witnesses(make_running, paths)
+    file = write_policy(tmp_path / "witnesses.toml", make_policy(made, need=2))
+    asyncio.run(ask_witnesses(paths, make_policy(made, need=2)))
+    monkeypatch.setattr("docklock.cli.verify.POLICY_DEFAULT", str(file))
+    assert run_verify(["--all"], paths) == 0
+    assert "policy met: 3 of 3 witnesses (2 needed), 3 operators" in capsys.readouterr().out

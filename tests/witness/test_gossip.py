@@ -133,6 +133,21 @@ def test_a_strangers_checkpoint_is_not_heard(make_running: Make) -> None:
     assert has_heard(made[0], 7, 0)
 
 
+def test_what_a_peer_replays_changes_nothing(make_running: Make) -> None:
+    made = make_peers(make_running, 2)
+    old = submit(made[0], TREE, 0, 7)
+    made[1].wait_for(lambda: has_heard(made[1], 7, 1))
+    submit(made[0], TREE, 7, 12)
+    made[1].wait_for(lambda: has_heard(made[1], 12, 1))
+    for one in made:
+        for _ in range(3):
+            assert one.post("/add-cosigned", old) == (200, b"", "text/plain; charset=utf-8")
+    assert has_heard(made[0], 12, 1)
+    assert has_heard(made[1], 12, 1)
+    assert made[0].submit(7, TREE.prove(7, 9), TREE.note(9)).body == b"12\n"
+    assert [one.list_forks() for one in made] == [[], []]
+
+
 def save(one: Running, to: Path) -> None:
     """A snapshot of a witness's disk; it does not run."""
     shutil.copytree(one.top, to)
