@@ -93,8 +93,12 @@ def get_new_tiles(old_size: int, new_size: int) -> Iterator[Tile]:
 
 def encode_bundle(leaves: Sequence[bytes]) -> bytes:
     """The entries of a bundle: each a u16 length and its bytes."""
-    sizes = {len(leaf): len(leaf).to_bytes(2, "big") for leaf in leaves}
-    return b"".join([part for leaf in leaves for part in (sizes[len(leaf)], leaf)])
+    sizes = list(map(len, leaves))
+    heads = {size: size.to_bytes(2, "big") for size in set(sizes)}
+    parts = [b""] * (2 * len(leaves))
+    parts[::2] = [heads[size] for size in sizes]
+    parts[1::2] = leaves
+    return b"".join(parts)
 
 
 def parse_bundle(data: bytes, width: int) -> tuple[bytes, ...]:

@@ -70,5 +70,13 @@ def _start(paths: Paths, container_id: str, boot: str) -> bool:
     delay_ms = compute_delay_ms(describe_end(state)) if state.boot == boot else 0
     planned = plan_restart(state, delay_ms)._replace(boot=boot, is_stopped_by_user=False)
     write_state(paths, container_id, planned)
-    launch(paths, container_id, live_fd, run=state.run + 1, start_at_once=True).close()
+    channel = launch(
+        paths,
+        container_id,
+        live_fd,
+        run=state.run + 1,
+        start_at_once=True,
+        is_background=True,
+    )
+    channel.close()
     return True

@@ -83,7 +83,7 @@ def make_container(
     return live_fd
 
 
-def relaunch(paths: Paths, container_id: str) -> socket.socket:
+def relaunch(paths: Paths, container_id: str, *, is_background: bool = False) -> socket.socket:
     """Start a created or stopped container again: the next run of the same bundle."""
     try:
         live_fd = acquire_live(paths, container_id)
@@ -94,7 +94,14 @@ def relaunch(paths: Paths, container_id: str) -> socket.socket:
     state = read_state(paths, container_id)
     if state.status == RESTARTING:  # left by a supervisor that could not begin: a user's start now
         write_state(paths, container_id, State(run=state.run))
-    return launch(paths, container_id, live_fd, run=state.run + 1, start_at_once=True)
+    return launch(
+        paths,
+        container_id,
+        live_fd,
+        run=state.run + 1,
+        start_at_once=True,
+        is_background=is_background,
+    )
 
 
 def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Compiled:

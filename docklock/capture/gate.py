@@ -114,6 +114,11 @@ def get_rule_texts(policy: Compiled) -> tuple[RuleText, ...]:
     return tuple(RuleText(rule.op, ",".join(rule.masks)) for rule in list_rules(policy))
 
 
+def has_holds(policy: Compiled) -> bool:
+    """Whether there are calls that wait until their receipt is durable."""
+    return any(rule.action in ("hold", "kill") for rule in list_rules(policy))
+
+
 def is_recorded(policy: Compiled, nr: int) -> bool:
     """Whether each call `nr` of the machine's own comes here and proceeds when it is recorded."""
     rule = policy.rules.get(nr)

@@ -132,7 +132,7 @@ def _start_attached(paths: Paths, word: str, values: dict[str, Any]) -> int:
 def _start_detached(paths: Paths, word: str) -> int:
     container_id = find_container(paths, word)
     with About(container_id):
-        channel = relaunch(paths, container_id)
+        channel = relaunch(paths, container_id, is_background=True)
         event = wait_created(channel)
     channel.close()
     if event["event"] != "started" and event.get("message"):

@@ -218,8 +218,9 @@ def _relay(joining: _Joining, channel: _socket.socket, *, takes_input: bool) -> 
     import gc
 
     from docklock import enter
+    from docklock.supervisor.apart import keep_only
     from docklock.supervisor.relay import Relay, tell
-    from docklock.supervisor.worker import keep_only, write_traceback
+    from docklock.supervisor.worker import write_traceback
 
     gc.enable()
     os.setsid()

@@ -59,7 +59,7 @@ COMMANDS = {
 }
 PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
-FORKS_EARLY = frozenset(("run", "start"))
+PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "agent", "check", "keys", "log", "mend", "policy", "info", "version", "images", "import",
     "load", "witness",
@@ -133,10 +133,11 @@ def run(argv: list[str]) -> int:
     command, paths = "", None
     try:
         places, rest = split_global(argv)
-        if rest and rest[0] in FORKS_EARLY:
-            from docklock.supervisor.launch import fork_early
+        if rest and rest[0] in PREPARES:
+            from docklock.paths import get_paths
+            from docklock.supervisor.launch import prepare
 
-            fork_early()
+            prepare(get_paths(**places).run)
         if not rest or rest[0] in ("--help", "-h", "help"):
             print(format_usage())
             return 0 if rest else 2

@@ -146,7 +146,14 @@ def run_run(argv: list[str], paths: Paths) -> int:
     make_directories(paths)
     check_policy(paths, request)  # a policy that does not compile leaves no container
     live_fd = _make(paths, request)
-    channel = launch(paths, container.id, live_fd, run=0, start_at_once=True)
+    channel = launch(
+        paths,
+        container.id,
+        live_fd,
+        run=0,
+        start_at_once=True,
+        is_background=values["detach"],
+    )
     if not values["detach"]:
         attachment = Attachment(values["interactive"], tty=values["tty"], detach_keys=keys)
         return follow(channel, attachment, lambda: report_lost(paths, container.id))

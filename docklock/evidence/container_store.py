@@ -8,6 +8,7 @@ Who edits a row gains nothing: headers are signed, bodies are under the header's
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 SCHEMA_VERSION = 3
+LOG_BYTES = 32 + 1064 * (24 + 4096)
+"""Where SQLite checkpoints (1,000 pages), and what a last transaction may add."""
+LOG_STEP_BYTES = 1 << 20
 BUSY_S = 30.0
 BUSY_STEP_S = 0.002
 _SCHEMA = (
@@ -92,6 +96,26 @@ def create_store(paths: Paths, container: str) -> sqlite3.Connection:
             _remove(path)
         raise
     return db
+
+
+def reserve_log(paths: Paths, container: str) -> None:
+    """Give the write-ahead log of an open store all the blocks that it will come to use.
+
+    A sync of blocks that are written over takes 0.6 of one that appends. Only for the one writer,
+    between two transactions: after its last frame SQLite takes anything that is no frame of its
+    own for the end, as it does after each checkpoint. A full disk has nothing reserved.
+    """
+    fd = os.open(get_store_path(paths, container) + "-wal", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        at = os.fstat(fd).st_size
+        while at < LOG_BYTES:
+            at += os.pwrite(fd, bytes(min(LOG_STEP_BYTES, LOG_BYTES - at)), at)
+        os.fdatasync(fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(fd)
 
 
 def _remove(path: str) -> None:

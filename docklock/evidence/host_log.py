@@ -26,7 +26,7 @@ from docklock.evidence.published import PUBLISHED, read_published_size
 from docklock.evidence.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from chainlite.keys import GuardedKey
@@ -133,19 +133,28 @@ class HostLog:
 
     def append(self, leaf: bytes, *, container: bytes = _NONE, run: int = _NO_RUN) -> int:
         """Append one leaf within `write`; returns its index."""
-        index = self.get_size()
-        self._db.execute(
-            "INSERT INTO leaves VALUES (?, ?, ?, ?, ?)", (index, leaf[0], container, run, leaf)
+        return self.append_all((leaf,), container=container, run=run)
+
+    def append_all(self, leaves: Sequence[bytes], *, container: bytes, run: int) -> int:
+        """Append leaves within `write`; returns the index of the first."""
+        first = self.get_size()
+        new: dict[tuple[int, int], bytes] = {}
+        for index, leaf in enumerate(leaves, first):
+            value = new[0, index] = merkle.compute_leaf_hash(leaf)
+            for level in range(1, merkle.get_new_nodes(index) + 1):
+                number = index >> level
+                place = level - 1, 2 * number
+                left = new.get(place) or self._read_node(*place)
+                value = new[level, number] = merkle.compute_node_hash(left, value)
+        self._db.executemany(
+            "INSERT INTO leaves VALUES (?, ?, ?, ?, ?)",
+            [(index, leaf[0], container, run, leaf) for index, leaf in enumerate(leaves, first)],
         )
-        value = merkle.compute_leaf_hash(leaf)
-        self._insert_node(0, index, value)
-        for level in range(1, merkle.get_new_nodes(index) + 1):
-            number = index >> level
-            left = self._read_node(level - 1, 2 * number)
-            value = merkle.compute_node_hash(left, value)
-            self._insert_node(level, number, value)
-        self._db.execute("UPDATE state SET size = ? WHERE id = 0", (index + 1,))
-        return index
+        self._db.executemany(
+            "INSERT INTO nodes VALUES (?, ?, ?)", [(*place, value) for place, value in new.items()]
+        )
+        self._db.execute("UPDATE state SET size = ? WHERE id = 0", (first + len(leaves),))
+        return first
 
     def append_start(
         self, container: bytes, run: int, app: str, make: Callable[[int, bytes, bytes], bytes]
@@ -404,9 +413,6 @@ class HostLog:
         state = checkpoint.Checkpoint(checkpoint.get_origin(self.host), size, root)
         note = checkpoint.sign_checkpoint(state, self._get_key())
         self._db.execute("UPDATE state SET note = ?", (note,))
-
-    def _insert_node(self, level: int, number: int, value: bytes) -> None:
-        self._db.execute("INSERT INTO nodes VALUES (?, ?, ?)", (level, number, value))
 
     def _read_node(self, level: int, number: int) -> bytes:
         row = self._db.execute(

@@ -209,22 +209,27 @@ class _Check:
         width = min(tile.WIDTH, size - first)
         served = tile.get_width(0, number, self._published.state.size) if self._published else 0
         leaves = self._database.read_leaves(first, width)
-        nodes = self._database.read_hashes(0, first, width)
-        own = [sha256(b"\0" + leaf).digest() if leaf is not None else None for leaf in leaves]
-        if own == nodes and None not in own:
-            whole = tuple([value for value in own if value is not None])
-            kept = [leaf for leaf in leaves[:served] if leaf is not None]
-            if not served or (
-                self._files.read(tile.Tile(0, number, served)) == b"".join(whole[:served])
-                and self._files.read(tile.Tile(tile.ENTRIES, number, served))
-                == tile.encode_bundle(kept)
+        kept = [leaf for leaf in leaves if leaf is not None]
+        if len(kept) == width:
+            whole = tuple([sha256(b"\0" + leaf).digest() for leaf in kept])
+            if self._database.has_hashes(0, first, whole) and (
+                not served or self._is_served(number, kept[:served], whole[:served])
             ):
                 return Chunk((whole,), self._check_inner(number, whole))
         self._suspects.add(number)
+        own = [sha256(b"\0" + leaf).digest() if leaf is not None else None for leaf in leaves]
+        nodes = self._database.read_hashes(0, first, width)
         bundle = self._files.read_leaves(number, served)
         hashed = [sha256(b"\0" + leaf).digest() if leaf is not None else None for leaf in bundle]
         copies = (own, nodes, self._files.read_hashes(number, served), hashed)
         return Chunk(tuple([tuple(copy) for copy in copies]), b"")
+
+    def _is_served(self, number: int, leaves: list[bytes], hashes: tuple[bytes, ...]) -> bool:
+        """Whether tile and bundle of a chunk are of these leaves."""
+        width = len(leaves)
+        return self._files.read(tile.Tile(0, number, width)) == b"".join(
+            hashes
+        ) and self._files.read(tile.Tile(tile.ENTRIES, number, width)) == tile.encode_bundle(leaves)
 
     def _check_inner(self, number: int, whole: tuple[bytes, ...]) -> bytes:
         """Hold the database's hashes above these leaves against them; the root of a full chunk."""
@@ -235,9 +240,9 @@ class _Check:
         return levels[-1][0] if len(whole) == tile.WIDTH else b""
 
     def _compare_nodes(self, level: int, first: int, wanted: tuple[bytes, ...]) -> None:
-        found = self._database.read_hashes(level, first, len(wanted))
-        if tuple(found) == wanted:
+        if not wanted or self._database.has_hashes(level, first, wanted):
             return
+        found = self._database.read_hashes(level, first, len(wanted))
         for number, (value, right) in enumerate(zip(found, wanted, strict=True), first):
             if value != right:
                 why = "is missing" if value is None else "is not that of the leaves below it"

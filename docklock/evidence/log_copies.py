@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 INTEGRITY_LINES_MAX = 20
 COSIGNED_MAX = 64
-AHEAD_ROWS = 1024
 
 
 class StateRow(NamedTuple):
@@ -37,7 +36,6 @@ class Database:
     def __init__(self, paths: Paths) -> None:
         """Open it; nothing is raised for a file that is missing or no database."""
         self.error = ""
-        self._ahead: dict[int, tuple[int, list[bytes | None]]] = {}
         self._db: sqlite3.Connection | None = None
         if not os.path.exists(paths.host_db):
             self.error = "is missing"
@@ -83,25 +81,30 @@ class Database:
                 rows += self._read(f"{where} = ?", (index,)) or []
         return _place(rows, first, count)
 
-    def read_hashes(self, level: int, first: int, count: int) -> list[bytes | None]:
-        """Consecutive hashes of a level, None for each that is not there; reads ahead."""
-        start, ahead = self._ahead.get(level, (0, []))
-        at = first - start
-        if at >= 0 and at + count <= len(ahead):
-            return ahead[at : at + count]
-        where = "SELECT number, hash FROM nodes WHERE level = ? AND number"
-        span = max(count, AHEAD_ROWS)
+    def has_hashes(self, level: int, first: int, wanted: tuple[bytes, ...]) -> bool:
+        """Whether consecutive hashes of a level are these: as one blob, which is the fast way.
+
+        False may also mean that SQLite gave them in another order: `read_hashes` knows.
+        """
         rows = self._read(
-            f"{where} BETWEEN ? AND ? ORDER BY number", (level, first, first + span - 1)
+            "SELECT CAST(group_concat(hash, '') AS BLOB) FROM (SELECT hash FROM nodes"
+            " WHERE level = ? AND number BETWEEN ? AND ? AND typeof(hash) = 'blob'"
+            " ORDER BY number)",
+            (level, first, first + len(wanted) - 1),
+        )
+        return bool(rows) and rows is not None and rows[0][0] == b"".join(wanted)
+
+    def read_hashes(self, level: int, first: int, count: int) -> list[bytes | None]:
+        """Consecutive hashes of a level, None for each that is not there."""
+        where = "SELECT number, hash FROM nodes WHERE level = ? AND number"
+        rows = self._read(
+            f"{where} BETWEEN ? AND ? ORDER BY number", (level, first, first + count - 1)
         )
         if rows is None:
             rows = []
             for number in range(first, first + count):
                 rows += self._read(f"{where} = ?", (level, number)) or []
-            return _place(rows, first, count)
-        placed = _place(rows, first, span)
-        self._ahead[level] = (first, placed)
-        return placed[:count]
+        return _place(rows, first, count)
 
     def get_leaf_beyond(self, size: int) -> int | None:
         """The first leaf that the table has at or above this index."""

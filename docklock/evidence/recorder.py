@@ -63,8 +63,11 @@ class RunRecorder:
         file: journal.Journal,
         start: RunStart,
         rules: tuple[attempts.RuleText, ...],
+        *,
+        has_holds: bool,
     ) -> None:
         """For `begin` alone."""
+        self._has_holds = has_holds
         genesis, self._epochs = start.genesis, Epochs(start.epoch)
         self._paths, self._log, self._journal = paths, log, file
         self._container, self._run = genesis.container, genesis.run
@@ -103,10 +106,11 @@ class RunRecorder:
         closed: tuple[str, ...],
         sign_each: bool,
         rules: tuple[attempts.RuleText, ...] = (),
+        has_holds: bool = False,
     ) -> RunRecorder:
         """Log the run's start durably, then record. StateError if its last run is not closed.
 
-        `rules` are what attempts refer to by number.
+        `rules` are what attempts refer to by number; `has_holds`: calls will wait for commits.
         """
         key = ensure_host_key(paths)
         file = journal.create_journal(paths, container_id)
@@ -122,7 +126,7 @@ class RunRecorder:
             )
             with log.write():
                 log.append_start(container, run, app, start.make_leaf)
-            return cls(paths, log, file, start, rules)
+            return cls(paths, log, file, start, rules, has_holds=has_holds)
         except BaseException:
             if log is not None:
                 log.close()
@@ -412,6 +416,8 @@ class RunRecorder:
             name = self._container.hex()
             db = self._stalls.wait(lambda: container_store.create_store(self._paths, name))
             try:
+                if self._has_holds:
+                    container_store.reserve_log(self._paths, name)
                 self._commit_until_closed(db)
                 with self._condition:
                     self._drained = True

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Labels = tuple[tuple[str, str], ...]
 
 LOG_INTERVAL_S = 0.05
-SEGMENTS_AT_ONCE = 32  # so that no held call waits long behind the log
+SEGMENTS_AT_ONCE = 256  # a transaction takes 1 ms and 10 us each: held calls wait behind it
 
 
 class Unlogged:
@@ -79,8 +79,8 @@ class Unlogged:
 
     def _append(self, segments: list[bytes]) -> int:
         """How many operations that were."""
-        for leaf in segments:
-            self._log.append(leaf, container=self._container, run=self._run)
+        if segments:
+            self._log.append_all(segments, container=self._container, run=self._run)
         operations = tuple(self._operations)
         for name, labels in operations:
             self._log.append_operation(name, self._container, labels)

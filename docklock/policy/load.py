@@ -39,6 +39,7 @@ __all__ = [
 COMPILER_VERSION = 2  # part of the cache's key; raise it when the same source gives another result
 MAGIC = b"dlpolicy"
 Bases = list[tuple[str, str]]  # file, SHA-256 in hexadecimal
+_kept: dict[str, tuple[Compiled, Bases]] = {}  # by key
 CACHE_FILE_BYTES_MAX = 4_194_304
 SOURCE_BYTES_MAX = 262_144
 
@@ -56,7 +57,7 @@ def load_policy(
     machine = arch or os.uname().machine
     held = sorted(set(capabilities))
     key = compute_key(source, machine, held, os.path.dirname(os.path.abspath(path)))
-    cached = _read_cache(f"{paths.policies}/cache/{key}")
+    cached = _take_kept(key) or _read_cache(f"{paths.policies}/cache/{key}")
     if cached is not None:
         return cached
     bases: Bases = []
@@ -69,6 +70,21 @@ def load_policy(
     compiled = compile_source(source, path, machine, held, read=read)
     _write_cache(f"{paths.policies}/cache", key, encode_cache(compiled, bases))
     return compiled
+
+
+def keep_cached(paths: Paths, count: int) -> None:
+    """Hold the newest cached policies in memory: forks of this process share them."""
+    directory = f"{paths.policies}/cache"
+    try:
+        files = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
+        files.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+        for entry in files[:count]:
+            with open(entry.path, "rb", buffering=0) as file:
+                found = parse_cache(file.read(CACHE_FILE_BYTES_MAX))
+            if found is not None:
+                _kept[entry.name] = found
+    except OSError:
+        return  # removed meanwhile: they are read when they are wanted
 
 
 def read_source(path: str) -> bytes:
@@ -174,7 +190,15 @@ def _read_cache(path: str) -> Compiled | None:
             data = file.read(CACHE_FILE_BYTES_MAX)
     except OSError:
         return None
-    found = parse_cache(data)
+    return _check_bases(parse_cache(data))
+
+
+def _take_kept(key: str) -> Compiled | None:
+    return _check_bases(_kept.get(key))
+
+
+def _check_bases(found: tuple[Compiled, Bases] | None) -> Compiled | None:
+    """The policy, if it was compiled with the bases that are there now."""
     if found is None or any(not _is_same(base, digest) for base, digest in found[1]):
         return None
     return found[0]

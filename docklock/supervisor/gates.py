@@ -43,7 +43,8 @@ class Gates:
         recorder: RunRecorder,
         record: Callable[..., None],
     ) -> None:
-        self._loop, self._policy, self._cgroup = loop, task.policy, cgroup
+        self._loop, self._task, self._cgroup = loop, task, cgroup
+        self._policy = task.policy
         self._recorder, self._record = recorder, record
         self._live_fd = task.live_fd
         self._log_path = f"{task.paths.container(task.container.id)}/supervisor.log"
@@ -57,7 +58,7 @@ class Gates:
             number = self.add(listener)
             if is_recorded(self._policy, get_number("execve")):
                 self._answer_start(number, init_pidfd)
-        self._fork_worker()
+        self._begin_worker(self._task.worker or fork_worker(self._policy))
 
     def add(self, listener: int) -> int:
         """Serve one more; its number. StateError, and it is closed, if there are too many."""
@@ -107,9 +108,10 @@ class Gates:
             Gate(listener, number, self._policy, *ring).serve_one()
             self._recorder.take_attempts()
 
-    def _fork_worker(self) -> None:
-        """A new one, told where to write, with every listener there is."""
-        self._worker = worker = fork_worker(self._policy, self._cgroup, self._log_path)
+    def _begin_worker(self, worker: Worker) -> None:
+        """Tell a new one what it is for and where to write, and give it every listener there is."""
+        self._worker = worker
+        worker.begin(self._task, self._cgroup, self._log_path)
         self._loop.watch(worker.pidfd, self._upon_death)
         worker.open_ring(*self._recorder.get_ring(), self._live_fd)
         for number, listener in self._listeners.items():
@@ -134,7 +136,7 @@ class Gates:
                 f"the container's worker died {len(self._deaths)} times in "
                 f"{WORKER_DEATHS_S:g} s: the container was killed"
             )
-        self._fork_worker()
+        self._begin_worker(fork_worker(self._policy))
 
     def _upon_closed(self, number: int) -> None:
         """No task of that filter is left."""

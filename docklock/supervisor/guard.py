@@ -5,16 +5,20 @@ Not here: one run (main.py), the waiting between two (restarting.py), who forks 
 
 from __future__ import annotations
 
+import os
+
 from chainlite.errors import DocklockError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import socket
+from docklock.kernel.title import set_title
 from docklock.lifecycle import RESTARTING, State, mark_guard, release_live
+from docklock.supervisor.apart import detach
 from docklock.supervisor.leaving import Leaving
 from docklock.supervisor.main import EXIT_RUNTIME_ERROR, Supervisor
 from docklock.supervisor.scope import ask_for_scope
-from docklock.supervisor.task import Task, detach, read_task
+from docklock.supervisor.task import Task, read_task
 from docklock.supervisor.wire import send_message
-from docklock.supervisor.worker import write_traceback
+from docklock.supervisor.worker import Worker, write_traceback
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
@@ -41,9 +45,11 @@ def run_supervisor(
     is_started_at_once: bool,
     channel: socket.socket,
     live_fd: int,
+    worker: Worker,
 ) -> None:
-    """The whole life of a guard process; the caller exits after it."""
+    """The whole life of a guard process; the caller exits after it. `worker` waits for its run."""
     mark_guard(live_fd)
+    set_title(f"docklock guard {container_id[:12]}")
     try:
         task = read_task(
             paths,
@@ -60,11 +66,12 @@ def run_supervisor(
         send_message(channel, event)
         return
     detach(keep_stdio=not task.container.detached_stdio)
-    task = task._replace(leaving=Leaving(), scope=ask_for_scope(container_id))
+    scope = ask_for_scope(container_id, (os.getpid(), worker.pid))
+    task = task._replace(leaving=Leaving(), scope=scope, worker=worker)
     ended, control = task.previous, None
     if ended.status != RESTARTING:
         ended, control = run_once(task)
-        task = task._replace(run=run + 1, previous=ended)
+        task = task._replace(run=run + 1, previous=ended, worker=None)
     if ended.status == RESTARTING:
         from docklock.supervisor.restarting import keep_running
 

@@ -256,6 +256,8 @@ class Supervisor:
         is_oom = counted.oom_kills > 0
         if self._gates is not None:
             self._gates.kill_worker()
+        elif self._task.worker is not None:  # nothing has come of the run that it waits for
+            self._task.worker.end()
         is_removed = self._container.auto_remove
         ended = self._describe_end(exit_code, error, is_oom=is_oom)
         is_last = ended.status == STOPPED

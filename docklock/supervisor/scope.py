@@ -38,8 +38,8 @@ _AUTHENTICATE = b"\0AUTH EXTERNAL %s\r\nBEGIN\r\n" % b"0".hex().encode()
 class Scope:
     """A call that was sent. The connection must stay open until it is answered."""
 
-    def __init__(self, channel: socket.socket, container_id: str) -> None:
-        self._channel, self._container_id = channel, container_id
+    def __init__(self, channel: socket.socket, container_id: str, pids: tuple[int, ...]) -> None:
+        self._channel, self._container_id, self._pids = channel, container_id, pids
         self._unread = b""
         self._is_second = False
 
@@ -60,25 +60,25 @@ class Scope:
             # The scope of a guard that was killed a moment ago: systemd has not let go of it yet.
             self._is_second, self._unread = True, b"\r\n" + rest
             name = f"docklock-{self._container_id}-{os.getpid()}.scope"
-            self._channel.send(encode_call(name, self._container_id, os.getpid(), serial=2))
+            self._channel.send(encode_call(name, self._container_id, self._pids, serial=2))
         elif answer or not data or len(self._unread) > ANSWER_BYTES_MAX:
             loop.unwatch(self._channel.fileno())
             self._channel.close()
 
 
-def ask_for_scope(container_id: str) -> Scope | None:
-    """Have systemd put this process into `docklock-ID.scope`; None where it cannot be asked."""
+def ask_for_scope(container_id: str, pids: tuple[int, ...]) -> Scope | None:
+    """Have systemd put `pids` into `docklock-ID.scope`; None where it cannot be asked."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         channel.connect(MANAGER_SOCKET)
         if not os.path.exists(UNIFIED_MARK):
             raise FileNotFoundError(UNIFIED_MARK)
-        call = encode_call(f"docklock-{container_id}.scope", container_id, os.getpid())
+        call = encode_call(f"docklock-{container_id}.scope", container_id, pids)
         channel.send(_AUTHENTICATE + call)
     except OSError:
         channel.close()
         return None
-    return Scope(channel, container_id)
+    return Scope(channel, container_id, pids)
 
 
 def find_answer(data: bytes) -> tuple[bytes, bytes]:
@@ -99,11 +99,11 @@ def find_answer(data: bytes) -> tuple[bytes, bytes]:
     return b"", b""
 
 
-def encode_call(unit: str, container_id: str, pid: int, serial: int = 1) -> bytes:
+def encode_call(unit: str, container_id: str, pids: tuple[int, ...], serial: int = 1) -> bytes:
     """StartTransientUnit(name, mode, properties a(sv), units beside it a(sa(sv))), as bytes."""
     properties = (
         ("Description", "s", f"Supervisor of container {container_id[:12]}"),
-        ("PIDs", "au", (pid,)),
+        ("PIDs", "au", pids),
         ("CollectMode", "s", "inactive-or-failed"),
         ("Before", "as", (STOPS_AFTER,)),
     )

@@ -1,15 +1,12 @@
 """What a guard is to run: read from the container's directory, at the first start and any later.
 
-And what it does on that alone: leave its creator, log the run's start. Not here: running it
-(main.py).
+And what it does on that alone: log the run's start. Not here: running it (main.py).
 """
 
 from __future__ import annotations
 
-import os
-
 from chainlite.lean import TYPE_CHECKING, NamedTuple
-from docklock.bare import signal, socket
+from docklock.bare import socket
 from docklock.cgroup import driver
 from docklock.evidence.boot import get_boot_id
 from docklock.lifecycle import RESTARTING, Container, State, read_container, read_state
@@ -19,11 +16,11 @@ from docklock.runtime import load_container_policy, read_spec
 from docklock.spec import Spec
 from docklock.supervisor.leaving import Leaving
 from docklock.supervisor.scope import Scope
-from docklock.supervisor.wire import STDERR
 
 if TYPE_CHECKING:
     from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled
+    from docklock.supervisor.worker import Worker
 
 
 class Task(NamedTuple):
@@ -40,6 +37,7 @@ class Task(NamedTuple):
     previous: State = State()  # as the run before left it; RESTARTING: this is no user's start
     leaving: Leaving | None = None
     scope: Scope | None = None  # whose answer this run has to read
+    worker: Worker | None = None  # forked already, for this run
 
     def begin_state(self) -> State:
         """The status at the beginning of this run."""
@@ -88,7 +86,7 @@ def read_task(
 
 def begin_recorder(task: Task) -> RunRecorder:
     """Log the run's start durably, and record from now on. StateError if that cannot be."""
-    from docklock.capture.gate import get_rule_texts
+    from docklock.capture.gate import get_rule_texts, has_holds
     from docklock.evidence.recorder import RunRecorder
 
     container, policy = task.container, task.policy
@@ -102,18 +100,5 @@ def begin_recorder(task: Task) -> RunRecorder:
         closed=policy.closed,
         sign_each=container.sign == "each",
         rules=get_rule_texts(policy),
+        has_holds=has_holds(policy),
     )
-
-
-def detach(*, keep_stdio: bool) -> None:
-    """Leave the creator's session; without `keep_stdio`, its files as well."""
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o022)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    if not keep_stdio:
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(STDERR + 1):
-            os.dup2(null, fd)
-        os.close(null)

@@ -13,6 +13,7 @@ full | room}. Between full and room a client sends no input.
 
 from __future__ import annotations
 
+import os
 import struct
 
 from chainlite.lean import TYPE_CHECKING, NamedTuple
@@ -77,12 +78,14 @@ def receive(channel: socket.socket) -> Packet:
         )
     except ConnectionResetError:
         return GONE
-    if not data:
-        return GONE
     found: list[int] = []
     for level, kind, rights in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             found += struct.unpack(
                 f"={len(rights) // _INT_BYTES}i", rights[: len(rights) // _INT_BYTES * _INT_BYTES]
             )
+    if not data:  # also an empty packet, which none of ours is
+        for descriptor in found:
+            os.close(descriptor)
+        return GONE
     return Packet(data[0], data[1:], tuple(found))

@@ -19,20 +19,27 @@ import os
 import time
 from _thread import get_ident, start_new_thread
 
+from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import signal, socket
 from docklock.capture.gate import Gate
+from docklock.cgroup.driver import Cgroup
 from docklock.evidence.attempts import AttemptWriter, Place
 from docklock.evidence.journal import JOURNAL_BYTES
+from docklock.kernel.title import set_title
+from docklock.paths import Paths
+from docklock.policy.load import load_policy
+from docklock.supervisor.apart import detach, keep_only
 from docklock.supervisor.wire import make_pair, receive, send_message
 
 if TYPE_CHECKING:
-    from docklock.cgroup.driver import Cgroup
-    from docklock.policy.load import Compiled
+    from typing import Any
+
+    from docklock.policy.decision import Compiled
+    from docklock.supervisor.task import Task
 
 STOP_MAX_S = 5.0
 STOP_STEP_S = 0.001
-FDS_MAX = 1 << 20
 EXIT_FAILED = 70
 EXIT_ORPHANED = 71
 
@@ -44,6 +51,22 @@ class Worker:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self._channel = channel
+
+    def begin(self, task: Task, cgroup: Cgroup, log_path: str) -> None:
+        """What it is for: the policy, what to kill once we are gone, where to say why it failed."""
+        paths, container = task.paths, task.container
+        message: dict[str, object] = {
+            "verb": "begin",
+            "state": paths.state,
+            "run_dir": paths.run,
+            "policy": container.policy,
+            "capabilities": list(task.spec.process.capabilities.bounding),
+            "digest": task.policy.digest.hex(),
+            "cgroup": [cgroup.name, cgroup.dirs],
+            "log": log_path,
+            "title": f"docklock worker {container.id[:12]}",
+        }
+        self._send(message)
 
     def open_ring(self, place: Place, journal_fd: int, wake_fd: int, live_fd: int) -> None:
         """Where it writes attempts, how it wakes the guard, and the lock that both hold."""
@@ -61,6 +84,11 @@ class Worker:
         """End it: no task is left that it could serve, and what it answered is in the journal."""
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
+    def end(self) -> None:
+        """Kill it and wait until it is gone."""
+        self.kill()
+        self.reap()
+
     def reap(self) -> None:
         """Wait until it has ended."""
         os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
@@ -74,31 +102,24 @@ class Worker:
             pass  # it is dead, and the guard's loop is about to see that
 
 
-def fork_worker(policy: Compiled, cgroup: Cgroup, log_path: str) -> Worker:
-    """A new worker, which waits for open_ring and then for listeners."""
+def fork_worker(policy: Compiled | None = None) -> Worker:
+    """A new worker, which waits for `begin`; it reads the policy itself if it is not given."""
     ours, theirs = make_pair()
     pid = os.fork()
     if pid == 0:
         code = EXIT_FAILED
+        process = _Process(theirs, policy)
         try:
+            detach(keep_stdio=False)
             keep_only((0, 1, 2, theirs.fileno()))
-            code = _Process(policy, cgroup, theirs, log_path).run()
+            code = process.run()
         except BaseException:  # noqa: BLE001 - the guard goes on with another; this says why
-            write_traceback(log_path)
+            if process.log_path:
+                write_traceback(process.log_path)
         finally:
             os._exit(code)
     theirs.close()
     return Worker(pid, ours)
-
-
-def keep_only(fds: tuple[int, ...]) -> None:
-    """Close every other descriptor: pipes and clients of the guard's must end with the guard."""
-    last = -1
-    for fd in sorted(fds):
-        if fd > last + 1:  # os.closerange(0, 0) would close everything
-            os.closerange(last + 1, fd)
-        last = fd
-    os.closerange(last + 1, FDS_MAX)
 
 
 def write_traceback(path: str) -> None:
@@ -120,11 +141,11 @@ class _Thread:
 class _Process:
     """The worker's own process: a thread for each listener, this one for the channel."""
 
-    def __init__(
-        self, policy: Compiled, cgroup: Cgroup, channel: socket.socket, log_path: str
-    ) -> None:
-        self._policy, self._cgroup, self._channel = policy, cgroup, channel
-        self._log_path = log_path
+    def __init__(self, channel: socket.socket, policy: Compiled | None) -> None:
+        self._channel = channel
+        self._policy = policy
+        self._cgroup: Cgroup | None = None
+        self.log_path = ""
         self._threads: dict[int, _Thread] = {}
         self._map: mmap.mmap
         self._writer: AttemptWriter
@@ -138,11 +159,13 @@ class _Process:
         while True:
             packet = receive(self._channel)
             if packet.kind < 0:
-                if self._cgroup.exists():
+                if self._cgroup is not None and self._cgroup.exists():
                     self._cgroup.kill()
                 return EXIT_ORPHANED
             message = packet.get_message()
-            if message["verb"] == "ring":
+            if message["verb"] == "begin":
+                self._begin(message)
+            elif message["verb"] == "ring":
                 journal_fd, wake_fd, _ = packet.descriptors  # and the lock, which we only hold
                 self._map = mmap.mmap(journal_fd, JOURNAL_BYTES)
                 place = Place(*message["place"])
@@ -154,7 +177,22 @@ class _Process:
             else:
                 self._drop(message["number"])
 
+    def _begin(self, message: dict[str, Any]) -> None:
+        name, dirs = message["cgroup"]
+        self._cgroup = Cgroup(name, tuple([(kind, path) for kind, path in dirs]))
+        self.log_path = message["log"]
+        set_title(message["title"])
+        if self._policy is None:
+            self._policy = load_policy(
+                message["policy"],
+                Paths(message["state"], message["run_dir"]),
+                capabilities=message["capabilities"],
+            )
+        if self._policy.digest.hex() != message["digest"]:
+            raise StateError("the policy has been changed meanwhile; the guard's is another")
+
     def _add(self, listener: int, number: int) -> None:
+        assert self._policy is not None
         gate = Gate(listener, number, self._policy, self._map, self._writer)
         thread = self._threads[number] = _Thread()
         start_new_thread(self._serve, (gate, thread))
@@ -165,7 +203,7 @@ class _Process:
             gate.serve()
             os.close(gate.listener)
         except BaseException:  # noqa: BLE001 - a thread's end must be the worker's
-            write_traceback(self._log_path)
+            write_traceback(self.log_path)
             os._exit(EXIT_FAILED)
         thread.is_done = True
 

@@ -29,7 +29,7 @@ def make_message(kind: int, text: bytes = b"") -> bytes:
 
 
 def test_the_call_is_a_whole_message_whose_lengths_agree() -> None:
-    call = scope.encode_call("docklock-x.scope", ID, 4711)
+    call = scope.encode_call("docklock-x.scope", ID, (4711,))
     assert call[:4] == b"l\1\0\1"
     body_bytes, serial, fields_bytes = struct.unpack_from("<III", call, 4)
     body_at = (16 + fields_bytes + 7) // 8 * 8
@@ -80,7 +80,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager
 
 
 def test_a_scope_that_is_there_is_met_with_another_name(manager: Manager) -> None:
-    asked, loop = scope.ask_for_scope(ID), Loop()
+    asked, loop = scope.ask_for_scope(ID, (os.getpid(),)), Loop()
     assert asked is not None
     asked.watch(loop)
     channel = manager.accept()
@@ -98,15 +98,15 @@ def test_no_manager_and_another_hierarchy_are_no_error(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scope, "UNIFIED_MARK", "/nonexistent")
-    assert scope.ask_for_scope(ID) is None
+    assert scope.ask_for_scope(ID, (os.getpid(),)) is None
     monkeypatch.setattr(scope, "MANAGER_SOCKET", "/nonexistent")
     began = time.perf_counter()
-    assert scope.ask_for_scope(ID) is None
+    assert scope.ask_for_scope(ID, (os.getpid(),)) is None
     assert time.perf_counter() - began < 0.05
 
 
 def test_a_manager_that_does_not_answer_keeps_nobody(manager: Manager) -> None:
-    asked, loop = scope.ask_for_scope(ID), Loop()
+    asked, loop = scope.ask_for_scope(ID, (os.getpid(),)), Loop()
     assert asked is not None
     asked.watch(loop)
     assert not loop.run_once(0.05)

@@ -1,7 +1,8 @@
-"""A store of another schema version is refused, never misread or added to."""
+"""A store of another schema version is refused; one that is written is read to its end."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -46,3 +47,36 @@ def test_a_hosts_log_of_an_older_version_is_refused(paths: Paths) -> None:
     for start in (lambda: host_log.HostLog(paths, None), lambda: begin(paths, make_id(2))):
         with pytest.raises(SpecError, match=f"schema version {old}; this program reads {old + 1}"):
             start()
+
+
+def make_row(index: int) -> container_store.SegmentRow:
+    return container_store.SegmentRow(
+        0, index, 1, index, "op", b"h" * 241, b"s" * 64, b"", b"t" * 8, b"b" * 300, index
+    )
+
+
+def test_a_log_with_its_blocks_reserved_is_read_to_its_last_transaction(tmp_path: Path) -> None:
+    """In the middle, after SQLite has begun it anew (1,000 pages), and as a crash leaves it."""
+    paths = make_paths(tmp_path)
+    os.makedirs(paths.evidence)
+    db = container_store.create_store(paths, make_id())
+    container_store.reserve_log(paths, make_id())
+    log = Path(container_store.get_store_path(paths, make_id()) + "-wal")
+    assert log.stat().st_size == container_store.LOG_BYTES
+    container_store.reserve_log(paths, make_id())
+    for count in (1, 10, 1500):
+        before = container_store.get_event_count(db, 0)
+        for index in range(before, before + count):
+            container_store.insert_segments(db, [make_row(index)], [])
+        crashed = make_paths(tmp_path / str(count))
+        os.makedirs(crashed.evidence)
+        for file in Path(paths.evidence).glob("*.db*"):
+            if not file.name.endswith("-shm"):
+                (Path(crashed.evidence) / file.name).write_bytes(file.read_bytes())
+        for found in (paths, crashed):
+            reader = container_store.open_store(found, make_id())
+            assert container_store.get_event_count(reader, 0) == before + count
+            assert reader.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            reader.close()
+    assert log.stat().st_size == container_store.LOG_BYTES, "the log has grown all the same"
+    db.close()

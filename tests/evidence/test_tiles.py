@@ -220,3 +220,27 @@ def test_a_bundle_has_no_value_and_no_key(tmp_path: Path) -> None:
     for data in get_files(paths).values():
         assert b"/tmp/7" not in data and seed not in data
     assert check_served(paths).size == checkpoint.parse_claim(read_published(paths)).size
+
+
+def test_the_commands_print_what_a_stranger_needs_and_verify_takes_it(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    from docklock.cli.log import run_log
+    from docklock.cli.verify import run_verify
+
+    paths, proof, keys = make_paths(tmp_path), tmp_path / "proof", tmp_path / "keys"
+    grow(paths, 300)
+    assert run_log(["checkpoint"], paths) == 0
+    assert capfdbinary.readouterr().out == read_published(paths)
+    assert run_log(["keys"], paths) == 0
+    keys.write_bytes(capfdbinary.readouterr().out)
+    assert [line.count("+") > 1 for line in keys.read_text().splitlines()] == [True, True]
+    assert run_log(["proof", "299", "-o", str(proof)], paths) == 0
+    assert run_verify([str(proof)], paths) == 0
+    elsewhere = make_paths(tmp_path / "elsewhere")
+    assert run_verify([str(proof), "--log-key", str(keys)], elsewhere) == 0
+    assert b"whole: Operation is leaf 299 of 303 in docklock/host/" in capfdbinary.readouterr().out
+    with pytest.raises(SpecError, match="--log-key"):
+        run_verify([str(proof)], elsewhere)
+    assert run_log(["proof", "299"], paths) == 0
+    assert capfdbinary.readouterr().out == proof.read_bytes()
