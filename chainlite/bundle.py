@@ -14,12 +14,12 @@ from __future__ import annotations
 from blake3 import blake3
 
 from chainlite import codec, domains, segment
-from chainlite.checkpoint import NOTE_LIMIT_BYTES
 from chainlite.codec import Reader
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostlog import LEAF_LIMIT_BYTES
 from chainlite.keys import SIGNATURE_BYTES
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.note import NOTE_LIMIT_BYTES
 from chainlite.receipt import SALT_BYTES, SECRET_BYTES, VALUES_MAX
 
 if TYPE_CHECKING:
@@ -302,3 +302,15 @@ def decode_seal(data: bytes) -> tuple[Seal, bytes]:
     signature = r.read_fixed(SIGNATURE_BYTES)
     r.finish()
     return Seal(*names, *state, runs), signature
+
+
+class Rewound:
+    """A reader whose first bytes were read already."""
+
+    def __init__(self, start: bytes, rest: Callable[[int], bytes]) -> None:
+        self._start, self._rest = start, rest
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end."""
+        data, self._start = self._start[:size], self._start[size:]
+        return data + self._rest(size - len(data)) if len(data) < size else data

@@ -8,7 +8,7 @@ Layouts: README.md of this room.
 
 from __future__ import annotations
 
-from chainlite import codec, domains, receipt
+from chainlite import codec, domains, mldsa, receipt
 from chainlite.codec import Reader
 from chainlite.errors import SpecError
 from chainlite.keys import SIGNATURE_BYTES
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    Leaf: TypeAlias = "Boot | Key | Revocation | Start | Segment | Exit | Operation"
+    Leaf: TypeAlias = "Boot | Key | MldsaKey | Revocation | Start | Segment | Exit | Operation"
 
 VERSION = 1
 LEAF_LIMIT_BYTES = 65535
@@ -28,6 +28,7 @@ NAME_LIMIT = 64
 SEGMENT_KIND = domains.LOG_SEGMENT[0]
 OPERATION_KIND = domains.LOG_OPERATION[0]
 KEY_KINDS = (domains.LOG_KEY[0], domains.LOG_REVOCATION[0])
+MLDSA_KEY_KIND = domains.LOG_MLDSA_KEY[0]
 NO_CONTAINER = bytes(32)
 
 
@@ -53,6 +54,21 @@ class Key(NamedTuple):
     public: bytes
     time: int
     signature: bytes
+
+
+class MldsaKey(NamedTuple):
+    """The ML-DSA-44 key that signs checkpoints with the host's key number `number`.
+
+    Signed by that key, and by the ML-DSA key before it (the first by itself).
+    """
+
+    host: bytes
+    number: int
+    leaf_index: int
+    public: bytes
+    time: int
+    signature: bytes
+    mldsa_signature: bytes
 
 
 class Revocation(NamedTuple):
@@ -131,6 +147,22 @@ def encode_key(leaf: Key) -> bytes:
             leaf.public,
             codec.encode_u64(leaf.time),
             leaf.signature,
+        )
+    )
+
+
+def encode_mldsa_key(leaf: MldsaKey) -> bytes:
+    """The leaf of an ML-DSA key; without its two signatures it is what both are over."""
+    return b"".join(
+        (
+            codec.encode_head(domains.LOG_MLDSA_KEY, VERSION),
+            leaf.host,
+            codec.encode_u32(leaf.number),
+            codec.encode_u64(leaf.leaf_index),
+            leaf.public,
+            codec.encode_u64(leaf.time),
+            leaf.signature,
+            leaf.mldsa_signature,
         )
     )
 
@@ -226,6 +258,13 @@ def _decode_key(r: Reader) -> Key:
     return Key(*place, r.read_fixed(32), r.read_u64(), r.read_fixed(SIGNATURE_BYTES))
 
 
+def _decode_mldsa_key(r: Reader) -> MldsaKey:
+    place = (r.read_fixed(32), r.read_u32(), r.read_u64())
+    key = (r.read_fixed(mldsa.PUBLIC_BYTES), r.read_u64())
+    signatures = (r.read_fixed(SIGNATURE_BYTES), r.read_fixed(mldsa.SIGNATURE_BYTES))
+    return MldsaKey(*place, *key, *signatures)
+
+
 def _decode_revocation(r: Reader) -> Revocation:
     place = (r.read_fixed(32), r.read_u32(), r.read_u32(), r.read_u64())
     return Revocation(*place, r.read_u64(), r.read_u64(), r.read_fixed(SIGNATURE_BYTES))
@@ -263,4 +302,5 @@ _DECODERS: dict[bytes, Callable[[Reader], Leaf]] = {
     domains.LOG_EXIT: _decode_exit,
     domains.LOG_OPERATION: _decode_operation,
     domains.LOG_REVOCATION: _decode_revocation,
+    domains.LOG_MLDSA_KEY: _decode_mldsa_key,
 }

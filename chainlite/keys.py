@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import binascii
 
-from chainlite import domains, sodium
+from chainlite import domains, note, sodium
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple, Protocol
 from chainlite.sha2 import sha256
@@ -23,8 +23,9 @@ SEED_BYTES = 32
 SECRET_BYTES = 64
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
-NOTE_ED25519 = b"\x01"
-NAME_LIMIT = 200
+_DERIVED_AT = 512
+"""Where in guarded memory a seed is derived: after all that lies there otherwise."""
+_NOTE_ED25519 = note.ED25519.to_bytes(1, "big")
 
 
 class Signer(Protocol):
@@ -80,6 +81,24 @@ class GuardedKey:
         self._memory.check_owner()
         return sodium.sign_at(self._memory.address, message)
 
+    def derive_seed(self, tag: bytes) -> bytes:
+        """SHA-256 of a tag byte and this key's seed: the seed of another key that goes with it.
+
+        The seed itself stays where it lies; who learns the derived one does not learn it.
+        """
+        assert len(tag) == 1
+        if self._memory is None:
+            raise StateError("the key is erased: its time is over")
+        self._memory.check_owner()
+        start = self._memory.address + _DERIVED_AT
+        sodium.get_view(start, 1)[:] = tag
+        source = sodium.get_view(self._memory.address, SEED_BYTES)
+        sodium.get_view(start + 1, SEED_BYTES)[:] = source
+        sodium.hash_at(start + 64, start, 1 + SEED_BYTES)
+        derived = bytes(sodium.get_view(start + 64, SEED_BYTES))
+        sodium.erase_at(start, 64 + SEED_BYTES)
+        return derived
+
     def erase(self) -> None:
         """Overwrite the secret and give its memory back. Again does nothing."""
         memory, self._memory = self._memory, None
@@ -129,30 +148,27 @@ def compute_host_id(public: bytes) -> bytes:
 
 
 def compute_note_id(name: str, public: bytes) -> bytes:
-    """The four bytes by which a signed note names a key."""
-    return sha256(name.encode() + b"\n" + NOTE_ED25519 + public).digest()[:4]
+    """The four bytes by which a signed note names an Ed25519 key."""
+    return note.compute_key_id(note.VerifierKey(name, public, note.ED25519))
 
 
 def encode_verifier(name: str, public: bytes) -> str:
-    """`NAME+HASH+BASE64`, as C2SP signed-note writes a public key."""
-    key = binascii.b2a_base64(NOTE_ED25519 + public, newline=False).decode()
-    return f"{name}+{compute_note_id(name, public).hex()}+{key}"
+    """`NAME+ID+BASE64`, as C2SP signed-note writes a public key."""
+    return note.encode_vkey(note.VerifierKey(name, public, note.ED25519))
 
 
 def encode_signer(name: str, seed: bytes, public: bytes) -> str:
     """`PRIVATE+KEY+NAME+HASH+BASE64`: a private key as Go's sumdb note writes it."""
-    key = binascii.b2a_base64(NOTE_ED25519 + seed, newline=False).decode()
+    key = binascii.b2a_base64(_NOTE_ED25519 + seed, newline=False).decode()
     return f"PRIVATE+KEY+{name}+{compute_note_id(name, public).hex()}+{key}"
 
 
 def parse_verifier(text: str, where: str) -> tuple[str, bytes]:
-    """Name and public key from `NAME+HASH+BASE64`; SpecError if it is not one."""
-    name, _, rest = text.strip().partition("+")
-    digest, _, encoded = rest.partition("+")
-    public = _parse_note_key(encoded, where)
-    if not name or len(name) > NAME_LIMIT or digest != compute_note_id(name, public).hex():
-        raise SpecError(f"{where}: not a key: name and hash do not belong to it")
-    return name, public
+    """Name and Ed25519 public key from `NAME+ID+BASE64`; SpecError if it is not one."""
+    key = note.parse_vkey(text, where)
+    if key.kind != note.ED25519:
+        raise SpecError(f"{where}: not an Ed25519 key that signs notes (type 1)")
+    return key.name, key.public
 
 
 def parse_fingerprint(
@@ -188,6 +204,6 @@ def _parse_note_key(encoded: str, where: str) -> bytes:
         raw = binascii.a2b_base64(encoded, strict_mode=True)
     except (binascii.Error, ValueError):
         raise SpecError(f"{where}: not a key: want NAME+HASH+BASE64") from None
-    if len(raw) != 1 + PUBLIC_BYTES or raw[:1] != NOTE_ED25519:
+    if len(raw) != 1 + PUBLIC_BYTES or raw[:1] != _NOTE_ED25519:
         raise SpecError(f"{where}: not an Ed25519 key")
     return raw[1:]

@@ -15,6 +15,7 @@ from chainlite.codec import Reader
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostkeys import KEYS_MAX, HostKeys
 from chainlite.lean import NamedTuple
+from chainlite.note import NOTE_LIMIT_BYTES
 from chainlite.proven import Proven
 from chainlite.report import SeenLog
 from chainlite.sha2 import sha256
@@ -26,7 +27,7 @@ CERTIFICATES_MAX = 16
 KEY_RECORDS_MAX = 2 * KEYS_MAX
 KEY_RECORD_LIMIT_BYTES = 256
 PROOF_LIMIT_BYTES = (
-    checkpoint.NOTE_LIMIT_BYTES
+    NOTE_LIMIT_BYTES
     + receipt.RECEIPT_LIMIT_BYTES
     + receipt.VALUES_MAX * (receipt.VALUE_LIMIT_BYTES + 64)
     + KEY_RECORDS_MAX * KEY_RECORD_LIMIT_BYTES
@@ -112,7 +113,7 @@ def decode_proof(data: bytes) -> Proof:
     records = tuple(
         r.read_bytes(KEY_RECORD_LIMIT_BYTES) for _ in range(r.read_u32(limit=KEY_RECORDS_MAX))
     )
-    note = r.read_bytes(checkpoint.NOTE_LIMIT_BYTES)
+    note = r.read_bytes(NOTE_LIMIT_BYTES)
     header, signature = r.read_fixed(segment.HEADER_BYTES), r.read_fixed(keys.SIGNATURE_BYTES)
     certificates = _read_certificates(r)
     paths = (r.read_u64(), bundle.read_proof(r), bundle.read_proof(r))

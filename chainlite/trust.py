@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 
-from chainlite import checkpoint, cosignature, keys, logblock
+from chainlite import cosignature, keys, logblock, note
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.report import Trust
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from chainlite.note import VerifierKey
+    from chainlite.quorum import Quorum
 
 OPTION_LIMIT_BYTES = 16384
 """A key that an option names is read up to here."""
@@ -38,6 +41,19 @@ def add_trust_options(parser: ArgumentParser) -> None:
         help="the notary that must have signed LogBlocks and PoE bundles",
     )
     parser.add_argument(
+        "--witness-policy",
+        metavar="FILE",
+        default="",
+        help="which witnesses must have cosigned, and who runs them",
+    )
+    parser.add_argument(
+        "--log-key",
+        metavar="FILE|KEY",
+        action="append",
+        default=[],
+        help="a key of the log that a tlog-proof is of; both are needed, of types 1 and 6",
+    )
+    parser.add_argument(
         "--checkpoint", metavar="FILE", default="", help="the host's log must continue this one"
     )
     parser.add_argument(
@@ -56,25 +72,55 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
         notary = keys.parse_fingerprint(
             _read_option(options.notary_key), "--notary-key", logblock.compute_notary_id
         )
-    if options.require_anchor and not options.witness_key:
-        raise SpecError("--require-anchor: name the witnesses to believe with --witness-key")
+    if options.require_anchor and not options.witness_key and not options.witness_policy:
+        raise SpecError(
+            "--require-anchor: name the witnesses to believe with --witness-key or --witness-policy"
+        )
+    policy = read_policy(options.witness_policy) if options.witness_policy else None
+    texts = [_read_option(text) for text in options.witness_key]
+    named = [
+        cosignature.parse_witness(line) for text in texts for line in text.splitlines() or [text]
+    ]
     return Trust(
         fingerprint,
-        tuple([cosignature.parse_witness(_read_option(text)) for text in options.witness_key]),
+        tuple(dict.fromkeys((*named, *(policy.keys if policy else ())))),
         read_note(options.checkpoint) if options.checkpoint else b"",
         options.require_anchor,
-        notary=notary,
+        parse_log_keys([_read_option(text) for text in options.log_key]),
+        policy,
+        notary,
     )
+
+
+def read_policy(path: str) -> Quorum:
+    """The policy in a file; SpecError names file, line and key."""
+    from chainlite import quorum_file, toml_lines
+
+    return quorum_file.parse_quorum(_read(path, toml_lines.FILE_BYTES_MAX + 1), path)
+
+
+def parse_log_keys(texts: list[str]) -> tuple[VerifierKey, ...]:
+    """Both keys of one log, or none; SpecError for one alone, or for keys of two logs.
+
+    Each text may have several keys, a line each.
+    """
+    found = {note.parse_vkey(line, "--log-key") for text in texts for line in text.splitlines()}
+    known = sorted(found, key=lambda key: key.kind)
+    if known and [key.kind for key in known] != [note.ED25519, note.COSIGNED_MLDSA44]:
+        raise SpecError("--log-key: name both keys of the log: of type 1 and of type 6")
+    if len({key.name for key in known}) > 1:
+        raise SpecError("--log-key: the two keys are of two logs")
+    return tuple(known)
 
 
 def read_note(path: str) -> bytes:
     """The checkpoint in a file, as it lies there; SpecError if it is no signed note."""
-    note = _read(path, checkpoint.NOTE_LIMIT_BYTES + 1)
+    data = _read(path, note.NOTE_LIMIT_BYTES + 1)
     try:
-        checkpoint.split_note(note)
+        note.parse_note(data)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
-    return note
+    return data
 
 
 def _read_option(text: str) -> str:

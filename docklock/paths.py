@@ -38,6 +38,10 @@ class Paths(NamedTuple):
         return f"{self.state}/host.db"
 
     @property
+    def log(self) -> str:
+        return f"{self.state}/log"
+
+    @property
     def policies(self) -> str:
         return f"{self.state}/policies"
 

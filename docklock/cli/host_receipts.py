@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog, segment
+from chainlite.sha2 import sha256
 
 if TYPE_CHECKING:
     from docklock.evidence.reading import Query
@@ -101,6 +102,9 @@ def describe_leaf(index: int, leaf: hostlog.Leaf) -> HostEvent:
         case hostlog.Key():
             labels = {"number": str(leaf.number), "public_key": leaf.public.hex()}
             return HostEvent(index, "key", "", leaf.time, labels)
+        case hostlog.MldsaKey():
+            labels = {"number": str(leaf.number), "public_key": sha256(leaf.public).hexdigest()}
+            return HostEvent(index, "mldsa-key", "", leaf.time, labels)
         case hostlog.Revocation():
             labels = {"number": str(leaf.number), "from_leaf": str(leaf.first_index)}
             return HostEvent(index, "revoke", "", leaf.time, labels)

@@ -15,6 +15,7 @@ from chainlite import bundle, checkpoint, hostlog, merkle, segment
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostkeys import HostKeys
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.logkeys import MldsaKeys
 from docklock.evidence.database import sqlite3
 from docklock.evidence.export import get_anchor
 from docklock.evidence.host_log import HostLog, RunRecord
@@ -44,6 +45,7 @@ class State:
 
     def __init__(self, enrolled: bytes) -> None:
         self.keys = HostKeys(enrolled)
+        self.mldsa_keys = MldsaKeys()
         self.host = self.keys.host
         self.numbers: dict[bytes, int] = {}
         self.runs: dict[tuple[bytes, int], RunRecord] = {}
@@ -64,6 +66,10 @@ class State:
             if leaf.leaf_index != index:
                 self.problems.append(f"leaf {index} says that it is {leaf.leaf_index}")
             self.keys.take(leaf)
+        elif isinstance(leaf, hostlog.MldsaKey):
+            if leaf.leaf_index != index:
+                self.problems.append(f"leaf {index} says that it is {leaf.leaf_index}")
+            self.mldsa_keys.take(leaf, self.keys)
         elif leaf.host != self.host:
             self.problems.append(f"leaf {index} is of another host")
         elif isinstance(leaf, hostlog.Boot) and leaf.previous_size != index:

@@ -22,6 +22,8 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.sha2 import sha256
 from docklock.evidence import boot
 from docklock.evidence.database import sqlite3
+from docklock.evidence.published import PUBLISHED, read_published_size
+from docklock.evidence.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +37,7 @@ SCHEMA_VERSION = 3
 WAL_PAGES = 128
 """After so many pages SQLite folds its log into the database: whoever opens it reads them all."""
 BUSY_S = 30.0
-_SCHEMA = (
+SCHEMA = (
     "CREATE TABLE leaves (leaf_index INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
     " container BLOB NOT NULL, run INTEGER NOT NULL, bytes BLOB NOT NULL)",
     "CREATE INDEX leaves_of ON leaves (container, run, kind)",
@@ -68,36 +70,6 @@ class RunRecord(NamedTuple):
     head: bytes
 
 
-class Transaction:
-    """For `with`: begin, then commit, or undo at the first error (contextlib imports for 3 ms)."""
-
-    __slots__ = ("_begin", "_commit", "_undo")
-
-    def __init__(
-        self,
-        begin: Callable[[], object],
-        commit: Callable[[], None],
-        undo: Callable[[BaseException], None],
-    ) -> None:
-        self._begin, self._commit, self._undo = begin, commit, undo
-
-    def __enter__(self) -> None:
-        self._run(self._begin)
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None:
-            self._run(self._commit)
-        else:
-            self._undo(error)
-
-    def _run(self, step: Callable[[], object]) -> None:
-        try:
-            step()
-        except BaseException as error:
-            self._undo(error)
-            raise
-
-
 _left: list[sqlite3.Connection] = []  # closed by the end of the process
 
 
@@ -109,6 +81,7 @@ class HostLog:
         self._key = key
         self._size_before = 0
         self._db = _open(paths.host_db, writable=key is not None)
+        self._published = f"{paths.log}/{PUBLISHED}"
         self.host = key.host if key else b""
 
     def __enter__(self) -> Self:
@@ -250,12 +223,14 @@ class HostLog:
         row = self._db.execute("SELECT key_number FROM state").fetchone()
         return int(row[0]) if row else -1
 
-    def get_key_leaves(self) -> tuple[tuple[int, bytes], ...]:
-        """Index and bytes of the key records and revocations, in order."""
+    def get_key_leaves(
+        self, kinds: tuple[int, ...] = hostlog.KEY_KINDS
+    ) -> tuple[tuple[int, bytes], ...]:
+        """Index and bytes of the key records and revocations (or other kinds), in order."""
         rows = self._db.execute(
             "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ?"
-            " AND kind IN (?, ?) ORDER BY leaf_index",
-            (_NONE, _NO_RUN, *hostlog.KEY_KINDS),
+            f" AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY leaf_index",
+            (_NONE, _NO_RUN, *kinds),
         )
         return tuple((index, _check_blob(data)) for index, data in rows)
 
@@ -297,6 +272,26 @@ class HostLog:
             "SELECT leaf_index, bytes FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index",
             (first_index,),
         )
+
+    def read_leaves(self, first: int, count: int) -> tuple[bytes, ...]:
+        """The bytes of consecutive leaves; TamperError if one is gone."""
+        rows = self._db.execute(
+            "SELECT bytes FROM leaves WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index",
+            (first, first + count),
+        ).fetchall()
+        if len(rows) != count:
+            raise TamperError(f"host log: a leaf from {first} to {first + count - 1} is missing")
+        return tuple([_check_blob(row[0]) for row in rows])
+
+    def read_hashes(self, level: int, first: int, count: int) -> tuple[bytes, ...]:
+        """The hashes of consecutive complete subtrees of one level."""
+        rows = self._db.execute(
+            "SELECT hash FROM nodes WHERE level = ? AND number >= ? AND number < ? ORDER BY number",
+            (level, first, first + count),
+        ).fetchall()
+        if len(rows) != count:
+            raise TamperError(f"host log: a hash of level {level} from {first} on is missing")
+        return tuple([_check_blob(row[0]) for row in rows])
 
     def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
         """The segment leaves of a run in order."""
@@ -398,6 +393,7 @@ class HostLog:
         """Hold the key that the log names; a new log begins with it, a new boot with its record."""
         key, now, boot_id = self._get_key(), time.time_ns(), boot.get_boot_id()
         row = self._db.execute("SELECT boot, host, key_number FROM state").fetchone()
+        self._check_published()
         if row is not None and row[1] != self.host:
             raise StateError("host.db is another host's log: restore keys/ and host.db together")
         key.hold(row[2] if row is not None else 0)
@@ -411,6 +407,15 @@ class HostLog:
             self.append(hostlog.encode_boot(record))
             self._db.execute("UPDATE state SET boot = ?", (boot_id,))
             self._sign(size + 1)
+
+    def _check_published(self) -> None:
+        """Never sign below what was published: a restored or damaged host.db may be shorter."""
+        size, published = self.get_size(), read_published_size(self._published)
+        if published > size:
+            raise TamperError(
+                f"host.db has {size} leaves, and a checkpoint of {published} was published: it was "
+                "cut or restored: `docklock log fsck` says more"
+            )
 
     def _sign(self, size: int) -> None:
         root = self.compute_root(size)
@@ -472,7 +477,7 @@ def _create(db: sqlite3.Connection, path: str) -> int:
             os.chmod(path, 0o600)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 db.execute(statement)
             db.execute("COMMIT")
         return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -3,6 +3,8 @@
 Not here: a key's file (key_file), its change (rotation), epoch keys' certificates (sealing).
 Files under `paths.keys`: `host.key` (0600) and `host.pub` (NAME+HASH+BASE64 of the enrolled key,
 which names the host for good); `host.key.next`, `.old` and `.part` for a moment in a rotation.
+The log's ML-DSA-44 key is derived from the same seed, so it is made, sealed, rotated and erased
+with it; its own seed passes through `cryptography`, which leaves copies in memory (mldsa).
 Invariants: an enrolled key is never replaced but by a rotation; the private key is in memory only
 between `hold` and `drop`, or for one signature, and always in guarded memory.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from chainlite import checkpoint, keys
+from chainlite import checkpoint, domains, keys, mldsa
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.evidence import key_file
@@ -51,6 +53,11 @@ class HostKey:
             return self.sign(message)
         finally:
             self.drop()
+
+    def make_mldsa_signer(self) -> mldsa.Signer:
+        """The ML-DSA-44 key that goes with the held key; it outlives a rotation and `drop`."""
+        assert self._held is not None, "hold the host's key first"
+        return mldsa.Signer(self._held.derive_seed(domains.MLDSA_SEED))
 
     def hold(self, number: int | None) -> None:
         """Load key `number` (None: the one that is there) into guarded memory, until `drop`."""

@@ -17,7 +17,7 @@ import time
 from chainlite import hostkeys, hostlog
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING
-from docklock.evidence import key_file
+from docklock.evidence import key_file, log_keys
 from docklock.evidence.host_log import HostLog, has_host_log
 from docklock.evidence.keyring import (
     HostKey,
@@ -79,7 +79,10 @@ def _rotate(paths: Paths) -> HostKey:
         new = key_file.write_new_key(get_next_path(paths), number=number, enrolled=key.enrolled)
         try:
             with log.write():
+                signer = log_keys.get_signer(log, key)
                 log.append_key(new)
+                if signer is not None:
+                    log_keys.append_log_key(log, key, signer)
         except BaseException:
             new.erase()
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chainlite import checkpoint, cosignature, keys
+from chainlite import checkpoint, cosignature, keys, note
 from chainlite.errors import SpecError
 from tests.chainlite.samples import WITNESS, WITNESS_KEY, make_key
 
@@ -63,10 +63,10 @@ def test_a_witnesss_key_comes_back_and_a_logs_key_is_none() -> None:
 
 def test_the_message_is_that_of_the_specification() -> None:
     """C2SP tlog-cosignature: the head line, the time, then the note's text to its last newline."""
-    body, lines = checkpoint.split_note(COSIGNED)
-    name, raw = lines[-1]
-    message = b"cosignature/v1\ntime 1795000000\n" + body
-    assert name == WITNESS.name
-    assert raw[4:12] == (1_795_000_000).to_bytes(8, "big")
-    assert keys.is_signed(WITNESS.public, b"", message, raw[12:])
-    assert len(raw) == 76
+    signed = note.parse_note(COSIGNED)
+    line = signed.lines[-1]
+    message = b"cosignature/v1\ntime 1795000000\n" + signed.text
+    assert line.name == WITNESS.name
+    assert line.signature[:8] == (1_795_000_000).to_bytes(8, "big")
+    assert keys.is_signed(WITNESS.public, b"", message, line.signature[8:])
+    assert len(line.signature) == 72

@@ -78,6 +78,7 @@ def _reencode_hostlog(data: bytes) -> bytes:
         "Exit": hostlog.encode_exit,
         "Operation": hostlog.encode_operation,
         "Revocation": hostlog.encode_revocation,
+        "MldsaKey": hostlog.encode_mldsa_key,
     }
     return encoders[type(leaf).__name__](leaf)
 

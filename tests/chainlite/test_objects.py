@@ -39,6 +39,10 @@ LEAVES = (
         ),
     ),
     (hostlog.encode_segment, hostlog.Segment(segment.encode_header(HEADER), HASH * 2)),
+    (
+        hostlog.encode_mldsa_key,
+        hostlog.MldsaKey(HASH, 1, 2, HASH * 41, 3, HASH * 2, (HASH * 76)[:2420]),
+    ),
     (hostlog.encode_exit, hostlog.Exit(HASH, HASH, 1, 2, HASH, -1, 0, 1, 9)),
     (hostlog.encode_operation, hostlog.Operation(HASH, HASH, "name", (("a", "b"),), 4)),
 )

@@ -18,6 +18,7 @@ import pytest
 from chainlite import bundle, domains, hostlog, keys, merkle, receipt, segment
 from chainlite.cosignature import encode_witness
 from chainlite.errors import SpecError
+from chainlite.note import NOTE_LIMIT_BYTES
 from docklock.cli.evidence import run_evidence
 from docklock.cli.prove import run_prove
 from docklock.cli.verify import run_verify
@@ -356,7 +357,7 @@ def test_oversized_fields(paths: Paths, tmp_path: Path, verify: Verify) -> None:
     code, text = verify(str(file))
     assert (code, "within its limit" in text) == (3, True)
     note = tmp_path / "note"
-    note.write_bytes(b"x" * 20_000)
+    note.write_bytes(b"x" * (NOTE_LIMIT_BYTES + 1))
     with pytest.raises(SpecError, match="above the limit"):
         run_verify(["--all", "--checkpoint", str(note)], paths)
 
