@@ -18,7 +18,7 @@ from chainlite.errors import DocklockError
 from docklock.agent.journal import Log, find_journal
 from docklock.agent.lock import acquire_lock
 from docklock.agent.mender import Mender
-from docklock.agent.metrics import Counts, format_metrics
+from docklock.agent.metrics import CONTENT_TYPE, Counts, LogCounts, format_metrics
 from docklock.agent.server import Server, bind
 from docklock.agent.supervisors import Supervisors, count_containers
 from docklock.agent.systemd import (
@@ -27,6 +27,7 @@ from docklock.agent.systemd import (
     take_environment,
     take_listening,
 )
+from docklock.agent.tally import Tally
 from docklock.lifecycle import make_directories
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Agent:
         self._is_scanned = False
         self._began = time.monotonic()
         self._stopping = asyncio.Event()
+        self._tally = Tally(paths, log)
         self._supervisors: Supervisors
         self._mender: Mender
 
@@ -90,7 +92,7 @@ class Agent:
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         path = self._settings.socket or f"{self._paths.run}/agent.sock"
-        server = Server({"/_ping": lambda: ("text/plain", "OK"), "/metrics": self._get_metrics})
+        server = Server({"/_ping": _ping, "/metrics": self._get_metrics})
         await server.open(listening or bind(path))
         self._mender = Mender(self._paths, self._log, self._scan)
         self._supervisors = Supervisors(self._paths, self._log, self._mender.request)
@@ -107,6 +109,7 @@ class Agent:
         server.close()
         self._supervisors.close()
         self._mender.close()
+        self._tally.close()
         if listening is None:
             os.unlink(path)
         self._notifier.close()
@@ -120,6 +123,7 @@ class Agent:
         took_ms = (time.monotonic() - self._began) * 1000
         count = len(self._supervisors.adopted)
         self._log.info(f"adopted {count} supervisors in {took_ms:.0f} ms")
+        self._supervisors.settle()
 
     def _scan_often(self) -> None:
         """The slow look at everything, should a notice have been lost."""
@@ -167,12 +171,22 @@ class Agent:
             self._log.info("reloaded")
         self._notifier.send("READY=1", f"STATUS={self._describe()}")
 
-    def _get_metrics(self) -> tuple[str, str]:
+    async def _get_metrics(self) -> tuple[str, str]:
+        totals, tally = await self._supervisors.ask_figures(), self._tally
+        tally.look()
         counts = Counts(
             containers=count_containers(self._paths),
             adopted=len(self._supervisors.adopted),
             mends=self._mender.count,
             is_well=self._mender.is_well and self._is_scanned,
             up_s=time.monotonic() - self._began,
+            histograms=totals.sums,
+            log=LogCounts(tally.runs, tally.receipts, tally.gaps, tally.leaves, tally.size_bytes)
+            if tally.is_known
+            else None,
         )
-        return "text/plain; version=0.0.4", format_metrics(counts)
+        return CONTENT_TYPE, format_metrics(counts)
+
+
+async def _ping() -> tuple[str, str]:
+    return "text/plain", "OK"
