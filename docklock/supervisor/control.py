@@ -59,6 +59,8 @@ class Requests(Protocol):
 
     def steer(self) -> Steering: ...
 
+    def update(self, limits: object, restart: object) -> None: ...
+
     def deny(self, verb: str, why: str) -> None: ...
 
 
@@ -188,7 +190,7 @@ class Control:
         elif verb in ("pause", "unpause"):
             self._requests.steer().set_paused(is_paused=verb == "pause")
         elif verb == "update":
-            self._requests.steer().update(message["limits"])
+            self._requests.update(message.get("limits"), message.get("restart"))
         elif verb == "flush":
             self._requests.flush(lambda: self._send(client, {"event": "ok"}))
             return {}

@@ -158,6 +158,9 @@ class Supervisor:
         """A request was refused: on record."""
         self.steer().deny(verb, why)
 
+    def update(self, limits: object, restart: object) -> None:
+        self.steer().update(limits, restart)
+
     def steer(self) -> Steering:
         """All that is done to a running container besides; not loaded before it is asked for."""
         if self._steering is None:
