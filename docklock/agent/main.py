@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from chainlite.errors import DocklockError
 from docklock.agent.journal import Log, find_journal
 from docklock.agent.lock import acquire_lock
+from docklock.agent.mend_process import MendProcess
+from docklock.agent.mend_request import MendRequest
 from docklock.agent.mender import Mender
 from docklock.agent.metrics import CONTENT_TYPE, Counts, LogCounts, format_metrics
 from docklock.agent.server import Server, bind
@@ -42,10 +44,11 @@ SETTLE_MAX_S = 5.0
 STATUS_S = 10.0
 
 
-def run_agent(paths: Paths, read_settings: Callable[[], Settings]) -> int:
+def run_agent(paths: Paths, read_settings: Callable[[], Settings], *, is_asking: bool) -> int:
     """Run until SIGTERM or SIGINT; the process's exit status. StateError if one runs already.
 
     `read_settings` gives what options and file say, now and at each SIGHUP. SpecError.
+    `is_asking`: it asks for mends (docklock/wanted.py); else a child of its own makes them.
     """
     settings = read_settings()
     make_directories(paths)
@@ -55,7 +58,7 @@ def run_agent(paths: Paths, read_settings: Callable[[], Settings]) -> int:
         listening = take_listening(environment, os.getpid())
         journal = find_journal(dict(os.environ), sys.stderr.fileno())
         log = Log(settings.log_level, journal)
-        agent = Agent(paths, settings, read_settings, log, environment)
+        agent = Agent(paths, settings, read_settings, log, environment, is_asking=is_asking)
         asyncio.run(agent.run(listening))
     finally:
         os.close(lock_fd)
@@ -72,7 +75,10 @@ class Agent:
         read_settings: Callable[[], Settings],
         log: Log,
         environment: dict[str, str],
+        *,
+        is_asking: bool,
     ) -> None:
+        self._is_asking = is_asking
         self._paths, self._settings, self._read_settings = paths, settings, read_settings
         self._log = log
         self._notifier = Notifier(environment.get("NOTIFY_SOCKET", ""))
@@ -94,7 +100,9 @@ class Agent:
         path = self._settings.socket or f"{self._paths.run}/agent.sock"
         server = Server({"/_ping": _ping, "/metrics": self._get_metrics})
         await server.open(listening or bind(path))
-        self._mender = Mender(self._paths, self._log, self._scan)
+        paths, log = self._paths, self._log
+        mend = MendRequest(paths) if self._is_asking else MendProcess(paths, log)
+        self._mender = Mender(mend, log, self._scan)
         self._supervisors = Supervisors(self._paths, self._log, self._mender.request)
         self._mender.request()  # once at the beginning: what a boot has ended is due now
         self._scan_often()

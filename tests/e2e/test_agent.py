@@ -87,6 +87,43 @@ def test_a_killed_agent_stops_nothing_and_the_next_adopts_all(dock: Docklock, ag
     dock("rm", *names)
 
 
+def test_an_agent_that_asks_for_mends_makes_none_itself(dock: Docklock) -> None:
+    """As its unit has it; here we are systemd's path unit."""
+    wanted = dock.root / "run/mend.wanted"
+    with Agent(dock, "--ask-mend") as agent:
+        dock.wait_for(wanted.exists)  # at its beginning
+        dock("mend", "--wanted")
+        dock.wait_for(lambda: "docklock_mends_total 1\n" in agent.ask("/metrics"))
+        dock("run", "-d", "--name", "asked", "--restart", "always", "busybox", "sleep", "600")
+        os.kill(dock.supervisor_pid("asked"), signal.SIGKILL)
+        dock.wait_for(wanted.exists)
+        children = f"/proc/{agent.process.pid}/task/{agent.process.pid}/children"
+        assert Path(children).read_text() == ""
+        assert dock("mend", "--wanted").stdout == f"{dock.inspect('asked')['Id']}\n"
+        dock.wait_for(lambda: count(dock, "asked") == 1)
+        dock.wait_for(lambda: agent.count_adopted() == 1)
+        assert "docklock_agent_well 1\n" in agent.ask("/metrics")
+        dock("rm", "-f", "asked")
+
+
+def test_a_mend_that_was_asked_for_and_failed_is_known_to_have(dock: Docklock) -> None:
+    wanted, containers = dock.root / "run/mend.wanted", dock.root / "containers"
+    with Agent(dock, "--ask-mend") as agent:
+        dock.wait_for(wanted.exists)
+        containers.rename(dock.root / "moved")
+        containers.write_text("no directory")
+        try:
+            dock("mend", "--wanted", code=1)
+        finally:
+            containers.unlink()
+            (dock.root / "moved").rename(containers)
+        dock.wait_for(lambda: "docklock mend failed: its journal says why" in agent.said())
+        assert "docklock_agent_well 0\n" in agent.ask("/metrics")
+        dock.wait_for(wanted.exists)  # again in 5 s
+        dock("mend", "--wanted")
+        dock.wait_for(lambda: "docklock_agent_well 1\n" in agent.ask("/metrics"))
+
+
 def test_an_agent_that_comes_up_mends_what_died_before_it(dock: Docklock) -> None:
     dock("run", "-d", "--name", "early", "--restart", "always", "busybox", "sleep", "600")
     os.kill(dock.supervisor_pid("early"), signal.SIGKILL)
