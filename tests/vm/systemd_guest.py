@@ -424,7 +424,7 @@ def get_short_checks() -> dict[str, Callable[[Docklock], None]]:
 def get_checks(
     stage: str, names: dict[str, Any] | None = None
 ) -> dict[str, Callable[[Docklock], None]]:
-    """The checks of a boot, `first` or `second`, in the order they run; of this module, or others."""
+    """The checks of a boot, `first` or `second`, in their order; `names` are another module's."""
     return {
         name.removeprefix(f"{stage}_"): value
         for name, value in (names or globals()).items()
