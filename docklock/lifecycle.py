@@ -9,7 +9,7 @@ Files, all below `Paths.state`, written by rename so that a reader sees old or n
                   command holds a stopped container.
 - `names/NAME`    symbolic link whose text is the container's id; made with O_EXCL semantics.
 - `trash/ID`      the directory of a --rm container that has ended, until it is removed.
-- `containers/ID/container.json`  what was asked for; never changes after create.
+- `containers/ID/container.json`  what was asked for; `update --restart` alone replaces it.
 - `containers/ID/state.json`      status; one writer: the supervisor, or repair once it is dead.
 
 Invariant: `live/ID` exists before anything else of a run does and goes last

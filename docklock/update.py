@@ -1,8 +1,9 @@
-"""Change a container's limits: which there are, which go together, and where they are kept.
+"""Change a container's limits and restart policy: which there are, and where they are kept.
 
-They are its config.json's, so that they hold for later runs too. A running container's are changed
-by its supervisor (supervisor/steering.py), the one writer of its files. Not here: the command
-(cli/update.py), the cgroup (cgroup/driver.py).
+Limits are its config.json's and the policy its container.json's, so that they hold for later runs
+too. A running container's are changed by its supervisor (supervisor/steering.py), the one writer of
+its files. Not here: the command (cli/update.py), the cgroup (cgroup/driver.py), what a policy means
+(restart.py).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import os
 
 from chainlite.errors import SpecError, StateError
-from chainlite.lean import TYPE_CHECKING
-from docklock.runtime import CONFIG
+from chainlite.lean import TYPE_CHECKING, NamedTuple
+from docklock.lifecycle import read_container, write_container
+from docklock.restart import parse_policy
+from docklock.runtime import CONFIG, read_spec
 from docklock.spec import INT64_MAX, encode_spec
 
 if TYPE_CHECKING:
@@ -36,6 +39,29 @@ FIELDS = {
     "pids_max": "pids-limit",
 }
 _LISTS = ("cpuset_cpus", "cpuset_mems")
+RESTART = "restart"
+
+
+class Change(NamedTuple):
+    """What is to be changed; `restart` is a policy's text, empty if it stays."""
+
+    limits: Limits
+    restart: str = ""
+
+    def get_labels(self) -> tuple[tuple[str, str], ...]:
+        """By the options' names, for the record."""
+        limits = tuple((FIELDS[field], str(value)) for field, value in self.limits.items())
+        return limits + ((RESTART, self.restart),) * bool(self.restart)
+
+
+def parse_change(limits: object, restart: object) -> Change:
+    """What a client asks for; ValueError unless it is some change, SpecError for a policy."""
+    if restart is not None and not (isinstance(restart, str) and restart):
+        raise ValueError(RESTART)
+    policy = parse_policy(restart).text if isinstance(restart, str) else ""
+    if policy and limits in (None, {}):
+        return Change({}, policy)
+    return Change(check_fields(limits), policy)
 
 
 def check_fields(limits: object) -> Limits:
@@ -59,11 +85,6 @@ def is_cpu_list(text: str) -> bool:
         if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
             return False
     return text.isascii()
-
-
-def get_labels(limits: Limits) -> tuple[tuple[str, str], ...]:
-    """The limits by their options' names, for the record."""
-    return tuple((FIELDS[field], str(value)) for field, value in limits.items())
 
 
 def change_limits(spec: Spec, limits: Limits) -> Spec:
@@ -94,6 +115,43 @@ def check_own_config(paths: Paths, container: Container) -> None:
         raise StateError(
             "its limits are those of its bundle: start it, or change the config.json there"
         )
+
+
+def check_restart(paths: Paths, container: Container) -> None:
+    """StateError for a container that no policy can start again."""
+    if container.auto_remove:
+        raise StateError(
+            "Restart policy cannot be updated because AutoRemove is enabled for the container"
+        )
+    if container.bundle != paths.container(container.id):
+        raise StateError("it is started by whoever made its bundle: it has no restart policy")
+
+
+def write_restart(paths: Paths, container: Container, policy: str) -> None:
+    """Replace the container's record by rename. StateError, and it is as it was."""
+    try:
+        write_container(paths, read_container(paths, container.id)._replace(restart=policy))
+    except OSError as error:
+        raise StateError(f"its restart policy cannot be written: {error.strerror}") from None
+
+
+def change_at_rest(paths: Paths, container: Container, change: Change) -> None:
+    """Change what is on disk, of a container that has no run; its owner calls it.
+
+    SpecError, StateError: then nothing was changed.
+    """
+    old = read_spec(container)
+    if change.restart:
+        check_restart(paths, container)
+    if change.limits:
+        check_own_config(paths, container)
+        write_config(container, change_limits(old, change.limits))
+    if change.restart:
+        try:
+            write_restart(paths, container, change.restart)
+        except StateError:
+            write_config(container, old)
+            raise
 
 
 def write_config(container: Container, spec: Spec) -> None:

@@ -6,6 +6,8 @@ TOP_INSTALLED=/usr/lib/docklock
 FILES_INSTALLED='usr/bin/docklock
 usr/bin/docklock-runtime
 usr/lib/systemd/system/docklock.service
+usr/lib/systemd/system/docklock-mend.path
+usr/lib/systemd/system/docklock-mend.service
 usr/lib/systemd/system/docklock.socket
 usr/lib/sysusers.d/docklock.conf
 usr/lib/tmpfiles.d/docklock.conf'
@@ -49,7 +51,7 @@ place_files() {
         chmod 755 "$1/usr/bin/${pair%:*}.new"
         mv -T "$1/usr/bin/${pair%:*}.new" "$1/usr/bin/${pair%:*}"
     done
-    for unit in docklock.service docklock.socket; do
+    for unit in docklock.service docklock-mend.path docklock-mend.service docklock.socket; do
         install -D -m 644 "systemd/$unit" "$1/usr/lib/systemd/system/$unit"
     done
     for kind in sysusers tmpfiles; do

@@ -21,6 +21,8 @@ OUTSIDE = {
     "usr/bin/docklock",
     "usr/bin/docklock-runtime",
     "usr/lib/systemd/system/docklock.service",
+    "usr/lib/systemd/system/docklock-mend.path",
+    "usr/lib/systemd/system/docklock-mend.service",
     "usr/lib/systemd/system/docklock.socket",
     "usr/lib/sysusers.d/docklock.conf",
     "usr/lib/tmpfiles.d/docklock.conf",
@@ -120,8 +122,20 @@ def test_its_scripts_are_whole_and_its_python_compiled(unpacked: Path) -> None:
     assert not missing
 
 
+def read_keys(unpacked: Path, unit: str) -> list[str]:
+    text = (unpacked / "usr/lib/systemd/system" / unit).read_text()
+    return re.findall(r"^(\w+)=", text, flags=re.MULTILINE)
+
+
 def test_nothing_in_the_unit_is_inherited_by_containers(unpacked: Path) -> None:
-    text = (unpacked / "usr/lib/systemd/system/docklock.service").read_text()
-    keys = re.findall(r"^(\w+)=", text, flags=re.MULTILINE)
-    assert {"Type", "WatchdogSec", "KillMode", "Delegate", "Restart"} <= set(keys)
+    keys = read_keys(unpacked, "docklock-mend.service")
+    assert {"Type", "ExecStart", "KillMode", "Delegate"} <= set(keys)
     assert not [key for key in keys if key.startswith(INHERITED)]
+
+
+def test_the_agents_unit_is_locked_up_since_it_starts_nothing(unpacked: Path) -> None:
+    text = (unpacked / "usr/lib/systemd/system/docklock.service").read_text()
+    assert "ExecStart=/usr/bin/docklock agent --ask-mend\n" in text
+    keys = set(read_keys(unpacked, "docklock.service"))
+    assert {"CapabilityBoundingSet", "NoNewPrivileges", "ProtectSystem", "SystemCallFilter"} <= keys
+    assert {"Type", "WatchdogSec", "Restart"} <= keys and "Delegate" not in keys

@@ -74,8 +74,12 @@ class Asker:
 
     def _ask(self) -> None:
         self._soon = None
-        if self._errand is not None:
+        if self._errand is None:
+            return
+        try:
             self._errand.request()
+        except OSError as error:
+            self._log.warning(f"docklock witness ask cannot be begun: {error}")
 
     def _tell(self, line: str) -> None:
         """Each thing once, as long as it is so."""

@@ -1,7 +1,7 @@
 """A docklock command as a process of the agent's, one at a time: its lines, and how it ended.
 
 A process apart, since it waits and loads what an agent at rest needs not. It goes on if the agent
-is killed. Not here: when, and what follows (mender.py, asker.py).
+is killed. Not here: when, and what follows (mend_process.py, asker.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Errand:
         self.began_s: float | None = None
 
     def request(self) -> None:
-        """Run it now, or again after the one that runs, if that ends well: it may have looked."""
+        """Run it now, or again after the one that runs, if that ends well: it may have looked.
+
+        OSError: there can be no more processes.
+        """
         if self._pid:
             self._is_wanted = True
         else:
@@ -69,6 +72,9 @@ class Errand:
                 file_actions=actions,
                 setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM, signal.SIGINT),
             )
+        except OSError:
+            os.close(read_fd)
+            raise
         finally:
             os.close(write_fd)
             os.close(null)

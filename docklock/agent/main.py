@@ -18,8 +18,10 @@ from chainlite.errors import DocklockError
 from docklock.agent.asker import Asker
 from docklock.agent.journal import Log, find_journal
 from docklock.agent.lock import acquire_lock
+from docklock.agent.mend_process import MendProcess
+from docklock.agent.mend_request import MendRequest
 from docklock.agent.mender import Mender
-from docklock.agent.metrics import Counts, format_metrics
+from docklock.agent.metrics import CONTENT_TYPE, Counts, LogCounts, format_metrics
 from docklock.agent.notary import NotaryChild
 from docklock.agent.server import Server, bind
 from docklock.agent.supervisors import Supervisors, count_containers
@@ -29,6 +31,7 @@ from docklock.agent.systemd import (
     take_environment,
     take_listening,
 )
+from docklock.agent.tally import Tally
 from docklock.lifecycle import make_directories
 from docklock.witness.fork_files import list_forks
 
@@ -44,10 +47,11 @@ SETTLE_MAX_S = 5.0
 STATUS_S = 10.0
 
 
-def run_agent(paths: Paths, read_settings: Callable[[], Settings]) -> int:
+def run_agent(paths: Paths, read_settings: Callable[[], Settings], *, is_asking: bool) -> int:
     """Run until SIGTERM or SIGINT; the process's exit status. StateError if one runs already.
 
     `read_settings` gives what options and file say, now and at each SIGHUP. SpecError.
+    `is_asking`: it asks for mends (docklock/wanted.py); else a child of its own makes them.
     """
     settings = read_settings()
     make_directories(paths)
@@ -57,7 +61,7 @@ def run_agent(paths: Paths, read_settings: Callable[[], Settings]) -> int:
         listening = take_listening(environment, os.getpid())
         journal = find_journal(dict(os.environ), sys.stderr.fileno())
         log = Log(settings.log_level, journal)
-        agent = Agent(paths, settings, read_settings, log, environment)
+        agent = Agent(paths, settings, read_settings, log, environment, is_asking=is_asking)
         asyncio.run(agent.run(listening))
     finally:
         os.close(lock_fd)
@@ -74,7 +78,10 @@ class Agent:
         read_settings: Callable[[], Settings],
         log: Log,
         environment: dict[str, str],
+        *,
+        is_asking: bool,
     ) -> None:
+        self._is_asking = is_asking
         self._paths, self._settings, self._read_settings = paths, settings, read_settings
         self._log = log
         self._notifier = Notifier(environment.get("NOTIFY_SOCKET", ""))
@@ -83,6 +90,7 @@ class Agent:
         self._is_scanned = False
         self._began = time.monotonic()
         self._stopping = asyncio.Event()
+        self._tally = Tally(paths, log)
         self._supervisors: Supervisors
         self._mender: Mender
         self._asker: Asker
@@ -94,13 +102,13 @@ class Agent:
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         path = self._settings.socket or f"{self._paths.run}/agent.sock"
-        server = Server({"/_ping": lambda: ("text/plain", "OK"), "/metrics": self._get_metrics})
+        server = Server({"/_ping": _ping, "/metrics": self._get_metrics})
         await server.open(listening or bind(path))
-        self._mender = Mender(self._paths, self._log, self._scan)
-        self._asker = Asker(self._paths, self._log)
-        self._supervisors = Supervisors(
-            self._paths, self._log, self._mender.request, self._asker.upon_started
-        )
+        paths, log = self._paths, self._log
+        mend = MendRequest(paths) if self._is_asking else MendProcess(paths, log)
+        self._mender = Mender(mend, log, self._scan)
+        self._asker = Asker(paths, log)
+        self._supervisors = Supervisors(paths, log, self._mender.request, self._asker.upon_started)
         self._mender.request()  # once at the beginning: what a boot has ended is due now
         self._scan_often()
         await self._settle()
@@ -119,6 +127,7 @@ class Agent:
         self._supervisors.close()
         self._mender.close()
         self._asker.close()
+        self._tally.close()
         if listening is None:
             os.unlink(path)
         self._notifier.close()
@@ -132,6 +141,7 @@ class Agent:
         took_ms = (time.monotonic() - self._began) * 1000
         count = len(self._supervisors.adopted)
         self._log.info(f"adopted {count} supervisors in {took_ms:.0f} ms")
+        self._supervisors.settle()
 
     def _follow_policy(self) -> None:
         self._asker.follow(self._settings.witnesses, self._settings.witness_seconds)
@@ -185,7 +195,9 @@ class Agent:
             self._log.info("reloaded")
         self._notifier.send("READY=1", f"STATUS={self._describe()}")
 
-    def _get_metrics(self) -> tuple[str, str]:
+    async def _get_metrics(self) -> tuple[str, str]:
+        totals, tally = await self._supervisors.ask_figures(), self._tally
+        tally.look()
         counts = Counts(
             containers=count_containers(self._paths),
             adopted=len(self._supervisors.adopted),
@@ -195,5 +207,13 @@ class Agent:
             forks=len(list_forks(self._paths)),
             asks=self._asker.count,
             is_policy_met=self._asker.is_met,
+            histograms=totals.sums,
+            log=LogCounts(tally.runs, tally.receipts, tally.gaps, tally.leaves, tally.size_bytes)
+            if tally.is_known
+            else None,
         )
-        return "text/plain; version=0.0.4", format_metrics(counts)
+        return CONTENT_TYPE, format_metrics(counts)
+
+
+async def _ping() -> tuple[str, str]:
+    return "text/plain", "OK"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from chainlite.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 CLIENTS_MAX = 64
 HEAD_BYTES_MAX = 8192
@@ -29,7 +29,7 @@ Answer = tuple[int, str, str]
 class Server:
     """Serves `pages`: a path to what makes its (content type, text)."""
 
-    def __init__(self, pages: dict[str, Callable[[], tuple[str, str]]]) -> None:
+    def __init__(self, pages: dict[str, Callable[[], Awaitable[tuple[str, str]]]]) -> None:
         self._pages = pages
         self._count = 0
         self._server: asyncio.Server | None = None
@@ -49,7 +49,7 @@ class Server:
         try:
             if self._count <= CLIENTS_MAX:
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), REQUEST_MAX_S)
-                writer.write(encode_answer(*self.answer(head)))
+                writer.write(encode_answer(*await self.answer(head)))
                 await asyncio.wait_for(writer.drain(), REQUEST_MAX_S)
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
             pass  # it went away, said too much, or nothing: no client of ours
@@ -57,7 +57,7 @@ class Server:
             self._count -= 1
             writer.close()
 
-    def answer(self, head: bytes) -> Answer:
+    async def answer(self, head: bytes) -> Answer:
         """(status, content type, text) for a request's head."""
         words = head.partition(b"\r\n")[0].split(b" ")
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
@@ -67,7 +67,7 @@ class Server:
             return 404, "text/plain", "page not found\n"
         if words[0] not in (b"GET", b"HEAD"):
             return 405, "text/plain", "only GET\n"
-        kind, text = page()
+        kind, text = await page()
         return 200, kind, "" if words[0] == b"HEAD" else text
 
 

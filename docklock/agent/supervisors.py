@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import StateError
 from docklock import client
+from docklock.agent.totals import Totals
 from docklock.kernel.inotify import read_names, watch_directory
 from docklock.lifecycle import is_live, list_containers, live_dir, make_directories, read_state
 from docklock.supervisor.wire import MESSAGE, receive, send_message
@@ -22,12 +23,15 @@ from docklock.supervisor.wire import MESSAGE, receive, send_message
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from typing import Any
 
     from docklock.agent.journal import Log
     from docklock.paths import Paths
 
 LOOK_AGAIN_MIN_S = 0.02
 LOOK_AGAIN_MAX_S = 0.5
+FIGURES_MAX_S = 1.0  # a guard that answers later is counted with the next page
+FIGURES_FRESH_S = 1.0  # whoever asks sooner gets what was told: he cannot keep guards busy
 
 
 class Supervisors:
@@ -48,6 +52,12 @@ class Supervisors:
         self._upon_adopted = upon_adopted
         self._loop = asyncio.get_running_loop()
         self._adopted: dict[str, socket.socket] = {}
+        self.totals = Totals()
+        self._is_settled = False
+        self._counting: set[str] = set()  # those that know the verb `figures`
+        self._unanswered: set[str] = set()
+        self._answered = asyncio.Event()
+        self._asked_at = -FIGURES_FRESH_S
         self._pending: dict[str, asyncio.TimerHandle] = {}
         self._watch_fd = watch_directory(live_dir(paths))
         self._loop.add_reader(self._watch_fd, self._upon_names)
@@ -66,6 +76,20 @@ class Supervisors:
         for container_id in os.listdir(live_dir(self._paths)):
             if container_id not in self._adopted and container_id not in self._pending:
                 self._look(container_id)
+
+    def settle(self) -> None:
+        """Who is adopted from now on began after us; what the others have counted is not ours."""
+        self._is_settled = True
+
+    async def ask_figures(self) -> Totals:
+        """The sums, once every supervisor has told what it counted, at the latest after a while."""
+        if self._loop.time() - self._asked_at >= FIGURES_FRESH_S:
+            self._ask()
+        try:
+            await asyncio.wait_for(self._answered.wait(), FIGURES_MAX_S)
+        except TimeoutError:
+            pass
+        return self.totals
 
     def close(self) -> None:
         """Let go of them all: they go on without an agent."""
@@ -120,11 +144,13 @@ class Supervisors:
             return False
         try:
             channel.setblocking(False)
-            send_message(channel, {"verb": "wait"})
+            send_message(channel, {"verb": "wait", "figures": True})
         except OSError:
             channel.close()
             return False
         self._adopted[container_id] = channel
+        if self._is_settled:
+            self.totals.begin(container_id)
         self._loop.add_reader(channel.fileno(), self._upon_packet, container_id)
         self._log.debug("adopted", container_id)
         self._upon_adopted()
@@ -139,12 +165,44 @@ class Supervisors:
             self._drop(container_id)
             self._look(container_id)
         elif packet.kind == MESSAGE:
-            event = packet.get_message()
-            if event.get("event") == "exit":
-                self._log.info(f"ended with exit code {event.get('exit_code')}", container_id)
+            self._upon_event(container_id, packet.get_message())
+
+    def _upon_event(self, container_id: str, event: dict[str, Any]) -> None:
+        kind = event.get("event")
+        if kind == "exit":
+            self._log.info(f"ended with exit code {event.get('exit_code')}", container_id)
+        elif kind == "ok" and event.get("figures"):
+            self._counting.add(container_id)
+            if not self.totals.has(container_id):
+                self._send_question(container_id)  # now, for what it has counted before us
+        elif kind == "figures":
+            self.totals.take(container_id, event.get("figures"))
+            self._tick_off(container_id)
+
+    def _ask(self) -> None:
+        self._asked_at = self._loop.time()
+        self._answered.clear()
+        self._unanswered = set(self._counting)
+        for container_id in self._counting:
+            self._send_question(container_id)
+        self._tick_off("")
+
+    def _send_question(self, container_id: str) -> None:
+        try:
+            send_message(self._adopted[container_id], {"verb": "figures"})
+        except OSError:  # it does not read: it is stopped, or about to be gone
+            self._unanswered.discard(container_id)
+
+    def _tick_off(self, container_id: str) -> None:
+        self._unanswered.discard(container_id)
+        if not self._unanswered:
+            self._answered.set()
 
     def _drop(self, container_id: str) -> None:
         channel = self._adopted.pop(container_id)
+        self._counting.discard(container_id)
+        self.totals.forget(container_id)
+        self._tick_off(container_id)
         self._loop.remove_reader(channel.fileno())
         channel.close()
 

@@ -20,6 +20,7 @@ AGENT = Command(
     (
         text("--socket", help="serve on this path (RUN/agent.sock)", metavar="PATH"),
         text("--config", help=f"read this file ({FILE_DEFAULT}, if it is there)", metavar="FILE"),
+        flag("--ask-mend", help="have docklock-mend.path of systemd mend, not a child"),
         flag("--check-config", help="check the file, say OK or what is wrong, and end"),
     ),
 )
@@ -36,7 +37,8 @@ def run_agent(argv: list[str], paths: Paths) -> int:
     from docklock.agent import main
 
     gc.enable()  # it lives longer than a command
-    return main.run_agent(paths, lambda: read_settings(values))
+    is_asking = values["ask_mend"]
+    return main.run_agent(paths, lambda: read_settings(values), is_asking=is_asking)
 
 
 def read_settings(values: dict[str, Any]) -> Settings:

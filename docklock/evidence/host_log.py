@@ -293,6 +293,15 @@ class HostLog:
             raise TamperError(f"host log: a hash of level {level} from {first} on is missing")
         return tuple([_check_blob(row[0]) for row in rows])
 
+    def get_leaves(self, first: int, count_max: int) -> list[tuple[int, bytes]]:
+        """Leaves from index `first` on, in order, at most `count_max`."""
+        rows = self._db.execute(
+            "SELECT leaf_index, bytes FROM leaves WHERE leaf_index >= ?"
+            " ORDER BY leaf_index LIMIT ?",
+            (first, count_max),
+        )
+        return [(index, _check_blob(data)) for index, data in rows]
+
     def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
         """The segment leaves of a run in order."""
         rows = self._db.execute(

@@ -147,6 +147,23 @@ def get_credential_path() -> str:
     return path if directory and os.path.exists(path) else ""
 
 
+_kept: dict[str, int] = {}  # directory -> a descriptor of the credential that was read in it last
+
+
+def _open_credential() -> int:
+    """A descriptor of the credential, which stays open: a guard outlives the unit that began it.
+
+    systemd takes the file away with that unit. -1 if this process was given none.
+    """
+    directory, path = os.environ.get("CREDENTIALS_DIRECTORY", ""), get_credential_path()
+    fd = _open(path) if path else None
+    if fd is not None:
+        if directory in _kept:
+            os.close(_kept[directory])
+        _kept[directory] = fd
+    return _kept.get(directory, -1)
+
+
 def _open(path: str) -> int | None:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -199,7 +216,7 @@ def _read_seed(fd: int, page: GuardedPage, head: bytes, path: str) -> None:
         if os.readv(fd, [view]) != keys.SEED_BYTES:
             raise SpecError(f"{path}: not a whole key file: restore it")
         return
-    if not get_credential_path():
+    if _open_credential() < 0:
         raise StateError(
             f"{path}: sealed with the systemd credential {CREDENTIAL}, which this process was not "
             f"given: run docklock in a unit with LoadCredentialEncrypted={CREDENTIAL}:FILE"
@@ -217,19 +234,15 @@ def _read_seed(fd: int, page: GuardedPage, head: bytes, path: str) -> None:
 
 def _derive_key(page: GuardedPage) -> None:
     """SHA-256 of a tag and the credential, all within the page."""
-    path = get_credential_path()
     start = page.address + _CREDENTIAL_AT
     sodium.get_view(start, 1)[:] = domains.SEALING_KEY
-    fd = _open(path)
-    if fd is None:
-        raise StateError(f"{path}: the credential has gone")
-    try:
-        size = os.readv(fd, [sodium.get_view(start + 1, CREDENTIAL_BYTES_MAX + 1)])
-    finally:
-        os.close(fd)
+    fd = _open_credential()
+    if fd < 0:
+        raise StateError(f"the systemd credential {CREDENTIAL} has gone")
+    size = os.preadv(fd, [sodium.get_view(start + 1, CREDENTIAL_BYTES_MAX + 1)], 0)
     if not CREDENTIAL_BYTES_MIN <= size <= CREDENTIAL_BYTES_MAX:
         raise SpecError(
-            f"{path}: a credential has {CREDENTIAL_BYTES_MIN} to {CREDENTIAL_BYTES_MAX} bytes, "
-            "from a random source"
+            f"{CREDENTIAL}: a credential has {CREDENTIAL_BYTES_MIN} to {CREDENTIAL_BYTES_MAX} "
+            "bytes, from a random source"
         )
     sodium.hash_at(page.address + _KEY_AT, start, 1 + size)

@@ -63,6 +63,7 @@ class Held(NamedTuple):
     arch: int
     nr: int
     is_killed: bool
+    mono_ns: int  # when the worker received it
 
 
 class Ledger:
@@ -166,7 +167,7 @@ class Ledger:
         self.attempts_taken = self.batch.attempts_taken = sequence + 1
         if done == attempts.HOLD or done == attempts.KILL:
             is_killed = done == attempts.KILL
-            return Held(index, listener, notification, op, pid, tid, arch, nr, is_killed)
+            return Held(index, listener, notification, op, pid, tid, arch, nr, is_killed, mono)
         return None
 
     def add_frame(self, event: receipt.Receipt, frame: bytes, secret: bytes) -> None:

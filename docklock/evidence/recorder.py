@@ -22,7 +22,7 @@ from chainlite import receipt, segment
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import deque
-from docklock.evidence import attempts, container_store, journal, sealing
+from docklock.evidence import attempts, container_store, figures, journal, sealing
 from docklock.evidence.database import sqlite3
 from docklock.evidence.epochs import Epochs
 from docklock.evidence.full_disk import Stalls
@@ -46,6 +46,7 @@ ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
 STALL_OP = "runtime.stall"
 BUSY_EVENTS = 256  # in one commit
+NS_PER_S = 1_000_000_000
 NICE = 5  # the thread's: where CPUs are few, answers to calls go before their signatures
 _ROOM = 1024
 """More than an event without values and labels takes in the journal, and a secret."""
@@ -384,6 +385,8 @@ class RunRecorder:
             self.failure = error
             os.eventfd_write(self.wakeup_fd, 1)
             raise
+        if found:
+            figures.answers.observe_attempts(found)
         return bool(found)
 
     def _upon_stall(self) -> None:
@@ -446,6 +449,7 @@ class RunRecorder:
                 began = time.monotonic()
                 self._commit(db, batches)
                 ended = time.monotonic()
+                figures.commits.observe(int((ended - began) * NS_PER_S))
                 if len(batches[0].frames) >= BUSY_EVENTS and not is_yielding:
                     os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
                     is_yielding = True
@@ -497,3 +501,4 @@ class RunRecorder:
             held = self._held.popleft()
             if not self.release(held):
                 self._aborted.append(held)
+            figures.held.observe(time.monotonic_ns() - held.mono_ns)

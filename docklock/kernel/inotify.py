@@ -10,6 +10,7 @@ import struct
 
 from docklock.kernel.call import syscall
 
+IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
 IN_DELETE = 0x200
 IN_Q_OVERFLOW = 0x4000
@@ -19,10 +20,10 @@ READ_BYTES = 65_536
 
 
 def watch_directory(path: str) -> int:
-    """A non-blocking descriptor that becomes readable when a name in `path` is made or removed."""
+    """A non-blocking descriptor that becomes readable when a name in `path` comes or goes."""
     fd = syscall("inotify_init1", f"watch {path}", _IN_CLOEXEC | _IN_NONBLOCK)
     try:
-        mask = IN_CREATE | IN_DELETE
+        mask = IN_CREATE | IN_DELETE | IN_MOVED_TO
         syscall("inotify_add_watch", f"watch {path}", fd, os.fsencode(path) + b"\0", mask)
     except OSError:
         os.close(fd)

@@ -13,6 +13,7 @@ from chainlite.errors import DocklockError
 from chainlite.lean import TYPE_CHECKING, Protocol
 from docklock.bare import socket
 from docklock.errors import get_why
+from docklock.evidence.figures import describe
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import Output
 from docklock.supervisor.wire import (
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 256
 BACKLOG = 64
 VERBS = frozenset(
-    ("attach", "flush", "listener", "pause", "resize", "signal", "start", "unpause", "update")
-    + ("wait",)
+    ("attach", "figures", "flush", "listener", "pause", "resize", "signal", "start", "unpause")
+    + ("update", "wait")
 )
 UNKNOWN, MALFORMED = "unknown", "malformed"
 
@@ -58,6 +59,8 @@ class Requests(Protocol):
 
     def steer(self) -> Steering: ...
 
+    def update(self, limits: object, restart: object) -> None: ...
+
     def deny(self, verb: str, why: str) -> None: ...
 
 
@@ -70,6 +73,7 @@ class Control:
         self._path = path
         self._clients: dict[int, socket.socket] = {}
         self._waiting: set[int] = set()
+        self._counting: set[int] = set()  # those who also get the figures, at the latest at the end
         self._listening = socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
         )
@@ -115,7 +119,10 @@ class Control:
 
     def announce(self, event: dict[str, Any]) -> None:
         """Send an event to every client that waits."""
+        is_end = event["event"] == "exit"
         for fd in list(self._waiting):
+            if is_end and fd in self._counting:
+                self._send(self._clients[fd], {"event": "figures", "figures": describe()})
             self._send(self._clients[fd], event)
 
     def stop_listening(self) -> None:
@@ -183,12 +190,17 @@ class Control:
         elif verb in ("pause", "unpause"):
             self._requests.steer().set_paused(is_paused=verb == "pause")
         elif verb == "update":
-            self._requests.steer().update(message["limits"])
+            self._requests.update(message.get("limits"), message.get("restart"))
         elif verb == "flush":
             self._requests.flush(lambda: self._send(client, {"event": "ok"}))
             return {}
         elif verb == "wait":
             self._waiting.add(client.fileno())
+            if message.get("figures"):
+                self._counting.add(client.fileno())
+                return {"event": "ok", "figures": True}
+        elif verb == "figures":
+            return {"event": "figures", "figures": describe()}
         elif verb == "attach":
             self._requests.output.attach(client)
             self._waiting.add(client.fileno())
@@ -207,6 +219,7 @@ class Control:
         if self._clients.pop(fd, None) is None:
             return
         self._waiting.discard(fd)
+        self._counting.discard(fd)
         self._loop.unwatch(fd)
         self._requests.output.detach(client)
         client.close()

@@ -158,6 +158,9 @@ class Supervisor:
         """A request was refused: on record."""
         self.steer().deny(verb, why)
 
+    def update(self, limits: object, restart: object) -> None:
+        self.steer().update(limits, restart)
+
     def steer(self) -> Steering:
         """All that is done to a running container besides; not loaded before it is asked for."""
         if self._steering is None:
@@ -203,7 +206,8 @@ class Supervisor:
         self._begin_evidence()
         init, self._init = self._init, None  # await_ready has reaped it if it raises
         warnings = enter.await_ready(init)
-        self._init, self._meter = init, make_meter(place, spec, init.pid)
+        self._init = init
+        self._meter = make_meter(place, spec, init.pid, get_overlay(container))
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
         self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))

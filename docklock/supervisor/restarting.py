@@ -89,10 +89,10 @@ def get_stop_number(container: Container) -> int:
 class Backoff:
     """What clients may ask for while no run is there (control.Requests)."""
 
-    def __init__(self, loop: Loop, container: Container) -> None:
+    def __init__(self, loop: Loop, paths: Paths, container: Container) -> None:
         self.output = Output(loop, None)
         self.is_ended = self.is_leaving = False
-        self._container = container
+        self._paths, self._container = paths, container
 
     def start(self) -> None:
         raise StateError("container is restarting: it starts by itself")
@@ -121,6 +121,12 @@ class Backoff:
     def steer(self) -> Steering:
         raise StateError("container is restarting: it can be changed when it runs")
 
+    def update(self, limits: object, restart: object) -> None:
+        """For the run that comes, which comes whatever the policy says now (Docker's does, too)."""
+        from docklock.update import change_at_rest, parse_change
+
+        change_at_rest(self._paths, self._container, parse_change(limits, restart))
+
     def deny(self, verb: str, why: str) -> None:
         """No run is there to record it."""
 
@@ -139,7 +145,7 @@ def keep_running(
     """
     while True:
         loop = Loop()
-        backoff = Backoff(loop, task.container)
+        backoff = Backoff(loop, task.paths, task.container)
         if control is None:
             control = Control(loop, backoff, socket_path(task.paths, task.container.id))
             task.channel.close()

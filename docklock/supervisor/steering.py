@@ -69,24 +69,37 @@ class Steering:
             self._recorder.log_operation("pause", (("state", "thawed"),))
             self.set_paused(is_paused=False)
 
-    def update(self, asked: object) -> None:
-        """Change limits, on record first; they hold for later runs. ValueError if malformed.
+    def update(self, limits: object, restart: object) -> None:
+        """Change limits and policy, on record first, for later runs too. ValueError if malformed.
 
         SpecError, StateError, KernelError: then they are as they were.
         """
         from docklock.cgroup.update import update
-        from docklock.update import change_limits, check_fields, get_labels, write_config
+        from docklock.update import (
+            change_limits,
+            check_restart,
+            parse_change,
+            write_config,
+            write_restart,
+        )
 
-        limits = check_fields(asked)
-        spec = change_limits(self._spec, limits)
-        self._record("runtime.update", labels=get_labels(limits))
+        change, container = parse_change(limits, restart), self._container
+        if change.restart:
+            check_restart(self._paths, container)
+        spec = change_limits(self._spec, change.limits)
+        self._record("runtime.update", labels=change.get_labels())
         old, new = self._spec.linux.resources, spec.linux.resources
+        is_own = bool(change.limits) and container.bundle == self._paths.container(container.id)
         update(self._cgroup, old, new)
         try:
-            if self._container.bundle == self._paths.container(self._container.id):
-                write_config(self._container, spec)
+            if is_own:
+                write_config(container, spec)
+            if change.restart:
+                write_restart(self._paths, container, change.restart)
         except StateError:
             update(self._cgroup, new, old)
+            if is_own:
+                write_config(container, self._spec)
             raise
         self._spec = spec
         self._watch.pace()

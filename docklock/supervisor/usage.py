@@ -5,10 +5,12 @@ Each is cumulative from the run's start, in 10^-6 of its unit, MB = 10^6 bytes:
 - memory_mb_s: bytes of memory that the cgroup holds times seconds, page cache included, as the sum
   of trapezoids between samples: at the start, every SAMPLE_S, at each receipt, at the end. What
   rises and falls between two samples is not in it;
-- storage_gb_day: always 0: to know the upper directory's size costs a walk of it;
+- storage_gb_day: bytes of the upper directory times days, from walks of it (storage.py), the first
+  SAMPLE_S after the start; 0 for a run that ends before, and for one without an image;
 - egress_mb: bytes sent by every interface but lo of a network namespace that is the run's own; 0
   where it shares the host's or another's, since nobody could tell whose bytes they are.
-receipts_count is the recorder's own. Not here: reading cgroups (docklock.cgroup), the receipts.
+receipts_count is the recorder's own. Not here: reading cgroups (docklock.cgroup), the walk of the
+upper directory (storage.py), the receipts.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docklock.cgroup.driver import Cgroup
+    from docklock.plan import Overlay
     from docklock.spec import Spec
     from docklock.supervisor.loop import Loop
+    from docklock.supervisor.storage import Storage
 
 NS_PER_S = 1_000_000_000
 SAMPLE_S = 10
@@ -35,9 +39,13 @@ _SENT_FIELD = 8  # of /proc/net/dev, after the colon
 class Meter:
     """Owns a descriptor of the network's counters, and looks at times, until `close`."""
 
-    def __init__(self, cgroup: Cgroup, network_fd: int) -> None:
-        """`network_fd` is an open /proc/PID/net/dev, or -1: it outlives its process."""
-        self._cgroup, self._network_fd = cgroup, network_fd
+    def __init__(self, cgroup: Cgroup, network_fd: int, upper: str) -> None:
+        """`network_fd` is an open /proc/PID/net/dev, or -1: it outlives its process.
+
+        `upper` is the directory that takes what the container writes, empty if there is none.
+        """
+        self._cgroup, self._network_fd, self._upper = cgroup, network_fd, upper
+        self._storage: Storage | None = None
         self._loop: Loop | None = None
         self._upon_due: Callable[[], None] = lambda: None
         self._ticks = 0
@@ -53,6 +61,8 @@ class Meter:
         assert self._loop is not None
         self._loop.call_later(SAMPLE_S, self._upon_tick)
         self._sample()
+        if not self._ticks and self._upper:
+            self._look_at_storage(self._loop)
         self._ticks += 1
         if self._ticks >= SAMPLES_PER_RECEIPT:
             self._ticks = 0
@@ -62,15 +72,25 @@ class Meter:
         """cpu_ms, memory_mb_s, storage_gb_day, egress_mb, in 10^-6 of the unit."""
         self._sample()
         sent = parse_sent_bytes(self._read_network()) if self._network_fd >= 0 else 0
-        return self._cgroup.cpu_ns(), self._byte_ns // NS_PER_S, 0, sent
+        stored = self._storage.read() if self._storage is not None else 0
+        return self._cgroup.cpu_ns(), self._byte_ns // NS_PER_S, stored, sent
 
     def close(self) -> None:
         """Look no more; again is no error."""
         if self._loop is not None:
             self._loop.cancel(self._upon_tick)
+        if self._storage is not None:
+            self._storage.close()
         if self._network_fd >= 0:
             os.close(self._network_fd)
         self._network_fd = -1
+
+    def _look_at_storage(self, loop: Loop) -> None:
+        if self._storage is None:
+            from docklock.supervisor.storage import Storage
+
+            self._storage = Storage(loop, self._upper)
+        self._storage.look(self._cgroup.cpu_ns())
 
     def _sample(self) -> None:
         if not self._at_ns:
@@ -84,11 +104,12 @@ class Meter:
         return os.read(self._network_fd, NETWORK_BYTES_MAX)
 
 
-def make_meter(cgroup: Cgroup, spec: Spec, pid: int) -> Meter:
+def make_meter(cgroup: Cgroup, spec: Spec, pid: int, overlay: Overlay | None) -> Meter:
     """A meter for a run whose init, `pid`, waits to start."""
+    upper = overlay.upper if overlay is not None else ""
     is_own = any(space.kind == "network" and not space.path for space in spec.linux.namespaces)
     path = f"/proc/{pid}/net/dev"
-    return Meter(cgroup, os.open(path, os.O_RDONLY | os.O_CLOEXEC) if is_own else -1)
+    return Meter(cgroup, os.open(path, os.O_RDONLY | os.O_CLOEXEC) if is_own else -1, upper)
 
 
 def parse_sent_bytes(text: bytes) -> int:

@@ -4,9 +4,10 @@ One packet: u8 kind, then at most 65,535 bytes. Kinds 0 to 2 are standard input,
 (an empty kind-0 packet closes standard input); kind 3 is one JSON object, with descriptors beside
 it where the verb passes any. Only root can reach the socket (its directory is 0700).
 
-Requests: {"verb": start | signal (signal) | wait | flush | attach | resize (rows, columns) |
-listener (argv; one fd) | pause | unpause | update (limits: fields of Resources)}.
-Events:   {"event": created (pid) | started | exit (exit_code) | ok |
+Requests: {"verb": start | signal (signal) | wait (figures) | figures | flush | attach |
+resize (rows, columns) | listener (argv; one fd) | pause | unpause |
+update (limits: fields of Resources; restart: a policy)}.
+Events:   {"event": created (pid) | started | exit (exit_code) | ok | figures (figures) |
 error (message, exit_code, why) | warning (message) |
 full | room}. Between full and room a client sends no input.
 """

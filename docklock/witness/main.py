@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chainlite import note
 from chainlite.errors import SpecError, StateError
-from docklock.agent.metrics import format_samples
+from docklock.agent.metrics import format_families, make_family
 from docklock.evidence.keyring import get_public_key, has_host_key
 from docklock.witness.config import split_listen
 from docklock.witness.gossip import Gossip
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 HELP = {
     "witness_logs": ("gauge", "Logs of which a checkpoint was cosigned."),
-    "witness_cosigned_total": ("counter", "Checkpoints cosigned."),
-    "witness_refused_total": ("counter", "Submissions refused, by status."),
+    "witness_cosigned": ("counter", "Checkpoints cosigned."),
+    "witness_refused": ("counter", "Submissions refused, by status."),
     "witness_unsettled": ("gauge", "Checkpoints of peers that nothing here shows to agree."),
     "witness_ready": ("gauge", "1 if it cosigns: a peer has said what it knows."),
-    "witness_peer_failures_total": ("counter", "Questions that peers did not answer."),
+    "witness_peer_failures": ("counter", "Questions that peers did not answer."),
     "forks": ("gauge", "Forks that are kept as proof."),
 }
 
@@ -90,9 +90,8 @@ class _Root:
 
 def format_page(witness: Witness, failures: int) -> str:
     """The witness's /metrics."""
-    values = witness.describe() | {"witness_peer_failures_total": failures}
-    lines = [line for name in HELP for line in format_samples(name, *HELP[name], values[name])]
-    return "\n".join(lines) + "\n"
+    values = witness.describe() | {"witness_peer_failures": failures}
+    return format_families([make_family(name, *HELP[name], values[name]) for name in HELP])
 
 
 def describe_witness(paths: Paths) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import SpecError
 from chainlite.witness import BAD_REQUEST, BODY_BYTES_MAX, NOT_FOUND, Answer
+from docklock.agent.metrics import CONTENT_TYPE
 from docklock.witness import http
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Server:
         if method != "GET":
             return Answer(http.NOT_ALLOWED, b"only GET\n")
         if path == "/metrics":
-            return Answer(200, self._get_metrics().encode(), "text/plain; version=0.0.4")
+            return Answer(200, self._get_metrics().encode(), CONTENT_TYPE)
         return self._witness.get_checkpoints(path.removeprefix(CHECKPOINTS))
 
 

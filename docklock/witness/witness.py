@@ -165,8 +165,8 @@ class Witness:
         """Its numbers, for metrics."""
         return {
             "witness_logs": self._store.count_logs(),
-            "witness_cosigned_total": self.cosigned_count,
-            "witness_refused_total": {f'status="{k}"': v for k, v in sorted(self.refused.items())},
+            "witness_cosigned": self.cosigned_count,
+            "witness_refused": {f'status="{k}"': v for k, v in sorted(self.refused.items())},
             "witness_unsettled": len(self._store.get_unsettled()),
             "witness_ready": int(self.is_ready),
             "forks": len(list_forks(self._paths)),

@@ -3,28 +3,84 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import stat
 from pathlib import Path
 
 import pytest
 
 from chainlite.errors import StateError
-from docklock.agent.metrics import Counts, format_metrics
+from docklock.agent.metrics import Counts, LogCounts, format_metrics
 from docklock.agent.server import HEAD_BYTES_MAX, Server, bind
+from docklock.agent.totals import NAMES, SIZE, Totals
+from tests.agent.openmetrics import parse_page
 
-COUNTS = Counts({"running": 2, "stopped": 1}, adopted=2, mends=3, is_well=True, up_s=1.5)
-SAMPLE = re.compile(r'docklock_[a-z_]+(\{[a-z]+="[^"\\]*"\})? [0-9.]+')
+ANSWERS = [0, 7, 2] + [0] * (SIZE - 5) + [1, 3_000_000_000]
+NONE = [0] * SIZE
+COUNTS = Counts(
+    {"running": 2, "stopped": 1},
+    adopted=2,
+    mends=3,
+    is_well=True,
+    up_s=1.5,
+    histograms={"answers": ANSWERS, "held": NONE, "commits": NONE},
+    log=LogCounts(runs=4, receipts=900, gaps=1, leaves=31, size_bytes=4096),
+)
 
 
-def test_every_sample_has_help_and_type_and_the_prefix() -> None:
-    lines = format_metrics(COUNTS).splitlines()
-    described = {line.split()[2] for line in lines if line.startswith("# TYPE")}
-    samples = [line for line in lines if not line.startswith("#")]
-    assert all(SAMPLE.fullmatch(line) for line in samples), samples
-    assert {re.split("[ {]", line)[0] for line in samples} == described
-    assert 'docklock_containers{status="running"} 2' in samples
-    assert "docklock_agent_well 1" in samples
+def test_the_page_is_openmetrics_with_our_prefix_and_units() -> None:
+    page = parse_page(format_metrics(COUNTS))
+    assert page["docklock_containers"].get(status="running") == 2
+    assert page["docklock_agent_well"].get() == 1
+    assert page["docklock_receipts"].get("_total") == 900
+    assert page["docklock_gaps"].get("_total") == 1
+    assert (page["docklock_log_bytes"].get(), page["docklock_log_bytes"].unit) == (4096, "bytes")
+    gate = page["docklock_gate_latency_seconds"]
+    assert gate.get("_bucket", answer="at_once", le="1e-05") == 7
+    assert gate.get("_bucket", answer="at_once", le="2.5") == 9
+    assert gate.get("_count", answer="at_once") == 10
+    assert gate.get("_sum", answer="at_once") == 3.0
+    assert gate.get("_count", answer="held") == 0
+
+
+def test_what_cannot_be_read_is_left_out_and_not_zero() -> None:
+    page = parse_page(format_metrics(COUNTS._replace(log=None)))
+    assert "docklock_receipts" not in page
+    assert "docklock_containers" in page
+
+
+def test_sums_begin_with_the_agent_and_never_fall() -> None:
+    totals = Totals()
+    one = {name: [1] * SIZE for name in NAMES}
+    three = {name: [3] * SIZE for name in NAMES}
+    totals.take("old", one)  # it was there before us
+    assert totals.sums["held"] == NONE
+    totals.take("old", three)
+    totals.begin("new")
+    totals.take("new", one)
+    assert totals.sums["held"] == [3] * SIZE
+    totals.forget("new")
+    totals.begin("new")  # another guard of that container, which begins with nothing
+    totals.take("new", one)
+    totals.take("new", {name: [0] * SIZE for name in NAMES})
+    assert totals.sums["held"] == [4] * SIZE
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        {},
+        {"answers": NONE},
+        {name: [1] for name in NAMES},
+        {name: ["1"] * SIZE for name in NAMES},
+    ],
+)
+def test_what_another_version_tells_adds_nothing(told: object) -> None:
+    totals = Totals()
+    totals.begin("id")
+    totals.take("id", told)
+    assert totals.sums == dict.fromkeys(NAMES, NONE)
 
 
 def test_forks_and_the_policys_standing_are_told() -> None:
@@ -37,7 +93,10 @@ def test_forks_and_the_policys_standing_are_told() -> None:
 
 @pytest.fixture
 def server() -> Server:
-    return Server({"/_ping": lambda: ("text/plain", "OK")})
+    async def ping() -> tuple[str, str]:
+        return "text/plain", "OK"
+
+    return Server({"/_ping": ping})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +112,7 @@ def server() -> Server:
     ],
 )
 def test_requests_are_answered(server: Server, head: bytes, status: int, text: str) -> None:
-    answer = server.answer(head)
+    answer = asyncio.run(server.answer(head))
     assert (answer[0], answer[2]) == (status, text)
 
 

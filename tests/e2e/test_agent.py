@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.openmetrics import Family, parse_page
 from tests.e2e.agents import Agent, find_guards
 from tests.e2e.conftest import COMMAND_LIMIT_S, Docklock, find_leaks
 from tests.e2e.test_crash import is_running
@@ -86,12 +87,120 @@ def test_a_killed_agent_stops_nothing_and_the_next_adopts_all(dock: Docklock, ag
     dock("rm", *names)
 
 
+def test_an_agent_that_asks_for_mends_makes_none_itself(dock: Docklock) -> None:
+    """As its unit has it; here we are systemd's path unit."""
+    wanted = dock.root / "run/mend.wanted"
+    with Agent(dock, "--ask-mend") as agent:
+        dock.wait_for(wanted.exists)  # at its beginning
+        dock("mend", "--wanted")
+        dock.wait_for(lambda: "docklock_mends_total 1\n" in agent.ask("/metrics"))
+        dock("run", "-d", "--name", "asked", "--restart", "always", "busybox", "sleep", "600")
+        os.kill(dock.supervisor_pid("asked"), signal.SIGKILL)
+        dock.wait_for(wanted.exists)
+        children = f"/proc/{agent.process.pid}/task/{agent.process.pid}/children"
+        assert Path(children).read_text() == ""
+        assert dock("mend", "--wanted").stdout == f"{dock.inspect('asked')['Id']}\n"
+        dock.wait_for(lambda: count(dock, "asked") == 1)
+        dock.wait_for(lambda: agent.count_adopted() == 1)
+        assert "docklock_agent_well 1\n" in agent.ask("/metrics")
+        dock("rm", "-f", "asked")
+
+
+def test_a_mend_that_was_asked_for_and_failed_is_known_to_have(dock: Docklock) -> None:
+    wanted, containers = dock.root / "run/mend.wanted", dock.root / "containers"
+    with Agent(dock, "--ask-mend") as agent:
+        dock.wait_for(wanted.exists)
+        containers.rename(dock.root / "moved")
+        containers.write_text("no directory")
+        try:
+            dock("mend", "--wanted", code=1)
+        finally:
+            containers.unlink()
+            (dock.root / "moved").rename(containers)
+        dock.wait_for(lambda: "docklock mend failed: its journal says why" in agent.said())
+        assert "docklock_agent_well 0\n" in agent.ask("/metrics")
+        dock.wait_for(wanted.exists)  # again in 5 s
+        dock("mend", "--wanted")
+        dock.wait_for(lambda: "docklock_agent_well 1\n" in agent.ask("/metrics"))
+
+
 def test_an_agent_that_comes_up_mends_what_died_before_it(dock: Docklock) -> None:
     dock("run", "-d", "--name", "early", "--restart", "always", "busybox", "sleep", "600")
     os.kill(dock.supervisor_pid("early"), signal.SIGKILL)
     with Agent(dock):
         dock.wait_for(lambda: count(dock, "early") == 1)
     dock("rm", "-f", "early")
+
+
+def test_metrics_count_calls_commits_receipts_and_gaps(
+    dock: Docklock, agent: Agent, victim: list[str]
+) -> None:
+    """Of guards that live, of runs that have ended before anyone asked, and of a dead one."""
+    before = read_metrics(agent)
+    for calls in ("getppid 200", "fsync 1 fsync 1 fsync 1"):
+        dock("run", "--rm", *victim, "busybox", "sh", "-c", f"/v/victim {calls}; sleep 0.5")
+    script = "for i in 1 2 3 4 5; do /v/victim getppid 20; done; sleep 600"
+    dock("run", "-d", "--name", "scraped", *victim, "busybox", "sh", "-c", script)
+    wanted = 300
+    dock.wait_for(lambda: count_answers(read_metrics(agent), "at_once") >= wanted)
+    page = read_metrics(agent)
+    assert count_answers(page, "at_once") < wanted + 100  # execs and the like
+    assert count_answers(page, "held") == 3
+    assert page["docklock_receipts"].get("_total") >= 203  # those of runs that have ended
+    gate = page["docklock_gate_latency_seconds"]
+    assert 1e-6 < gate.get("_sum", answer="at_once") / count_answers(page, "at_once") < 0.05
+    assert page["docklock_commit_seconds"].get("_count") >= 5  # 3 of held calls, and each run's end
+    assert page["docklock_runs"].get("_total") == 3
+    assert page["docklock_gaps"].get("_total") == 0
+    assert page["docklock_log_leaves"].get() > before["docklock_log_leaves"].get()
+    assert page["docklock_log_bytes"].get() > 4096
+    os.kill(dock.supervisor_pid("scraped"), signal.SIGKILL)
+    dock.wait_for(lambda: read_metrics(agent)["docklock_gaps"].get("_total") == 1)
+    page = read_metrics(agent)
+    assert count_answers(page, "at_once") >= wanted  # what a dead guard had told stays
+    assert (
+        page["docklock_receipts"].get("_total") >= wanted + 3 + len(dock.receipts("scraped")) - 100
+    )
+    dock("rm", "scraped")
+
+
+def test_a_new_agent_counts_only_what_happens_from_then_on(
+    dock: Docklock, agent: Agent, victim: list[str]
+) -> None:
+    script = "/v/victim getppid 50; while :; do [ -e /tmp/go ] && exec /v/victim getppid 9; done"
+    dock("run", "-d", "--name", "older", *victim, "busybox", "sh", "-c", script)
+    dock.wait_for(lambda: count_answers(read_metrics(agent), "at_once") >= 50)
+    agent.kill()
+    agent.start()
+    assert count_answers(read_metrics(agent), "at_once") == 0
+    assert read_metrics(agent)["docklock_receipts"].get("_total") == 0
+    dock("exec", "older", "touch", "/tmp/go")
+    dock("wait", "older")
+    dock.wait_for(lambda: 9 <= count_answers(read_metrics(agent), "at_once") < 50)
+    dock("rm", "older")
+
+
+def test_a_stopped_guard_keeps_no_scraper_waiting(dock: Docklock, agent: Agent) -> None:
+    dock("run", "-d", "--name", "stuck", "busybox", "sleep", "600")
+    dock.wait_for(lambda: agent.count_adopted() == 1)
+    guard = dock.supervisor_pid("stuck")
+    os.kill(guard, signal.SIGSTOP)
+    try:
+        time.sleep(1.1)  # an answer that is fresh would do
+        began = time.monotonic()
+        assert "docklock_adopted" in read_metrics(agent)
+        assert time.monotonic() - began < 3
+    finally:
+        os.kill(guard, signal.SIGCONT)
+    dock("rm", "-f", "stuck")
+
+
+def read_metrics(agent: Agent) -> dict[str, Family]:
+    return parse_page(agent.ask("/metrics"))
+
+
+def count_answers(page: dict[str, Family], answer: str) -> float:
+    return page["docklock_gate_latency_seconds"].get("_count", answer=answer)
 
 
 def test_systemd_is_told_ready_watchdog_reloading_and_stopping(

@@ -186,6 +186,84 @@ def test_what_makes_no_sense_is_refused(dock: Docklock, line: str, code: int, te
     assert read_leaves(dock, "asked", "update") == []
 
 
+def test_a_running_containers_restart_policy_changes_and_holds(dock: Docklock) -> None:
+    """With a limit in one request; asked by the guard at the exit that comes after."""
+    script = "until [ -e /tmp/go ]; do sleep 0.05; done; rm /tmp/go; exit 3"
+    dock("run", "-d", "--name", "kept", "busybox", "sh", "-c", script)
+    dock("update", "--restart", "on-failure:2", "--pids-limit", "44", "kept")
+    assert find_policy(dock, "kept") == {"Name": "on-failure", "MaximumRetryCount": 2}
+    check_limits(dock, "kept", Resources(pids_max=44))
+    labels = {"pids-limit": "44", "restart": "on-failure:2"}
+    assert read_leaves(dock, "kept", "update") == [labels]
+    assert [receipt["labels"] for receipt in of(dock, "kept", "runtime.update")] == [labels]
+    dock("exec", "kept", "touch", "/tmp/go")
+    dock.wait_for(lambda: dock.inspect("kept")["RestartCount"] == 1)
+    dock.wait_for(lambda: dock.inspect("kept")["State"]["Status"] == "running")  # type: ignore[index]
+    dock("update", "--restart", "no", "kept")
+    dock("exec", "kept", "touch", "/tmp/go")
+    dock.wait_for(lambda: dock.inspect("kept")["State"]["Status"] == "exited")  # type: ignore[index]
+    assert dock.inspect("kept")["RestartCount"] == 1
+    dock("verify", "kept")
+    dock("rm", "kept")
+
+
+def test_a_stopped_containers_restart_policy_changes(dock: Docklock) -> None:
+    dock("create", "--name", "calm", "busybox", "false")
+    dock("update", "--restart", "unless-stopped", "calm")
+    assert find_policy(dock, "calm")["Name"] == "unless-stopped"
+    assert dock.inspect("calm")["State"]["Status"] == "created"  # type: ignore[index]
+    assert read_leaves(dock, "calm", "update") == [{"restart": "unless-stopped"}]
+    dock("start", "calm")
+    dock.wait_for(lambda: dock.inspect("calm")["RestartCount"])
+    dock("update", "--restart", "no", "calm")  # while it waits or runs: the one that is due comes
+    dock.wait_for(lambda: dock.inspect("calm")["State"]["Status"] == "exited")  # type: ignore[index]
+    dock("rm", "calm")
+
+
+def test_a_container_that_waits_for_its_restart_can_be_changed(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "loops", "--restart", "always", "busybox", "false")
+    dock.wait_for(lambda: int(str(dock.inspect("loops")["RestartCount"])) >= 4)  # waits are 1.6 s
+    dock.wait_for(lambda: dock.inspect("loops")["State"]["Restarting"])  # type: ignore[index]
+    dock("update", "--restart", "on-failure", "--memory", "48m", "loops")
+    assert find_policy(dock, "loops")["Name"] == "on-failure"
+    assert dock.inspect("loops")["HostConfig"]["Memory"] == 48 * MIB  # type: ignore[index]
+    dock("update", "--restart", "no", "loops")
+    dock.wait_for(lambda: dock.inspect("loops")["State"]["Status"] == "exited")  # type: ignore[index]
+    dock("verify", "loops")
+    dock("rm", "loops")
+
+
+def test_a_policy_that_cannot_hold_is_refused(dock: Docklock, bundle: Path) -> None:
+    dock("run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "60")
+    error = dock("update", "--restart", "always", "brief", code=1).stderr
+    assert "Restart policy cannot be updated because AutoRemove is enabled" in error
+    assert "unknown policy 'ever'" in dock("update", "--restart", "ever", "brief", code=2).stderr
+    with client.connect(get_paths(str(dock.root)), str(dock.inspect("brief")["Id"])) as channel:
+        for asked in ("", 3, ["no"]):
+            with pytest.raises(StateError, match="malformed request"):
+                client.request(channel, {"verb": "update", "restart": asked})
+        with pytest.raises(StateError, match="unknown policy"):
+            client.request(channel, {"verb": "update", "restart": "ever"})
+        with pytest.raises(StateError, match="AutoRemove"):
+            client.request(channel, {"verb": "update", "restart": "always"})
+    assert find_policy(dock, "brief")["Name"] == "no"
+    dock("rm", "-f", "brief")
+    runtime(dock, "create", "--bundle", str(bundle), "made", capture=False)
+    error = dock("update", "--restart", "always", "made", code=1).stderr
+    assert "it has no restart policy" in error
+    runtime(dock, "kill", "made", "KILL")
+    dock("wait", "made")
+    runtime(dock, "delete", "made")
+
+
+def find_policy(dock: Docklock, name: str) -> dict[str, object]:
+    host = dock.inspect(name)["HostConfig"]
+    assert isinstance(host, dict)
+    found = host["RestartPolicy"]
+    assert isinstance(found, dict)
+    return found
+
+
 def test_a_malformed_request_changes_nothing(dock: Docklock) -> None:
     dock("run", "-d", "--name", "raw", *WORDS, "busybox", "sleep", "60")
     before = dock.inspect("raw")

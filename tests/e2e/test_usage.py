@@ -18,6 +18,8 @@ import sys
 import docklock.supervisor.usage as usage
 usage.SAMPLE_S = 0.05
 usage.SAMPLES_PER_RECEIPT = 4
+import docklock.supervisor.storage as storage
+storage.BYTE_NS_PER_UNIT = 10**9  # a byte for a second
 sys.argv = ["docklock", *{words!r}]
 from docklock.cli.main import main
 main()
@@ -76,6 +78,24 @@ def test_a_run_says_what_it_used_now_and_then(dock: Docklock) -> None:
         assert all(low <= high for low, high in zip(before, after, strict=True)), found
     assert SHM_BYTES * 0.9 < found[-1][1] < SHM_BYTES * 2  # 10^-6 MB times a second
     dock("rm", "held")
+
+
+def test_what_is_stored_counts_by_its_time(dock: Docklock) -> None:
+    """In bytes times seconds here; 32 MB in the upper directory, and as many in a tmpfs."""
+    dd = "dd if=/dev/zero bs=1000000 count=32 2>/dev/null"
+    program = f"mkdir /d; {dd} of=/d/x; ln /d/x /d/y; ln -s / /d/z; {dd} of=/dev/shm/x; sleep 2;"
+    program += "i=0; while [ $i -lt 20 ]; do i=$((i+1)); sleep 0.05; done; rm /d/x /d/y; sleep 0.5"
+    words = ["run", "--name", "stored", "busybox", "sh", "-c", program]
+    process = dock.start_program(SAMPLED.format(words=words))
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, out, error) == (0, "", "")
+    found = [vector[2] for vector in usages(dock, "stored")]
+    assert found == sorted(found)
+    assert 32e6 * 2 < found[-1] < 32e6 * 6, found
+    dock("start", "-a", "stored")  # for less than 10 s, with the usual times
+    assert usages(dock, "stored", 1)[-1][2] == 0
+    dock("verify", "stored")
+    dock("rm", "stored")
 
 
 def test_bytes_that_leave_a_network_of_its_own_are_counted_to_the_end(dock: Docklock) -> None:

@@ -379,6 +379,24 @@ def test_without_its_credential_a_sealed_key_signs_nothing(
     record(paths, make_id(2))
 
 
+def test_a_process_that_has_signed_goes_on_when_its_units_credential_is_taken_away(
+    credential: Path, tmp_path: Path
+) -> None:
+    """As a guard's is, when the unit that began it has ended. A new process cannot begin."""
+    paths = make_paths(tmp_path)
+    record(paths)
+    credential.unlink()
+    record(paths, make_id(2))
+    program = (
+        "import sys; from docklock.evidence.keyring import ensure_host_key;"
+        "from docklock.paths import get_paths;"
+        "ensure_host_key(get_paths(sys.argv[1], sys.argv[2])).hold(None)"
+    )
+    words = [sys.executable, "-c", program, paths.state, paths.run]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert "LoadCredentialEncrypted" in done.stderr
+
+
 def test_a_sealed_file_is_bound_to_what_it_says_openly(credential: Path, tmp_path: Path) -> None:
     paths = make_paths(tmp_path)
     keyring.ensure_host_key(paths)

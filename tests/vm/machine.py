@@ -107,20 +107,11 @@ class Kernel(NamedTuple):
 def boot(directory: Path, machine: Machine = PURE_V2) -> Boot:
     """Run the job in a new machine; `directory` holds its files."""
     need_machine()
-    kernel, disk = get_kernel(), get_debian_disk(machine.packages)
+    disk = f"{get_debian_disk(machine.packages)},snapshot=on,cache=unsafe"
     job = make_job_disk(directory, machine)
     console, results = directory / "console", directory / "results"
-    words = [
-        EMULATOR, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MIB),
-        "-nodefaults", "-no-user-config", "-display", "none", *machine.options,
-        "-kernel", str(kernel.image), "-initrd", str(kernel.ramdisk),
-        "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
-        "-serial", f"file:{console}", "-serial", f"file:{results}",
-        "-drive", f"file={disk},if=virtio,format=raw,snapshot=on,cache=unsafe",
-        "-drive", f"file={job},if=virtio,format=raw,readonly=on",
-    ]  # fmt: skip
     done = subprocess.run(
-        words,
+        make_words(machine, disk, job, console, results),
         env={**os.environ, "TMPDIR": str(directory)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -129,6 +120,20 @@ def boot(directory: Path, machine: Machine = PURE_V2) -> Boot:
     )
     assert done.returncode == 0, done.stderr
     return Boot(results.read_text(errors="replace"), console.read_text(errors="replace"))
+
+
+def make_words(machine: Machine, disk: str, job: Path, console: Path, results: Path) -> list[str]:
+    """The emulator's command line; `disk` is a raw file and options of its drive."""
+    kernel = get_kernel()
+    return [
+        EMULATOR, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MIB),
+        "-nodefaults", "-no-user-config", "-display", "none", *machine.options,
+        "-kernel", str(kernel.image), "-initrd", str(kernel.ramdisk),
+        "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+        "-serial", f"file:{console}", "-serial", f"file:{results}",
+        "-drive", f"if=virtio,format=raw,file={disk}",
+        "-drive", f"file={job},if=virtio,format=raw,readonly=on",
+    ]  # fmt: skip
 
 
 def need_machine() -> None:

@@ -27,7 +27,7 @@ Type=simple
 Environment=PYTHONPATH=/job/checkout:/job/packages PYTHONDONTWRITEBYTECODE=1 CI=true
 Environment=DOCKLOCK_TEST_FULL=@FULL@ LC_ALL=C.UTF-8 HOME=/root PATH=/usr/sbin:/usr/bin
 WorkingDirectory=/job/checkout
-ExecStart=/usr/bin/timeout {LIMIT_S - 60} /usr/bin/python3 -m tests.vm.systemd_guest
+ExecStart=/usr/bin/timeout {LIMIT_S - 60} /usr/bin/python3 -m tests.vm.@MODULE@
 ExecStopPost=/bin/sh -c 'test $$SERVICE_RESULT = success || systemctl poweroff --no-block'
 StandardOutput=tty
 StandardError=tty
@@ -64,7 +64,10 @@ def build_packages(directory: Path) -> tuple[Path, ...]:
 def boot_systemd(directory: Path, *, full: bool) -> Boot:
     """`full`: with a reboot, and all checks."""
     packages = build_packages(directory)
-    machine = Machine(
-        SYSTEMD_PACKAGES, INIT.replace("@FULL@", str(int(full))), packages, LIMIT_S, ()
-    )
-    return boot(directory, machine)
+    init = make_init("systemd_guest", full=full)
+    return boot(directory, Machine(SYSTEMD_PACKAGES, init, packages, LIMIT_S, ()))
+
+
+def make_init(module: str, *, full: bool) -> str:
+    """PID 1's script: units for a job that is a module of this package, then systemd."""
+    return INIT.replace("@FULL@", str(int(full))).replace("@MODULE@", module)
