@@ -46,12 +46,9 @@ ATTEMPTS_AT_ONCE = 1024
 SWITCH_INTERVAL_S = 0.0005
 STALL_OP = "runtime.stall"
 BUSY_EVENTS = 256  # in one commit
-NS_PER_S = 1_000_000_000
 NICE = 5  # the thread's: where CPUs are few, answers to calls go before their signatures
-_ROOM = 1024
-"""More than an event without values and labels takes in the journal, and a secret."""
-_ROOM_FOR_SECRETS = 8192
-"""More than the secrets take of as many segments as ATTEMPTS_AT_ONCE can fill."""
+_ROOM = 1024  # more than an event without values and labels takes in the journal, and a secret
+_ROOM_FOR_SECRETS = 8192  # more than those of as many segments take as ATTEMPTS_AT_ONCE can fill
 
 
 class RunRecorder:
@@ -385,8 +382,7 @@ class RunRecorder:
             self.failure = error
             os.eventfd_write(self.wakeup_fd, 1)
             raise
-        if found:
-            figures.answers.observe_attempts(found)
+        figures.answers.observe_attempts(found)
         return bool(found)
 
     def _upon_stall(self) -> None:
@@ -449,7 +445,7 @@ class RunRecorder:
                 began = time.monotonic()
                 self._commit(db, batches)
                 ended = time.monotonic()
-                figures.commits.observe(int((ended - began) * NS_PER_S))
+                figures.commits.observe(int((ended - began) * 1e9))
                 if len(batches[0].frames) >= BUSY_EVENTS and not is_yielding:
                     os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
                     is_yielding = True
