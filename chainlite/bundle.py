@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAGIC = b"DOCKLOCK-EVIDENCE\x00\x00\x01"
-"""The name, and the version in the last two bytes."""
+NOTARY_MAGIC = b"DOCKLOCK-LOGBLOCKS\x00\x00\x01"
+"""The name, and the version in the last two bytes; of the notary's file the same (notarised)."""
 VERSION = 1
 HOST_KEY, CHECKPOINT, START, CERTIFICATE, SEGMENT, EXIT, SEAL = 1, 2, 3, 4, 5, 6, 7
 ANCHOR, PLACE, REDACTED, KEY = 8, 9, 10, 11
@@ -54,6 +55,18 @@ SIZE_LIMITS = {
     KEY: 8192,
     REDACTED: segment.PACKED_LIMIT_BYTES + 8192 + SALTS_MAX * SALT_BYTES,
 }
+
+
+class Layout(NamedTuple):
+    """A kind of file made of frames: what to call it, its magic, its frames, the last one."""
+
+    name: str
+    magic: bytes
+    size_limits: dict[int, int]
+    last: int
+
+
+EVIDENCE = Layout("evidence file", MAGIC, SIZE_LIMITS, SEAL)
 
 
 class Frame(NamedTuple):
@@ -138,9 +151,9 @@ class Seal(NamedTuple):
     runs: tuple[RunState, ...]
 
 
-def compute_first_digest() -> bytes:
+def compute_first_digest(layout: Layout = EVIDENCE) -> bytes:
     """The running hash after the magic."""
-    return blake3(domains.FILE_FRAME + MAGIC).digest()
+    return blake3(domains.FILE_FRAME + layout.magic).digest()
 
 
 def encode_frame(kind: int, payload: bytes, digest: bytes) -> tuple[bytes, bytes]:
@@ -150,24 +163,25 @@ def encode_frame(kind: int, payload: bytes, digest: bytes) -> tuple[bytes, bytes
     return head + payload + after[:CHECK_BYTES], after
 
 
-def iterate_frames(read: Callable[[int], bytes]) -> Iterator[Frame]:
-    """The frames that `read(size)` gives; SpecError if it is no evidence file.
+def iterate_frames(read: Callable[[int], bytes], layout: Layout = EVIDENCE) -> Iterator[Frame]:
+    """The frames that `read(size)` gives; SpecError if it is no such file.
 
     TamperError where a frame cannot be told apart: an unknown kind, a size above its limit, an
     end inside a frame, bytes after the seal.
     """
-    magic = read(len(MAGIC))
-    if magic[:-2] != MAGIC[:-2]:
-        raise SpecError("not an evidence file: it does not start with DOCKLOCK-EVIDENCE")
-    if magic != MAGIC:
-        raise SpecError(f"evidence file version {magic[-2:].hex()}; this program reads {VERSION}")
-    digest, kind = compute_first_digest(), 0
-    while kind != SEAL:
+    magic, limits = read(len(layout.magic)), layout.size_limits
+    if magic[:-2] != layout.magic[:-2]:
+        name = layout.magic[:-3].decode()
+        raise SpecError(f"not an {layout.name}: it does not start with {name}")
+    if magic != layout.magic:
+        raise SpecError(f"{layout.name} version {magic[-2:].hex()}; this program reads {VERSION}")
+    digest, kind = compute_first_digest(layout), 0
+    while kind != layout.last:
         head = read(_HEAD_BYTES)
         if not head:
             raise TamperError("the file ends without its seal")
         kind, size = head[0], int.from_bytes(head[1:], "big")
-        if kind not in SIZE_LIMITS or size > SIZE_LIMITS[kind]:
+        if kind not in limits or size > limits[kind]:
             raise TamperError(f"a frame of kind {kind} and {size} bytes is not evidence")
         payload, check = read(size), read(CHECK_BYTES)
         if len(head) != _HEAD_BYTES or len(payload) != size or len(check) != CHECK_BYTES:

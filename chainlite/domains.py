@@ -35,6 +35,11 @@ LOG_EXIT = b"\x24"
 LOG_OPERATION = b"\x25"
 LOG_REVOCATION = b"\x26"
 LOG_MLDSA_KEY = b"\x27"
+# A notary's: first bytes of a LogBlock and a PoE bundle; what names a block, what names a notary
+LOGBLOCK = b"\x28"
+POE_BUNDLE = b"\x29"
+LOGBLOCK_HASH = b"\x2a"
+NOTARY_ID = b"\x2b"
 # What a signature is over: one of these bytes, then the message
 SIGN_RECEIPT = b"\x30"
 SIGN_SEGMENT = b"\x31"
@@ -43,3 +48,7 @@ SIGN_SEAL = b"\x33"
 SIGN_KEY = b"\x34"
 # The running check of an evidence file
 FILE_FRAME = b"\x38"
+# What a notary's signature is over
+SIGN_LOGBLOCK = b"\x3a"
+SIGN_POE_BUNDLE = b"\x3b"
+SIGN_NOTARY_SEAL = b"\x3c"

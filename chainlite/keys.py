@@ -13,8 +13,11 @@ import binascii
 
 from chainlite import domains, note, sodium
 from chainlite.errors import SpecError, StateError
-from chainlite.lean import NamedTuple, Protocol
+from chainlite.lean import TYPE_CHECKING, NamedTuple, Protocol
 from chainlite.sha2 import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SEED_BYTES = 32
 SECRET_BYTES = 64
@@ -168,7 +171,11 @@ def parse_verifier(text: str, where: str) -> tuple[str, bytes]:
     return key.name, key.public
 
 
-def parse_fingerprint(text: str, where: str = "--host-key") -> str:
+def parse_fingerprint(
+    text: str,
+    where: str = "--host-key",
+    compute_id: Callable[[bytes], bytes] = compute_host_id,
+) -> str:
     """The fingerprint that a text names: itself (64 hex digits), or that of a public key."""
     text = text.strip()
     if len(text) == 64 and "+" not in text:
@@ -176,7 +183,7 @@ def parse_fingerprint(text: str, where: str = "--host-key") -> str:
             return bytes.fromhex(text).hex()
         except ValueError:
             raise SpecError(f"{where}: a fingerprint is 64 hex digits") from None
-    return compute_host_id(parse_verifier(text, where)[1]).hex()
+    return compute_id(parse_verifier(text, where)[1]).hex()
 
 
 def parse_signer(text: str, where: str) -> tuple[str, KeyPair]:

@@ -86,7 +86,8 @@ class Trust(NamedTuple):
     """Whom the verifier believes and what they ask for; `fingerprint` is the host key's, or empty.
 
     `note` is a checkpoint from outside which the host's log must continue, or empty. `log_keys`
-    are both keys of a host's log, which a tlog-proof asks for.
+    are both keys of a host's log, which a tlog-proof asks for. `notary` is the fingerprint of a
+    notary's key, or empty.
     """
 
     fingerprint: str = ""
@@ -94,6 +95,7 @@ class Trust(NamedTuple):
     note: bytes = b""
     is_anchor_required: bool = False
     log_keys: tuple[VerifierKey, ...] = ()
+    notary: str = ""
 
 
 class Verdict(NamedTuple):

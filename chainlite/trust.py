@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from chainlite import cosignature, keys, note
+from chainlite import cosignature, keys, logblock, note
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.report import Trust
@@ -41,6 +41,12 @@ def add_trust_options(parser: ArgumentParser) -> None:
         help="a key of the log that a tlog-proof is of; both are needed, of types 1 and 6",
     )
     parser.add_argument(
+        "--notary-key",
+        metavar="FILE|FINGERPRINT",
+        default="",
+        help="the notary that must have signed LogBlocks and PoE bundles",
+    )
+    parser.add_argument(
         "--checkpoint", metavar="FILE", default="", help="the host's log must continue this one"
     )
     parser.add_argument(
@@ -48,13 +54,17 @@ def add_trust_options(parser: ArgumentParser) -> None:
     )
 
 
-def read_trust(options: Namespace, fingerprint: str = "") -> Trust:
-    """The trust that the options name; without --host-key, the host with this fingerprint.
+def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> Trust:
+    """The trust that the options name; without --host-key and --notary-key, these fingerprints.
 
     SpecError where an option or its file does not read.
     """
     if options.host_key:
         fingerprint = keys.parse_fingerprint(_read_option(options.host_key))
+    if options.notary_key:
+        notary = keys.parse_fingerprint(
+            _read_option(options.notary_key), "--notary-key", logblock.compute_notary_id
+        )
     if options.require_anchor and not options.witness_key:
         raise SpecError("--require-anchor: name the witnesses to believe with --witness-key")
     return Trust(
@@ -63,6 +73,7 @@ def read_trust(options: Namespace, fingerprint: str = "") -> Trust:
         read_note(options.checkpoint) if options.checkpoint else b"",
         options.require_anchor,
         parse_log_keys([_read_option(text) for text in options.log_key]),
+        notary=notary,
     )
 
 

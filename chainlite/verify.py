@@ -76,6 +76,7 @@ class Verification:
         self.logs: list[SeenLog] = []
         self.runs: list[Run] = []
         self.is_sealed = False
+        self.runs_before = 0  # verified before: then `runs` begins with the last of them
         self.span: tuple[int, int | None] = (0, None)
 
     def upon_frame(self, frame: bundle.Frame) -> None:
@@ -150,7 +151,7 @@ class Verification:
         genesis, before = run.genesis, self.runs[-1] if self.runs else None
         self.runs.append(run)
         self.span = (0, None)
-        if genesis.host != self.host or genesis.run != len(self.runs) - 1:
+        if genesis.host != self.host or genesis.run != self.runs_before + len(self.runs) - 1:
             self.refuse("the run is of another host, or a run before it is missing")
         if before is None:
             if genesis.previous != segment.ZERO_HASH:
@@ -396,9 +397,9 @@ def is_revoked(state: Verification, run: Run) -> bool:
 
 
 def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """What to print about an evidence file or a proof, and the exit code.
+    """What to print about an evidence file, a notary's file or a proof, and the exit code.
 
-    SpecError: it is neither, or the trust's checkpoint is not signed by its host.
+    SpecError: it is none, or the trust's checkpoint is not signed by its host.
     """
     start = read(len(proof.MAGIC))
     if start == proof.MAGIC:
@@ -406,6 +407,10 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
     if start == tlogproof.MAGIC[: len(start)] != b"":
         data = start + read(tlogproof.PROOF_LIMIT_BYTES)
         return check_log_proof_file(data, trust, as_json=as_json)
+    if start == bundle.NOTARY_MAGIC[: len(proof.MAGIC)]:
+        from chainlite.notary_report import check_notary_file
+
+        return check_notary_file(Rewound(start, read).read, trust, as_json=as_json)
     return show_report(verify_file(Rewound(start, read).read), trust, as_json=as_json)
 
 

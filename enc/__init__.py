@@ -1,1 +1,1 @@
-"""The cluster: notary, scheduler, healing, placement. Empty until its first issue."""
+"""The cluster: notary; scheduler, healing and placement wait for their issues."""

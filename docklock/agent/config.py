@@ -6,9 +6,12 @@ Not here: reading the file (cli/agent.py), what a setting does (main.py).
 from __future__ import annotations
 
 import tomllib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainlite.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FILE_DEFAULT = "/etc/docklock/agent.toml"
 FILE_BYTES_MAX = 65_536
@@ -23,6 +26,7 @@ class Settings(NamedTuple):
     socket: str = ""
     log_level: str = "info"
     scan_seconds: int = 30
+    notary: bool = True
 
 
 class _Wrong(Exception):
@@ -53,8 +57,19 @@ def _check_seconds(value: object) -> int:
     return value
 
 
+def _check_switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong("expected true or false")
+    return value
+
+
 # key of the file -> how its value is checked; the field is the key with underscores
-SCHEMA = {"socket": _check_socket, "log-level": _check_level, "scan-seconds": _check_seconds}
+SCHEMA: dict[str, Callable[[object], object]] = {
+    "socket": _check_socket,
+    "log-level": _check_level,
+    "scan-seconds": _check_seconds,
+    "notary": _check_switch,
+}
 
 
 def parse_config(data: bytes, file: str) -> Settings:

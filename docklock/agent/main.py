@@ -19,6 +19,7 @@ from docklock.agent.journal import Log, find_journal
 from docklock.agent.lock import acquire_lock
 from docklock.agent.mender import Mender
 from docklock.agent.metrics import Counts, format_metrics
+from docklock.agent.notary import NotaryChild
 from docklock.agent.server import Server, bind
 from docklock.agent.supervisors import Supervisors, count_containers
 from docklock.agent.systemd import (
@@ -97,6 +98,7 @@ class Agent:
         self._mender.request()  # once at the beginning: what a boot has ended is due now
         self._scan_often()
         await self._settle()
+        notary = NotaryChild(self._paths, self._log) if self._settings.notary else None
         self._notifier.send("READY=1", f"STATUS={self._describe()}")
         if self._watchdog_s:
             self._watch()
@@ -105,6 +107,8 @@ class Agent:
         self._log.info("stopping; containers go on")
         self._notifier.send("STOPPING=1", "STATUS=stopping; containers go on")
         server.close()
+        if notary is not None:
+            await notary.close()
         self._supervisors.close()
         self._mender.close()
         if listening is None:
@@ -160,9 +164,11 @@ class Agent:
         except (DocklockError, OSError) as error:
             self._log.error(f"the old settings stay: {error}")
         else:
-            if settings.socket != self._settings.socket:
-                self._log.warning("socket: changes with the next start of the agent")
-            self._settings = settings._replace(socket=self._settings.socket)
+            fixed = {key: getattr(self._settings, key) for key in ("socket", "notary")}
+            for key, value in fixed.items():
+                if getattr(settings, key) != value:
+                    self._log.warning(f"{key}: changes with the next start of the agent")
+            self._settings = settings._replace(**fixed)
             self._log.level = settings.log_level
             self._log.info("reloaded")
         self._notifier.send("READY=1", f"STATUS={self._describe()}")

@@ -48,6 +48,7 @@ COMMANDS = {
     "prove": ("prove", "run_prove", "Write the proof of one receipt to a file"),
     "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
     "log": ("log", "run_log", "Publish, prove, serve or check this host's log"),
+    "notary": ("notary", "run_notary", "Verify, group and bill this host's segments"),
     "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
@@ -60,8 +61,8 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "agent", "check", "keys", "log", "mend", "policy", "info", "version", "images", "import",
-    "load",
+    "agent", "check", "keys", "log", "mend", "notary", "policy", "info", "version", "images",
+    "import", "load",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

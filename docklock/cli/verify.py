@@ -36,7 +36,7 @@ def run_verify(argv: list[str], paths: Paths) -> int:
     if options.all and options.target:
         raise SpecError("verify: name a container, or --all, not both")
     own = keyring.get_fingerprint(paths) if keyring.has_host_key(paths) else ""
-    trust = read_trust(options, own)
+    trust = read_trust(options, own, _get_own_notary(paths))
     if own and not options.host_key and not trust.log_keys and _is_log_proof(options.target):
         from docklock.evidence.tiles import read_log_keys
 
@@ -83,6 +83,17 @@ def _verify_target(paths: Paths, target: str, trust: Trust, *, as_json: bool) ->
             return check_file(file.read, trust, as_json=as_json)
     except OSError as error:
         raise StateError(f"{target}: cannot read it: {error.strerror}") from None
+
+
+def _get_own_notary(paths: Paths) -> str:
+    """The fingerprint of this host's notary; empty if it has none, or cannot be read."""
+    from chainlite.errors import DocklockError
+    from docklock.evidence.notary_key import get_notary_fingerprint
+
+    try:
+        return get_notary_fingerprint(paths)
+    except DocklockError:
+        return ""
 
 
 def _get_notes(trust: Trust) -> tuple[bytes, ...]:

@@ -242,7 +242,9 @@ def iterate_segments(
         yield SegmentRow(*row)
 
 
-def iterate_epochs(db: sqlite3.Connection, run: int) -> Iterator[EpochRow]:
-    """The certificates of a run in order, from the second on (the first is in the host log)."""
-    for row in db.execute("SELECT * FROM epochs WHERE run = ? ORDER BY epoch", (run,)):
+def iterate_epochs(db: sqlite3.Connection, run: int, after: int = 0) -> Iterator[EpochRow]:
+    """The certificates of a run after epoch `after`, in order (the first is in the host log)."""
+    for row in db.execute(
+        "SELECT * FROM epochs WHERE run = ? AND epoch > ? ORDER BY epoch", (run, after)
+    ):
         yield EpochRow(*row)

@@ -115,20 +115,20 @@ def collect_frames(
         yield bundle.HOST_KEY, public
         for index, _ in log.get_key_leaves():
             if index:
-                yield bundle.KEY, _encode_logged(log, index, size)
+                yield bundle.KEY, encode_logged(log, index, size)
         yield bundle.CHECKPOINT, note
         for old in dict.fromkeys(notes):
             anchor = get_anchor(log, old)
             sizes.append(checkpoint.parse_claim(old).size)
             yield bundle.ANCHOR, bundle.encode_anchor(anchor)
         for run in runs:
-            yield bundle.START, _encode_logged(log, run.start_leaf, size)
+            yield bundle.START, encode_logged(log, run.start_leaf, size)
             try:
                 yield from _collect_run(log, db, run, sizes, redact)
             except sqlite3.Error as error:
                 raise TamperError(f"the container's file cannot be read: {error}") from None
             if run.exit_leaf is not None:
-                yield bundle.EXIT, _encode_logged(log, run.exit_leaf, size)
+                yield bundle.EXIT, encode_logged(log, run.exit_leaf, size)
 
 
 def get_anchor(log: HostLog, note: bytes) -> bundle.Anchor:
@@ -152,7 +152,8 @@ def get_anchor(log: HostLog, note: bytes) -> bundle.Anchor:
     return bundle.Anchor(note, log.get_consistency(old.size, own.size))
 
 
-def _encode_logged(log: HostLog, leaf_index: int, size: int) -> bytes:
+def encode_logged(log: HostLog, leaf_index: int, size: int) -> bytes:
+    """A leaf of the log as a frame's payload, with its proof in the first `size` leaves."""
     # The table of runs is nobody's word: what it names is proven, or is not there.
     if not isinstance(leaf_index, int) or not 0 <= leaf_index < size:
         raise TamperError(f"the table of runs names leaf {leaf_index}, and the log has {size}")

@@ -286,9 +286,12 @@ class HostLog:
             raise TamperError(f"host log: a hash of level {level} from {first} on is missing")
         return tuple([_check_blob(row[0]) for row in rows])
 
-    def iterate_leaves(self) -> Iterator[tuple[int, bytes]]:
-        """All leaves in order."""
-        yield from self._db.execute("SELECT leaf_index, bytes FROM leaves ORDER BY leaf_index")
+    def iterate_leaves(self, first_index: int = 0) -> Iterator[tuple[int, bytes]]:
+        """All leaves from `first_index` on, in order."""
+        yield from self._db.execute(
+            "SELECT leaf_index, bytes FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index",
+            (first_index,),
+        )
 
     def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
         """The segment leaves of a run in order."""
@@ -325,12 +328,14 @@ class HostLog:
         """The proof that the tree of the first `new_size` leaves continues that of `old_size`."""
         return merkle.compute_consistency(old_size, new_size, self._read_node)
 
-    def get_segment_places(self, container: bytes, run: int) -> tuple[tuple[int, bytes], ...]:
-        """Index and bytes of the segment leaves of a run, in order."""
+    def get_segment_places(
+        self, container: bytes, run: int, after: int = -1
+    ) -> tuple[tuple[int, bytes], ...]:
+        """Index and bytes of the segment leaves of a run after leaf `after`, in order."""
         rows = self._db.execute(
             "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
-            " ORDER BY leaf_index",
-            (container, run, hostlog.SEGMENT_KIND),
+            " AND leaf_index > ? ORDER BY leaf_index",
+            (container, run, hostlog.SEGMENT_KIND, after),
         )
         return tuple((index, _check_blob(data)) for index, data in rows)
 
@@ -343,10 +348,14 @@ class HostLog:
         ).fetchone()
         return int(row[0]) if row else None
 
-    def get_runs(self, container: str = "") -> tuple[RunRecord, ...]:
-        """The runs of a container (all for "") in the order of their starts."""
-        where = ("WHERE container = ?", (bytes.fromhex(container),)) if container else ("", ())
-        rows = self._db.execute(f"SELECT * FROM runs {where[0]} ORDER BY start_leaf", where[1])
+    def get_runs(self, container: str = "", run: int = -1) -> tuple[RunRecord, ...]:
+        """The runs of a container (all for ""; only `run` if one is named) in order of start."""
+        values: list[bytes | int] = [bytes.fromhex(container)] if container else []
+        where = "WHERE container = ?" if container else ""
+        if run >= 0:
+            where += " AND run = ?"
+            values.append(run)
+        rows = self._db.execute(f"SELECT * FROM runs {where} ORDER BY start_leaf", values)
         return tuple(RunRecord(row[0].hex(), *row[1:]) for row in rows)
 
     def _has_operation(self, container: bytes, name: str) -> bool:

@@ -11,12 +11,13 @@ from docklock.agent.config import FILE_BYTES_MAX, Settings, find_line, parse_con
 
 
 def test_an_empty_file_gives_the_defaults() -> None:
-    assert parse_config(b"", "f") == Settings("", "info", 30)
+    assert parse_config(b"", "f") == Settings("", "info", 30, notary=True)
 
 
 def test_every_setting_is_read() -> None:
     text = b'# ours\nsocket = "/run/x.sock"\nlog-level = "debug"\nscan-seconds = 3600\n'
-    assert parse_config(text, "f") == Settings("/run/x.sock", "debug", 3600)
+    text += b"notary = false\n"
+    assert parse_config(text, "f") == Settings("/run/x.sock", "debug", 3600, notary=False)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def test_every_setting_is_read() -> None:
         ("scan-seconds = 3601", "line 1: scan-seconds: expected 1 to 3600"),
         ("scan-seconds = true", "line 1: scan-seconds: expected an integer"),
         ("scan-seconds = 1.0", "line 1: scan-seconds: expected an integer"),
+        ("notary = 1", "line 1: notary: expected true or false"),
         ('a = """\nsocket = 1\n"""\n', "line 1: a: unknown key; known are socket, log-level"),
         ('\n[agent]\nsocket = "/x"', "line 2: agent: unknown key"),
         ('socket = "/x"\nagent.level = 1', "line 2: agent: unknown key"),

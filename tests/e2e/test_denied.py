@@ -176,6 +176,7 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
         "version", "stats",
         "events", "check",
         "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind
+        "notary",  # keeps a database of its own
         "agent", "mend", "system",  # what they start or remove is on record as such
     }  # fmt: skip
     assert set(COMMANDS) - RECORDED == shows

@@ -1,0 +1,1 @@
+"""What work is worth: the PoE index and its signed bundles."""

@@ -1,0 +1,1 @@
+"""The notary: verified segments to LogBlocks, LogBlocks to PoE bundles."""
