@@ -302,3 +302,15 @@ def decode_seal(data: bytes) -> tuple[Seal, bytes]:
     signature = r.read_fixed(SIGNATURE_BYTES)
     r.finish()
     return Seal(*names, *state, runs), signature
+
+
+class Rewound:
+    """A reader whose first bytes were read already."""
+
+    def __init__(self, start: bytes, rest: Callable[[int], bytes]) -> None:
+        self._start, self._rest = start, rest
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end."""
+        data, self._start = self._start[:size], self._start[size:]
+        return data + self._rest(size - len(data)) if len(data) < size else data

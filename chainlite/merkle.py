@@ -142,8 +142,19 @@ def is_consistent(
     """
     if 0 < old_size == new_size:
         return not proof and old_root == new_root
+    found = compute_proven_roots(old_size, new_size, proof, old_root)
+    return found == (old_root, new_root)
+
+
+def compute_proven_roots(
+    old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes
+) -> tuple[bytes, bytes] | None:
+    """Both roots that a consistency proof leads to; None if no proof has this shape.
+
+    `old_root` is what it begins with where the old tree is complete: a proof leaves that out.
+    """
     if not 0 < old_size < new_size or not proof or any(len(p) != HASH_BYTES for p in proof):
-        return False
+        return None
     path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
     number, last = old_size - 1, new_size - 1
     while number & 1:
@@ -151,7 +162,7 @@ def is_consistent(
     old = new = path[0]
     for sibling in path[1:]:
         if last == 0:
-            return False
+            return None
         if number & 1 or number == last:
             old, new = compute_node_hash(sibling, old), compute_node_hash(sibling, new)
             while number & 1 == 0 and number:
@@ -159,4 +170,4 @@ def is_consistent(
         else:
             new = compute_node_hash(new, sibling)
         number, last = number >> 1, last >> 1
-    return last == 0 and old == old_root and new == new_root
+    return (old, new) if last == 0 else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chainlite import receipt, segment
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.quorum import describe_standing
 from chainlite.report import (
     SeenLog,
     Trust,
@@ -16,6 +17,7 @@ from chainlite.report import (
     escape,
     format_time,
     judge_logs,
+    render_anchoring,
     render_cosignatures,
     render_signer,
 )
@@ -44,11 +46,11 @@ class Proven(NamedTuple):
 
 def judge_proof(proven: Proven, trust: Trust) -> Verdict:
     """What the verifier may believe. SpecError: the named checkpoint is not one of this host."""
-    log, by, refusal = judge_logs((proven.log,), proven.publics, trust)
+    log, by, refusal, standing = judge_logs((proven.log,), proven.publics, trust)
     if not refusal and trust.is_anchor_required and log is None:
         refusal = "the receipt is not anchored"
     is_trusted = proven.host == trust.fingerprint and not proven.is_revoked
-    return Verdict(is_trusted, log, by, (), refusal)
+    return Verdict(is_trusted, log, by, (), refusal, standing)
 
 
 def describe_proof(proven: Proven, verdict: Verdict) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def describe_proof(proven: Proven, verdict: Verdict) -> dict[str, Any]:
         "ok": not verdict.refusal,
         "trusted": verdict.is_trusted,
         "anchored_to": describe_anchor(verdict.log, verdict.by),
+        "policy": describe_standing(verdict.standing),
         "refused": verdict.refusal or None,
         "host": proven.host,
         "epoch": _describe_epoch(proven.certificate),
@@ -102,10 +105,9 @@ def render_proof(proven: Proven, verdict: Verdict) -> str:
     for name, value in proven.values:
         text = "(redacted)" if value is None else escape(value.decode(errors="backslashreplace"))
         lines.append(f"  {escape(name)}={text}")
-    if verdict.log is None:
-        lines.append("  anchored by nobody that you named: this is that host's word")
-    else:
+    if verdict.log is not None:
         lines.append(f"  anchored by {render_cosignatures(verdict.by)}")
+    lines += render_anchoring(verdict)
     return "\n".join(lines) + "\n"
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from chainlite import checkpoint
 from chainlite.cosignature import Cosignature, Witness, get_cosignatures
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.quorum import describe_standing, judge_quorum, render_standing
 
 if TYPE_CHECKING:
     from typing import Any
 
     from chainlite.note import VerifierKey
+    from chainlite.quorum import Quorum, Standing
 
 EXIT_WHOLE, EXIT_NOT_EVIDENCE, EXIT_TAMPERED, EXIT_UNTRUSTED = 0, 2, 3, 4
 UNIX_TIME_MAX = 253_402_300_799
@@ -86,8 +88,9 @@ class Trust(NamedTuple):
     """Whom the verifier believes and what they ask for; `fingerprint` is the host key's, or empty.
 
     `note` is a checkpoint from outside which the host's log must continue, or empty. `log_keys`
-    are both keys of a host's log, which a tlog-proof asks for. `notary` is the fingerprint of a
-    notary's key, or empty.
+    are both keys of a host's log, which a tlog-proof asks for. Under a `policy` nothing counts as
+    anchored but what its quorum cosigned; `witnesses` has the keys of its members, too. `notary`
+    is the fingerprint of a notary's key, or empty.
     """
 
     fingerprint: str = ""
@@ -95,6 +98,7 @@ class Trust(NamedTuple):
     note: bytes = b""
     is_anchor_required: bool = False
     log_keys: tuple[VerifierKey, ...] = ()
+    policy: Quorum | None = None
     notary: str = ""
 
 
@@ -102,7 +106,7 @@ class Verdict(NamedTuple):
     """A report under a Trust: the newest state of the log that named witnesses cosigned.
 
     `anchored` has, for each run, what that state binds (None: nothing); `refusal` says what was
-    asked for and is not so, or nothing.
+    asked for and is not so, or nothing; `standing` who of the trust's policy has cosigned it.
     """
 
     is_trusted: bool
@@ -110,6 +114,7 @@ class Verdict(NamedTuple):
     by: tuple[Cosignature, ...]
     anchored: tuple[Logged | None, ...]
     refusal: str
+    standing: Standing | None = None
 
 
 def judge(report: Report, trust: Trust) -> Verdict:
@@ -118,29 +123,39 @@ def judge(report: Report, trust: Trust) -> Verdict:
     nothing = tuple(None for _ in report.runs)
     if report.first_bad is not None or not report.logs:
         return Verdict(is_trusted, None, (), nothing, "")
-    log, by, refusal = judge_logs(report.logs, report.publics, trust)
+    log, by, refusal, standing = judge_logs(report.logs, report.publics, trust)
     anchored = tuple([_find_logged(run, log) for run in report.runs]) if log else nothing
     if not refusal and trust.is_anchor_required:
         refusal = _find_unanchored(report, anchored)
-    return Verdict(is_trusted, log, by, anchored, refusal)
+    return Verdict(is_trusted, log, by, anchored, refusal, standing)
 
 
 def judge_logs(
     logs: tuple[SeenLog, ...], publics: tuple[bytes, ...], trust: Trust
-) -> tuple[SeenLog | None, tuple[Cosignature, ...], str]:
+) -> tuple[SeenLog | None, tuple[Cosignature, ...], str, Standing | None]:
     """The newest of these states that a named witness cosigned, by whom, and what speaks against.
 
-    What speaks against is that the trust's own checkpoint is not among them.
+    What speaks against is that the trust's own checkpoint is not among them. Under a policy it is
+    the newest that meets it; where none does, `Standing` is that of the one that came nearest.
     """
     refusal = _compare(logs, publics, trust.note) if trust.note else ""
     if trust.note and not refusal:
         named = checkpoint.parse_claim(trust.note)
         logs = (*logs, SeenLog(named.size, named.root, trust.note))
+    nearest: Standing | None = None
     for log in sorted(logs, key=lambda log: log.size, reverse=True):
         by = get_cosignatures(log.note, trust.witnesses)
-        if by:
-            return log, by, refusal
-    return None, (), refusal
+        standing = judge_quorum(trust.policy, by) if trust.policy else None
+        if is_anchored(trust, by):
+            return log, by, refusal, standing
+        if standing and (nearest is None or len(standing.names) > len(nearest.names)):
+            nearest = standing
+    return None, (), refusal, nearest
+
+
+def is_anchored(trust: Trust, by: tuple[Cosignature, ...]) -> bool:
+    """Whether these cosignatures, of witnesses that the verifier named, are enough for them."""
+    return bool(by) and (trust.policy is None or judge_quorum(trust.policy, by).is_met)
 
 
 def _compare(logs: tuple[SeenLog, ...], publics: tuple[bytes, ...], note: bytes) -> str:
@@ -200,6 +215,7 @@ def describe_report(report: Report, verdict: Verdict) -> dict[str, Any]:
         "ok": bad is None and not verdict.refusal,
         "trusted": verdict.is_trusted,
         "anchored_to": describe_anchor(verdict.log, verdict.by),
+        "policy": describe_standing(verdict.standing),
         "refused": verdict.refusal or None,
         "host": report.host,
         "container": report.container,
@@ -268,9 +284,18 @@ def render_report(report: Report, verdict: Verdict) -> str:
         lines.append(f"  run {run.run} {run.state}: {counts}")
         if verdict.log is not None:
             lines.append(f"    {_render_anchored(run, leaf, verdict.by)}")
+    lines += render_anchoring(verdict)
+    return "\n".join(lines) + "\n"
+
+
+def render_anchoring(verdict: Verdict) -> list[str]:
+    """Whether nobody has anchored it, and how the policy stands, if there is one."""
+    lines = []
     if verdict.log is None:
         lines.append("  anchored by nobody that you named: this is that host's word")
-    return "\n".join(lines) + "\n"
+    if verdict.standing is not None:
+        lines.append(f"  {escape(render_standing(verdict.standing))}")
+    return lines
 
 
 def render_signer(host: str, *, is_trusted: bool) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from chainlite.note import VerifierKey
+    from chainlite.quorum import Quorum
 
 OPTION_LIMIT_BYTES = 16384
 """A key that an option names is read up to here."""
@@ -34,17 +35,23 @@ def add_trust_options(parser: ArgumentParser) -> None:
         help="a witness whose cosignatures count; may be given several times",
     )
     parser.add_argument(
+        "--notary-key",
+        metavar="FILE|FINGERPRINT",
+        default="",
+        help="the notary that must have signed LogBlocks and PoE bundles",
+    )
+    parser.add_argument(
+        "--witness-policy",
+        metavar="FILE",
+        default="",
+        help="which witnesses must have cosigned, and who runs them",
+    )
+    parser.add_argument(
         "--log-key",
         metavar="FILE|KEY",
         action="append",
         default=[],
         help="a key of the log that a tlog-proof is of; both are needed, of types 1 and 6",
-    )
-    parser.add_argument(
-        "--notary-key",
-        metavar="FILE|FINGERPRINT",
-        default="",
-        help="the notary that must have signed LogBlocks and PoE bundles",
     )
     parser.add_argument(
         "--checkpoint", metavar="FILE", default="", help="the host's log must continue this one"
@@ -65,16 +72,31 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
         notary = keys.parse_fingerprint(
             _read_option(options.notary_key), "--notary-key", logblock.compute_notary_id
         )
-    if options.require_anchor and not options.witness_key:
-        raise SpecError("--require-anchor: name the witnesses to believe with --witness-key")
+    if options.require_anchor and not options.witness_key and not options.witness_policy:
+        raise SpecError(
+            "--require-anchor: name the witnesses to believe with --witness-key or --witness-policy"
+        )
+    policy = read_policy(options.witness_policy) if options.witness_policy else None
+    texts = [_read_option(text) for text in options.witness_key]
+    named = [
+        cosignature.parse_witness(line) for text in texts for line in text.splitlines() or [text]
+    ]
     return Trust(
         fingerprint,
-        tuple([cosignature.parse_witness(_read_option(text)) for text in options.witness_key]),
+        tuple(dict.fromkeys((*named, *(policy.keys if policy else ())))),
         read_note(options.checkpoint) if options.checkpoint else b"",
         options.require_anchor,
         parse_log_keys([_read_option(text) for text in options.log_key]),
-        notary=notary,
+        policy,
+        notary,
     )
+
+
+def read_policy(path: str) -> Quorum:
+    """The policy in a file; SpecError names file, line and key."""
+    from chainlite import quorum_file, toml_lines
+
+    return quorum_file.parse_quorum(_read(path, toml_lines.FILE_BYTES_MAX + 1), path)
 
 
 def parse_log_keys(texts: list[str]) -> tuple[VerifierKey, ...]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from chainlite import bundle, checkpoint, domains, hostlog, keys, merkle, proof, segment, tlogproof
 from chainlite.errors import SpecError, TamperError
 from chainlite.events import BadEvent, check_events
+from chainlite.fork import FORK_LIMIT_BYTES, is_fork, show_fork
 from chainlite.hostkeys import HostKeyRecord, HostKeys
 from chainlite.lean import TYPE_CHECKING
 from chainlite.proven import describe_proof, judge_proof, render_proof
@@ -33,6 +34,7 @@ from chainlite.report import (
     compute_exit_code,
     describe_report,
     escape,
+    is_anchored,
     judge,
     render_report,
 )
@@ -397,21 +399,23 @@ def is_revoked(state: Verification, run: Run) -> bool:
 
 
 def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """What to print about an evidence file, a notary's file or a proof, and the exit code.
+    """What to print about an evidence file, a proof, a fork or a notary's file; the exit code.
 
-    SpecError: it is none, or the trust's checkpoint is not signed by its host.
+    SpecError: it is none of them, or the trust's checkpoint is not signed by its host.
     """
     start = read(len(proof.MAGIC))
     if start == proof.MAGIC:
         return check_proof_file(start + read(proof.PROOF_LIMIT_BYTES), trust, as_json=as_json)
-    if start == tlogproof.MAGIC[: len(start)] != b"":
-        data = start + read(tlogproof.PROOF_LIMIT_BYTES)
-        return check_log_proof_file(data, trust, as_json=as_json)
     if start == bundle.NOTARY_MAGIC[: len(proof.MAGIC)]:
         from chainlite.notary_report import check_notary_file
 
-        return check_notary_file(Rewound(start, read).read, trust, as_json=as_json)
-    return show_report(verify_file(Rewound(start, read).read), trust, as_json=as_json)
+        return check_notary_file(bundle.Rewound(start, read).read, trust, as_json=as_json)
+    if start == tlogproof.MAGIC[: len(start)] != b"":
+        data = start + read(tlogproof.PROOF_LIMIT_BYTES)
+        return check_log_proof_file(data, trust, as_json=as_json)
+    if is_fork(start):
+        return show_fork(start + read(FORK_LIMIT_BYTES), trust.log_keys, as_json=as_json)
+    return show_report(verify_file(bundle.Rewound(start, read).read), trust, as_json=as_json)
 
 
 def show_report(report: Report, trust: Trust, *, as_json: bool) -> tuple[str, int]:
@@ -455,23 +459,11 @@ def check_log_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[s
         bad = {"ok": False, "first_bad": {"why": str(error)}}
         shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
         return shown, EXIT_TAMPERED
-    is_refused = trust.is_anchor_required and not proven.cosignatures
+    is_refused = trust.is_anchor_required and not is_anchored(trust, proven.cosignatures)
     code = EXIT_TAMPERED if is_refused else EXIT_WHOLE
     if as_json:
         return json.dumps(tlogproof.describe_log_proof(proven)) + "\n", code
     return tlogproof.render_log_proof(proven), code
-
-
-class Rewound:
-    """A reader whose first bytes were read already."""
-
-    def __init__(self, start: bytes, rest: Callable[[int], bytes]) -> None:
-        self._start, self._rest = start, rest
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes; fewer only at the end."""
-        data, self._start = self._start[:size], self._start[size:]
-        return data + self._rest(size - len(data)) if len(data) < size else data
 
 
 def main(argv: list[str] | None = None) -> int:

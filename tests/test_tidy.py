@@ -38,9 +38,9 @@ LONG_MODULES_ALLOWED = {
 # What chainlite.verify may stand on, so that a stranger can take these files and check evidence.
 FORMATS = {
     "bundle", "checkpoint", "codec", "cosignature", "domains", "economy", "errors", "events",
-    "hostkeys", "hostlog", "keys", "lean", "logblock", "merkle", "notarised", "notary_report",
-    "proof", "proven", "receipt", "report", "segment", "sha2",
-    "sodium", "tlogproof", "trust", "verify",
+    "fork", "hostkeys", "hostlog", "keys", "lean", "logblock", "merkle", "notarised",
+    "notary_report", "proof", "proven", "receipt", "report", "segment", "sha2", "sodium",
+    "tlogproof", "trust", "verify",
 }  # fmt: skip
 # Measured: each costs 1 to 30 ms to import, and `docklock run` has 40 ms in all. Instead of some
 # there are chainlite.lean, sha2 and sodium, docklock.bare, json_text, evidence.database, waiting.

@@ -14,7 +14,6 @@ from typing import NamedTuple
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 ERROR, WARNING, INFO, DEBUG = 3, 4, 6, 7
 PRIORITIES = {"error": ERROR, "warning": WARNING, "info": INFO, "debug": DEBUG}
-IDENTIFIER = "docklock-agent"
 SHORT_ID = 12
 
 
@@ -29,9 +28,10 @@ class Place(NamedTuple):
 class Log:
     """Writes lines of at least `level`. Falls back to stderr when the journal does not take one."""
 
-    def __init__(self, level: str, journal: str = "") -> None:
+    def __init__(self, level: str, journal: str = "", program: str = "docklock agent") -> None:
         """`journal` is the path of journald's socket, or empty for stderr."""
         self.level = level
+        self._program = program
         self._journal = journal
         self._socket: socket.socket | None = None
         if journal:
@@ -61,12 +61,14 @@ class Log:
             frame = sys._getframe(2)
             place = Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
             try:
-                self._socket.sendto(encode_entry(priority, text, container, place), self._journal)
+                self._socket.sendto(
+                    encode_entry(priority, text, container, place, self._program), self._journal
+                )
                 return
             except OSError:
                 pass  # journald is being restarted, or its queue is full: stderr is the journal too
         name = f"{container[:SHORT_ID]}: " if container else ""
-        print(f"docklock agent: {name}{text}", file=sys.stderr, flush=True)
+        print(f"{self._program}: {name}{text}", file=sys.stderr, flush=True)
 
 
 def find_journal(environment: dict[str, str], stderr_fd: int) -> str:
@@ -76,12 +78,12 @@ def find_journal(environment: dict[str, str], stderr_fd: int) -> str:
     return JOURNAL_SOCKET if is_journal else ""
 
 
-def encode_entry(priority: int, text: str, container: str, place: Place) -> bytes:
+def encode_entry(priority: int, text: str, container: str, place: Place, program: str) -> bytes:
     """One datagram: NAME=value lines; a value with a line end is given by its length."""
     fields = {
         "MESSAGE": text,
         "PRIORITY": str(priority),
-        "SYSLOG_IDENTIFIER": IDENTIFIER,
+        "SYSLOG_IDENTIFIER": program.replace(" ", "-"),
         "CODE_FILE": place.file,
         "CODE_LINE": str(place.line),
         "CODE_FUNC": place.function,

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError
+from docklock.agent.asker import Asker
 from docklock.agent.journal import Log, find_journal
 from docklock.agent.lock import acquire_lock
 from docklock.agent.mender import Mender
@@ -29,6 +30,7 @@ from docklock.agent.systemd import (
     take_listening,
 )
 from docklock.lifecycle import make_directories
+from docklock.witness.fork_files import list_forks
 
 if TYPE_CHECKING:
     import socket
@@ -83,6 +85,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._supervisors: Supervisors
         self._mender: Mender
+        self._asker: Asker
 
     async def run(self, listening: socket.socket | None) -> None:
         """Until `stop`: containers and supervisors live on."""
@@ -94,12 +97,16 @@ class Agent:
         server = Server({"/_ping": lambda: ("text/plain", "OK"), "/metrics": self._get_metrics})
         await server.open(listening or bind(path))
         self._mender = Mender(self._paths, self._log, self._scan)
-        self._supervisors = Supervisors(self._paths, self._log, self._mender.request)
+        self._asker = Asker(self._paths, self._log)
+        self._supervisors = Supervisors(
+            self._paths, self._log, self._mender.request, self._asker.upon_started
+        )
         self._mender.request()  # once at the beginning: what a boot has ended is due now
         self._scan_often()
         await self._settle()
         notary = NotaryChild(self._paths, self._log) if self._settings.notary else None
         self._notifier.send("READY=1", f"STATUS={self._describe()}")
+        self._follow_policy()
         if self._watchdog_s:
             self._watch()
         self._show_status()
@@ -111,6 +118,7 @@ class Agent:
             await notary.close()
         self._supervisors.close()
         self._mender.close()
+        self._asker.close()
         if listening is None:
             os.unlink(path)
         self._notifier.close()
@@ -124,6 +132,9 @@ class Agent:
         took_ms = (time.monotonic() - self._began) * 1000
         count = len(self._supervisors.adopted)
         self._log.info(f"adopted {count} supervisors in {took_ms:.0f} ms")
+
+    def _follow_policy(self) -> None:
+        self._asker.follow(self._settings.witnesses, self._settings.witness_seconds)
 
     def _scan_often(self) -> None:
         """The slow look at everything, should a notice have been lost."""
@@ -170,6 +181,7 @@ class Agent:
                     self._log.warning(f"{key}: changes with the next start of the agent")
             self._settings = settings._replace(**fixed)
             self._log.level = settings.log_level
+            self._follow_policy()
             self._log.info("reloaded")
         self._notifier.send("READY=1", f"STATUS={self._describe()}")
 
@@ -180,5 +192,8 @@ class Agent:
             mends=self._mender.count,
             is_well=self._mender.is_well and self._is_scanned,
             up_s=time.monotonic() - self._began,
+            forks=len(list_forks(self._paths)),
+            asks=self._asker.count,
+            is_policy_met=self._asker.is_met,
         )
         return "text/plain; version=0.0.4", format_metrics(counts)

@@ -31,11 +31,21 @@ LOOK_AGAIN_MAX_S = 0.5
 
 
 class Supervisors:
-    """The adopted ones by container id. `upon_dead` is called when a run is to be mended."""
+    """The adopted ones by container id.
 
-    def __init__(self, paths: Paths, log: Log, upon_dead: Callable[[], None]) -> None:
+    `upon_dead` is called when a run is to be mended, `upon_adopted` when one was found alive.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        log: Log,
+        upon_dead: Callable[[], None],
+        upon_adopted: Callable[[], None],
+    ) -> None:
         make_directories(paths)
         self._paths, self._log, self._upon_dead = paths, log, upon_dead
+        self._upon_adopted = upon_adopted
         self._loop = asyncio.get_running_loop()
         self._adopted: dict[str, socket.socket] = {}
         self._pending: dict[str, asyncio.TimerHandle] = {}
@@ -117,6 +127,7 @@ class Supervisors:
         self._adopted[container_id] = channel
         self._loop.add_reader(channel.fileno(), self._upon_packet, container_id)
         self._log.debug("adopted", container_id)
+        self._upon_adopted()
         return True
 
     def _upon_packet(self, container_id: str) -> None:

@@ -7,7 +7,8 @@ import os
 from typing import Any
 
 from chainlite.errors import SpecError
-from docklock.agent.config import FILE_BYTES_MAX, FILE_DEFAULT, Settings, parse_config
+from chainlite.toml_lines import FILE_BYTES_MAX
+from docklock.agent.config import FILE_DEFAULT, Settings, parse_config
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.paths import Paths

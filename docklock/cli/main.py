@@ -47,8 +47,9 @@ COMMANDS = {
     "evidence": ("evidence", "run_evidence", "Write a container's evidence to one file"),
     "prove": ("prove", "run_prove", "Write the proof of one receipt to a file"),
     "keys": ("keys", "run_keys", "Make, show, rotate or revoke this host's key"),
-    "log": ("log", "run_log", "Publish, prove, serve or check this host's log"),
     "notary": ("notary", "run_notary", "Verify, group and bill this host's segments"),
+    "log": ("log", "run_log", "Publish, prove, serve or check this host's log"),
+    "witness": ("witness", "run_witness", "Cosign others' logs; have this host's cosigned"),
     "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
@@ -62,7 +63,7 @@ RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "agent", "check", "keys", "log", "mend", "notary", "policy", "info", "version", "images",
-    "import", "load",
+    "import", "load", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

@@ -12,6 +12,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from docklock.agent.config import POLICY_DEFAULT
+
 if TYPE_CHECKING:
     from chainlite.report import Trust
     from docklock.paths import Paths
@@ -31,10 +33,16 @@ def run_verify(argv: list[str], paths: Paths) -> int:
     parser.add_argument("target", metavar="CONTAINER|FILE", nargs="?", default="")
     parser.add_argument("--all", action="store_true", help="the host log and every container")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--against", metavar="PEER", default="",
+        help="compare this host's log with what a witness holds of it: its URL, or its name",
+    )  # fmt: skip
     add_trust_options(parser)
     options = parser.parse_args(argv)
     if options.all and options.target:
         raise SpecError("verify: name a container, or --all, not both")
+    if not options.witness_policy and not options.witness_key and os.path.exists(POLICY_DEFAULT):
+        options.witness_policy = POLICY_DEFAULT
     own = keyring.get_fingerprint(paths) if keyring.has_host_key(paths) else ""
     trust = read_trust(options, own, _get_own_notary(paths))
     if own and not options.host_key and not trust.log_keys and _is_log_proof(options.target):
@@ -45,8 +53,35 @@ def run_verify(argv: list[str], paths: Paths) -> int:
         text, code = _verify_target(paths, options.target, trust, as_json=options.json)
     else:
         text, code = _verify_all(paths, trust, as_json=options.json)
+    if options.against:
+        text, code = _verify_against(
+            paths, options.against, trust, text, code, as_json=options.json
+        )
     sys.stdout.write(text)
     return code
+
+
+def _verify_against(
+    paths: Paths, peer: str, trust: Trust, text: str, code: int, *, as_json: bool
+) -> tuple[str, int]:
+    """The verdict with what a peer holds of this host's log; exit 3 if it is another history."""
+    import asyncio
+    import json
+
+    from chainlite import report
+    from docklock.witness.against import compare_with, find_url
+
+    size, problem = asyncio.run(compare_with(paths, find_url(peer, trust.policy), peer))
+    if as_json:
+        whole = json.loads(text)
+        whole["against"] = {"peer": peer, "size": size, "why": problem or None}
+        whole["ok"] = whole["ok"] and not problem
+        text = json.dumps(whole) + "\n"
+    elif problem:
+        text = f"TAMPERED: {report.escape(problem)}\n{text}"
+    else:
+        text = f"the log continues the {size} leaves that {report.escape(peer)} holds\n{text}"
+    return text, report.EXIT_TAMPERED if problem else code
 
 
 def _is_log_proof(target: str) -> bool:
@@ -127,6 +162,7 @@ def _verify_all(paths: Paths, trust: Trust, *, as_json: bool) -> tuple[str, int]
         "ok": not bad and not is_refused,
         "trusted": trusted,
         "anchored_to": next((one["anchored_to"] for one in described if one["anchored_to"]), None),
+        "policy": next((one["policy"] for one in described if one["policy"]), None),
         "receipts": sum(one.receipts for one in reports),
         "segments": sum(one.segments for one in reports),
         "first_bad": bad[0] if bad else None,

@@ -266,6 +266,13 @@ class HostLog:
             raise TamperError(f"host log: leaf {leaf_index} is missing")
         return _check_blob(row[0])
 
+    def iterate_leaves(self, first_index: int = 0) -> Iterator[tuple[int, bytes]]:
+        """All leaves from `first_index` on, in order."""
+        yield from self._db.execute(
+            "SELECT leaf_index, bytes FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index",
+            (first_index,),
+        )
+
     def read_leaves(self, first: int, count: int) -> tuple[bytes, ...]:
         """The bytes of consecutive leaves; TamperError if one is gone."""
         rows = self._db.execute(
@@ -285,13 +292,6 @@ class HostLog:
         if len(rows) != count:
             raise TamperError(f"host log: a hash of level {level} from {first} on is missing")
         return tuple([_check_blob(row[0]) for row in rows])
-
-    def iterate_leaves(self, first_index: int = 0) -> Iterator[tuple[int, bytes]]:
-        """All leaves from `first_index` on, in order."""
-        yield from self._db.execute(
-            "SELECT leaf_index, bytes FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index",
-            (first_index,),
-        )
 
     def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
         """The segment leaves of a run in order."""

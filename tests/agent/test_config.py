@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainlite.errors import SpecError
-from docklock.agent.config import FILE_BYTES_MAX, Settings, find_line, parse_config
+from chainlite.toml_lines import FILE_BYTES_MAX, find_line
+from docklock.agent.config import Settings, parse_config
 
 
 def test_an_empty_file_gives_the_defaults() -> None:
@@ -18,6 +19,8 @@ def test_every_setting_is_read() -> None:
     text = b'# ours\nsocket = "/run/x.sock"\nlog-level = "debug"\nscan-seconds = 3600\n'
     text += b"notary = false\n"
     assert parse_config(text, "f") == Settings("/run/x.sock", "debug", 3600, notary=False)
+    more = b'witnesses = "/w.toml"\nwitness-seconds = 5\n'
+    assert parse_config(text + more, "f")[4:] == ("/w.toml", 5)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,8 @@ def test_every_setting_is_read() -> None:
         ("# one\nscan-seconds = 0\n", "line 2: scan-seconds: expected 1 to 3600"),
         ("scan-seconds = 3601", "line 1: scan-seconds: expected 1 to 3600"),
         ("scan-seconds = true", "line 1: scan-seconds: expected an integer"),
+        ('witnesses = "w.toml"', "line 1: witnesses: expected an absolute path"),
+        ("witness-seconds = 0", "line 1: witness-seconds: expected 1 to 3600"),
         ("scan-seconds = 1.0", "line 1: scan-seconds: expected an integer"),
         ("notary = 1", "line 1: notary: expected true or false"),
         ('a = """\nsocket = 1\n"""\n', "line 1: a: unknown key; known are socket, log-level"),
@@ -65,7 +70,7 @@ def test_the_line_is_right_whatever_stands_before(before: list[str]) -> None:
     text = "\n".join(
         [*(line for line in before if not line.startswith(("x", '"'))), "scan-seconds = 0"]
     )
-    assert find_line(text, "scan-seconds") == len(text.splitlines())
+    assert find_line(text, lambda document: "scan-seconds" in document) == len(text.splitlines())
 
 
 @given(st.binary(max_size=200))

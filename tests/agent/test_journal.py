@@ -50,7 +50,7 @@ def test_an_entry_has_priority_container_and_place(journal: socket.socket) -> No
 
 
 def test_an_entry_without_a_container_names_none() -> None:
-    fields = parse_entry(encode_entry(ERROR, "x", "", Place("f", 1, "g")))
+    fields = parse_entry(encode_entry(ERROR, "x", "", Place("f", 1, "g"), "docklock agent"))
     assert not {name for name in fields if name.startswith("CONTAINER")}
 
 

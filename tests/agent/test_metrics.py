@@ -27,6 +27,14 @@ def test_every_sample_has_help_and_type_and_the_prefix() -> None:
     assert "docklock_agent_well 1" in samples
 
 
+def test_forks_and_the_policys_standing_are_told() -> None:
+    samples = format_metrics(COUNTS._replace(forks=2, is_policy_met=False)).splitlines()
+    assert {"docklock_forks 2", "docklock_witness_policy_met 0"} <= set(samples)
+    assert not any(
+        line.startswith("docklock_witness_policy") for line in format_metrics(COUNTS).splitlines()
+    )
+
+
 @pytest.fixture
 def server() -> Server:
     return Server({"/_ping": lambda: ("text/plain", "OK")})

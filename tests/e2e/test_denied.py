@@ -175,9 +175,10 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
         "ps", "logs", "wait", "inspect", "images", "receipts", "verify", "prove", "policy", "info",
         "version", "stats",
         "events", "check",
-        "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind
         "notary",  # keeps a database of its own
+        "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind
         "agent", "mend", "system",  # what they start or remove is on record as such
+        "witness",  # it cosigns others' logs; a fork that it finds is on record as such
     }  # fmt: skip
     assert set(COMMANDS) - RECORDED == shows
     assert RECORDED - set(COMMANDS) == {"delete"}  # docklock-runtime's

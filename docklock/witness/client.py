@@ -1,0 +1,113 @@
+"""Ask a witness, or a log's tiles, over plain HTTP/1.1: one request, one answer, both bounded.
+
+Not here: what is asked (ask.py, gossip.py), the bytes of HTTP (http.py). Connections are kept and
+used again. PeerError for all that another machine can do wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from chainlite.errors import SpecError, StateError
+from chainlite.witness import BODY_BYTES_MAX
+from docklock.witness import http
+
+if TYPE_CHECKING:
+    from typing import Self
+
+ANSWER_BYTES_MAX = 64 * BODY_BYTES_MAX
+ASK_MAX_S = 10.0
+PORT_DEFAULT = 80
+
+
+class PeerError(StateError):
+    """A peer is not there, is too slow, or says what is not HTTP/1.1; counted, never fatal."""
+
+
+class Got(NamedTuple):
+    """The status and the body of an answer."""
+
+    status: int
+    body: bytes
+
+
+class Client:
+    """Asks one URL; `base` is http://HOST:PORT and perhaps a path. One request at a time."""
+
+    def __init__(self, base: str) -> None:
+        rest = base.removeprefix("http://")
+        self._host, _, path = rest.partition("/")
+        self._prefix = f"/{path}".rstrip("/")
+        self.base = base
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def get(self, path: str, most: int = ANSWER_BYTES_MAX) -> Got:
+        """GET; PeerError."""
+        return await self._ask("GET", path, b"", most)
+
+    async def post(self, path: str, body: bytes, most: int = ANSWER_BYTES_MAX) -> Got:
+        """POST; PeerError."""
+        return await self._ask("POST", path, body, most)
+
+    async def _ask(self, method: str, path: str, body: bytes, most: int) -> Got:
+        request = http.encode_request(method, self._host, f"{self._prefix}{path}", body)
+        async with self._turn:
+            try:
+                return await asyncio.wait_for(self._exchange(request, most), ASK_MAX_S)
+            except TimeoutError:
+                why = f"no answer in {ASK_MAX_S:g} s"
+            except asyncio.LimitOverrunError:
+                why = "its answer's head is too long"
+            except (OSError, EOFError) as error:
+                why = (getattr(error, "strerror", "") or "") or "it closed the connection"
+            except SpecError as error:
+                why = str(error)
+            self.close()
+            raise PeerError(f"{self.base}: {why}")
+
+    async def _exchange(self, request: bytes, most: int) -> Got:
+        """On the connection that is kept, if it is still one; else on a new one."""
+        if self._streams is not None:
+            try:
+                return await self._send(request, most)
+            except (OSError, EOFError):
+                self.close()  # it was closed while nobody asked
+        host, port = _split_host(self._host)
+        self._streams = await asyncio.open_connection(host, port, limit=http.HEAD_BYTES_MAX)
+        return await self._send(request, most)
+
+    async def _send(self, request: bytes, most: int) -> Got:
+        assert self._streams is not None
+        reader, writer = self._streams
+        writer.write(request)
+        await writer.drain()
+        head = http.parse_answer(await reader.readuntil(b"\r\n\r\n"))
+        if head.length > most:
+            raise SpecError(f"an answer of {head.length} bytes, above the limit of {most}")
+        body = await reader.readexactly(head.length)
+        if not head.is_kept:
+            self.close()
+        return Got(int(head.method), body)
+
+
+def _split_host(host: str) -> tuple[str, int]:
+    name, _, port = host.rpartition(":")
+    if name and not host.endswith("]"):
+        if not port.isdigit() or not port.isascii() or int(port) > 65_535:
+            raise SpecError("its port is not a number")
+        return name.strip("[]"), int(port)
+    return host.strip("[]"), PORT_DEFAULT
