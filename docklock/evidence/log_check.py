@@ -8,11 +8,11 @@ what leaves say together (audit). Nothing is written.
 
 from __future__ import annotations
 
+from hashlib import sha256  # of OpenSSL: this hashes much
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import checkpoint, cosignature, hostlog, logkeys, merkle, tile
 from chainlite.errors import SpecError
-from chainlite.sha2 import sha256
 from docklock.evidence.key_file import read_head
 from docklock.evidence.keyring import get_key_path, get_public_key, has_host_key
 from docklock.evidence.log_copies import Database, Files, find_bad_pages, find_host_keys

@@ -6,12 +6,12 @@ called authentic gives the checkpoint's root; nothing else decides.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import merkle, tile
 from chainlite.domains import NODE
-from chainlite.sha2 import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
