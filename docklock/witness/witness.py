@@ -97,18 +97,16 @@ class Witness:
         try:
             state = witness.check_note(data, self.logs)
             peers = cosignature.get_cosignatures(data, self._peer_keys)
-            is_ours = any(
-                cosignature.get_cosignatures(data, (key,)) for key in self._cosigner.vkeys
-            )
+            ours = cosignature.get_cosignatures(data, self._cosigner.vkeys)
         except Refused as refused:
             return refused.answer
-        if not peers and not is_ours:
+        if not peers and not ours:
             return Answer(witness.FORBIDDEN, b"not cosigned by a witness that is known here\n")
         known = (*self.logs[state.origin], *self._peer_keys, *self._cosigner.vkeys)
         kept = witness.keep_lines(data, known)
         is_forked = self._look_for_fork(state, kept)
-        if is_ours:
-            self._remember(state, kept)
+        if ours:
+            self._remember(state, kept, ours[0].time)
         for peer in peers:
             self._hear(state, peer.name, kept)
         if is_forked:
@@ -172,8 +170,8 @@ class Witness:
             "forks": len(list_forks(self._paths)),
         }
 
-    def _remember(self, state: Checkpoint, kept: bytes) -> None:
-        """A checkpoint that we have cosigned, and that our own disk may have forgotten."""
+    def _remember(self, state: Checkpoint, kept: bytes, time_s: int) -> None:
+        """A checkpoint that both our keys have signed, and that our own disk may have forgotten."""
         last = self._store.get(state.origin)
         if last is not None and state.size <= last.size:
             return
@@ -182,12 +180,7 @@ class Witness:
             f"this witness has cosigned {state.size} leaves of {state.origin} and remembers only "
             f"{had}: its disk is an old one; it goes on from what its peers have kept"
         )
-        times = [
-            one.time
-            for key in self._cosigner.vkeys
-            for one in cosignature.get_cosignatures(kept, (key,))
-        ]
-        self._store.put(state.origin, Cosigned(state.size, state.root, max(times), kept))
+        self._store.put(state.origin, Cosigned(state.size, state.root, time_s, kept))
         self._settle(state.origin)
 
     def _hear(self, state: Checkpoint, peer: str, kept: bytes) -> None:

@@ -194,6 +194,8 @@ def test_a_host_restored_from_a_snapshot_is_told_by_its_witnesses(
     done = docklock(paths, "verify", "--against", "w2.example", "--witness-policy",
                     str(write_policy(tmp_path / "p.toml", policy)), code=3)  # fmt: skip
     assert "TAMPERED: w2.example has seen another history" in done.stdout
+    again = docklock(paths, "witness", "ask", "--config", str(tmp_path / "p.toml"), code=3)
+    assert "has seen another history" in again.stderr
     shown = json.loads(docklock(paths, "verify", "--json", "--against", made[1].url, code=3).stdout)
     assert shown["ok"] is False
     assert "another history" in shown["against"]["why"]
