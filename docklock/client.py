@@ -25,6 +25,10 @@ ASK_AGAIN_S = 0.01
 GONE_TEXT = "the container's supervisor has gone"
 
 
+class GoneError(StateError):
+    """No supervisor answers."""
+
+
 def connect(paths: Paths, container_id: str) -> socket.socket:
     """A connection to the container's supervisor; StateError when none answers."""
     directory, name = os.path.split(socket_path(paths, container_id))
@@ -37,7 +41,7 @@ def connect(paths: Paths, container_id: str) -> socket.socket:
             os.close(fd)
     except (FileNotFoundError, ConnectionRefusedError):
         channel.close()
-        raise StateError(f"container {container_id[:12]} is not running") from None
+        raise GoneError(f"container {container_id[:12]} is not running") from None
     return channel
 
 
@@ -48,7 +52,7 @@ def request(
     try:
         send_message(channel, message, descriptors)
     except ConnectionError:
-        raise StateError(GONE_TEXT) from None
+        raise GoneError(GONE_TEXT) from None
     reply = wait_event(channel, ("ok", "error"))
     if reply["event"] == "error":
         from docklock.errors import RefusedError
@@ -61,7 +65,7 @@ def wait_event(channel: _socket.socket, events: tuple[str, ...]) -> dict[str, An
     while True:
         packet = receive(channel)
         if packet.kind < 0:
-            raise StateError(GONE_TEXT)
+            raise GoneError(GONE_TEXT)
         if packet.kind == MESSAGE:
             message = packet.get_message()
             if message.get("event") in events:
@@ -72,13 +76,16 @@ def end(paths: Paths, container_id: str, ask: Callable[[socket.socket], None]) -
     """Have its supervisor end the container with `ask`; returns once it is gone.
 
     A supervisor that is beginning or ending does not answer for a moment: then it is asked again.
+    What else `ask` raises ends it: a host whose key is sealed cannot log what it is to do.
     """
+    from docklock.errors import RefusedError
+
     while is_live(paths, container_id):
         try:
             with connect(paths, container_id) as channel:
                 request(channel, {"verb": "wait"})
                 ask(channel)
-        except StateError:
+        except (GoneError, RefusedError):
             time.sleep(ASK_AGAIN_S)
 
 

@@ -307,14 +307,18 @@ def test_kills_at_random_points_under_load(
         ]
         for client in clients:
             client.start()
+        killed = {"agent": 0, "guard": 0}
         for _ in range(300 if full else 20):
             time.sleep(chance.random() * 0.2)
             if chance.choice(kinds) == "agent":
                 agent.kill()
                 agent.start(is_awaited=False)
+                killed["agent"] += 1
             elif guards := find_guards(dock):
                 kill_if_there(chance.choice(sorted(guards.values())))
+                killed["guard"] += 1
             problems += find_doubles(seconds for _, seconds in containers.values())
+        print(f"killed: {killed}")
         stopping.set()
         for client in clients:
             client.join(COMMAND_LIMIT_S)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import signal
 import tarfile
 from pathlib import Path
 
@@ -133,3 +135,26 @@ def test_a_container_lives_on_while_the_hosts_key_changes(dock: Docklock) -> Non
     assert read_ops(dock, "steady")[-1] == "exit"
     assert dock("keys", "show").stdout.count("revoked from leaf") == 1
     dock("rm", "steady")
+
+
+def test_a_command_that_cannot_sign_says_so_and_waits_for_nobody(
+    need_root: None, busybox_tree: Path, tmp_path: Path
+) -> None:
+    """A shell without the credential that the host's key is sealed with; the guard goes on."""
+    credential = tmp_path / "credentials/docklock-host-key"
+    credential.parent.mkdir()
+    credential.write_bytes(bytes(range(64)))
+    sealed, bare = Docklock(tmp_path / "root"), Docklock(tmp_path / "root")
+    sealed.environment["CREDENTIALS_DIRECTORY"] = str(credential.parent)
+    sealed("import", str(busybox_tree), "busybox")
+    sealed("run", "-d", "--name", "held", "busybox", "sleep", "600")
+    for words in (("stop", "-t", "0", "held"), ("kill", "held"), ("exec", "held", "true")):
+        assert "LoadCredentialEncrypted" in bare(*words, code=None).stderr, words
+    assert sealed.inspect("held")["State"]["Status"] == "running"  # type: ignore[index]
+    credential.unlink()  # its unit has ended
+    sealed.wait_for(lambda: sealed.supervisor_pid("held"))
+    os.kill(int(sealed.inspect("held")["State"]["Pid"]), signal.SIGKILL)  # type: ignore[index]
+    sealed("wait", "held")
+    assert "run 0 closed" in sealed("verify", "held").stdout
+    credential.write_bytes(bytes(range(64)))
+    sealed("rm", "held")
