@@ -9,6 +9,7 @@ checks of the first boot, `second_NAME` of the one after the reboot. Not here: s
 from __future__ import annotations
 
 import grp
+import json
 import os
 import re
 import signal
@@ -85,6 +86,18 @@ def get_agent() -> int:
 
 def get_scope(pid: int) -> str:
     return Path(f"/proc/{pid}/cgroup").read_text().strip().rpartition("/")[2]
+
+
+def get_children(pid: int) -> list[str]:
+    """The words of each child's command line."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{one}/cmdline").read_bytes().decode() for one in pids]
+
+
+def count_notarised(dock: Docklock) -> int:
+    """Segments that the notary has taken."""
+    chains = json.loads(dock("notary", "status", "--json").stdout)["chains"]
+    return sum(chain["segments"] + chain["waiting"] for chain in chains)
 
 
 def is_running(dock: Docklock, name: str) -> bool:
@@ -271,7 +284,7 @@ def first_a_killed_agent_is_back_soon_and_containers_go_on(dock: Docklock) -> No
     assert "docklock_adopted 1\n" in ask("/metrics")
 
 
-def first_the_agent_has_no_child_and_mends_by_a_unit_of_its_own(dock: Docklock) -> None:
+def first_the_agent_mends_by_a_unit_of_its_own(dock: Docklock) -> None:
     """A container that lost its supervisor runs again, and is no descendant of the agent's unit."""
     start(dock, "orphan", "--restart", "always")
     wait_scope(dock, "orphan")
@@ -284,7 +297,7 @@ def first_the_agent_has_no_child_and_mends_by_a_unit_of_its_own(dock: Docklock) 
     # systemd may not have let go of the first one's scope: then the name is longer.
     dock.wait_for(lambda: re.fullmatch(rf"{stem}(-{again})?\.scope", get_scope(again)), LIMIT_S)
     assert get_agent() == agent
-    assert Path(f"/proc/{agent}/task/{agent}/children").read_text() == ""
+    assert not any("mend" in title for title in get_children(agent))
     assert "is started" not in run("journalctl", "-u", AGENT, "--no-pager")
     dock.wait_for(lambda: show(MEND, "ActiveState") == "inactive", LIMIT_S)
     assert (show(MEND, "Result"), show(MEND, "ExecMainStatus")) == ("success", "0")
@@ -300,6 +313,34 @@ def first_the_locked_up_agent_tells_its_metrics(dock: Docklock) -> None:
     status = Path(f"/proc/{get_agent()}/status").read_text()
     assert "CapBnd:\t0000000000000000\n" in status and "NoNewPrivs:\t1\n" in status
     assert "Seccomp:\t2\n" in status
+
+
+def first_what_the_locked_up_agent_starts_can_do_its_work(dock: Docklock) -> None:
+    """Its notary takes what runs, and the log is cosigned by a witness beyond a socket."""
+    dock("run", "--rm", "busybox", "true")
+    dock.wait_for(lambda: count_notarised(dock) > 0, LIMIT_S)
+    assert any("notary" in title for title in get_children(get_agent()))
+    dock("log", "checkpoint")
+    witness = "docklock --root /root/witness witness"
+    keys = run(*witness.split(), "key").splitlines()
+    Path("/root/witness.toml").write_text(
+        f'listen = "127.0.0.1:9191"\n[[log]]\nkeys = {dock("log", "keys").stdout.splitlines()}\n'
+    )
+    run(
+        "systemd-run",
+        "--unit=other-witness",
+        *f"{witness} serve --config /root/witness.toml".split(),
+    )
+    Path("/etc/docklock").mkdir(exist_ok=True)
+    Path("/etc/docklock/witnesses.toml").write_text(
+        'operator = "us"\nneed = 1\n[[witness]]\nname = "w"\noperator = "them"\n'
+        f'url = "http://127.0.0.1:9191"\nkeys = {keys}\n'
+    )
+    run("systemctl", "reload", AGENT)
+    dock.wait_for(lambda: "docklock_witness_policy_met 1\n" in ask("/metrics"), LIMIT_S)
+    Path("/etc/docklock/witnesses.toml").unlink()
+    run("systemctl", "reload", AGENT)
+    run("systemctl", "stop", "other-witness")
 
 
 def first_a_hung_agent_is_restarted_by_the_watchdog(dock: Docklock) -> None:
