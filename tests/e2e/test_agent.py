@@ -21,6 +21,7 @@ from tests.e2e.test_restart import count, state
 
 MEND_LIMIT_S = 2.0
 ADOPT_LIMIT_S = 2.0
+BACKOFF_S = 80.0  # a container whose runs were killed again and again waits a minute
 
 
 @pytest.fixture
@@ -326,7 +327,7 @@ def test_kills_at_random_points_under_load(
         assert problems == []
         again = [name for name, (policy, _) in containers.items() if policy != "no"]
         for name in again:
-            dock.wait_for(lambda: state(dock, name)["Running"], limit_s=20)  # noqa: B023
+            dock.wait_for(lambda: state(dock, name)["Running"], limit_s=BACKOFF_S)  # noqa: B023
         dock("stop", "-t", "0", *containers)
         assert all(state(dock, name)["Status"] == "exited" for name in containers)
         dock("rm", *containers)
