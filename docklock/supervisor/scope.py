@@ -1,4 +1,4 @@
-"""A systemd scope for this guard, so that stopping whoever started it does not end it.
+"""A systemd scope for a guard or a spawner, so that stopping whoever started it does not end it.
 
 One D-Bus call, StartTransientUnit, on the manager's own socket, which root may use and which is
 there without a message bus. The call is written before the container is made and its answer read
@@ -38,8 +38,8 @@ _AUTHENTICATE = b"\0AUTH EXTERNAL %s\r\nBEGIN\r\n" % b"0".hex().encode()
 class Scope:
     """A call that was sent. The connection must stay open until it is answered."""
 
-    def __init__(self, channel: socket.socket, container_id: str, pids: tuple[int, ...]) -> None:
-        self._channel, self._container_id, self._pids = channel, container_id, pids
+    def __init__(self, channel: socket.socket, name: str, pids: tuple[int, ...]) -> None:
+        self._channel, self._name, self._pids = channel, name, pids
         self._unread = b""
         self._is_second = False
 
@@ -59,26 +59,29 @@ class Scope:
         if b"UnitExists" in answer and not self._is_second:
             # The scope of a guard that was killed a moment ago: systemd has not let go of it yet.
             self._is_second, self._unread = True, b"\r\n" + rest
-            name = f"docklock-{self._container_id}-{os.getpid()}.scope"
-            self._channel.send(encode_call(name, self._container_id, self._pids, serial=2))
+            unit = f"docklock-{self._name}-{os.getpid()}.scope"
+            self._channel.send(encode_call(unit, self._name, self._pids, serial=2))
         elif answer or not data or len(self._unread) > ANSWER_BYTES_MAX:
             loop.unwatch(self._channel.fileno())
             self._channel.close()
 
 
-def ask_for_scope(container_id: str, pids: tuple[int, ...]) -> Scope | None:
-    """Have systemd put `pids` into `docklock-ID.scope`; None where it cannot be asked."""
+def ask_for_scope(name: str, pids: tuple[int, ...]) -> Scope | None:
+    """Have systemd put `pids` into `docklock-NAME.scope`; None where it cannot be asked.
+
+    NAME is a container's id, for its guard and worker, or the spawner's.
+    """
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         channel.connect(MANAGER_SOCKET)
         if not os.path.exists(UNIFIED_MARK):
             raise FileNotFoundError(UNIFIED_MARK)
-        call = encode_call(f"docklock-{container_id}.scope", container_id, pids)
+        call = encode_call(f"docklock-{name}.scope", name, pids)
         channel.send(_AUTHENTICATE + call)
     except OSError:
         channel.close()
         return None
-    return Scope(channel, container_id, pids)
+    return Scope(channel, name, pids)
 
 
 def find_answer(data: bytes) -> tuple[bytes, bytes]:
@@ -99,10 +102,10 @@ def find_answer(data: bytes) -> tuple[bytes, bytes]:
     return b"", b""
 
 
-def encode_call(unit: str, container_id: str, pids: tuple[int, ...], serial: int = 1) -> bytes:
+def encode_call(unit: str, name: str, pids: tuple[int, ...], serial: int = 1) -> bytes:
     """StartTransientUnit(name, mode, properties a(sv), units beside it a(sa(sv))), as bytes."""
     properties = (
-        ("Description", "s", f"Supervisor of container {container_id[:12]}"),
+        ("Description", "s", f"Docklock supervisor {name[:12]}"),
         ("PIDs", "au", pids),
         ("CollectMode", "s", "inactive-or-failed"),
         ("Before", "as", (STOPS_AFTER,)),

@@ -20,7 +20,6 @@ from __future__ import annotations
 import gc
 import os
 import resource
-import select
 import struct
 
 from chainlite.lean import TYPE_CHECKING
@@ -30,6 +29,8 @@ from docklock.paths import Paths
 from docklock.policy.load import keep_cached
 from docklock.supervisor.apart import detach, keep_only
 from docklock.supervisor.launch import ENVIRONMENT, get_spawner_path, run_task
+from docklock.supervisor.loop import Loop
+from docklock.supervisor.scope import ask_for_scope
 from docklock.supervisor.wire import GONE, receive, send_message
 from docklock.supervisor.worker import fork_worker
 
@@ -89,21 +90,17 @@ class Spawner:
     def __init__(self, listening: socket.socket, guard_pidfd: int) -> None:
         self._listening = listening
         self._clients: dict[int, socket.socket] = {}
-        self._guards = {guard_pidfd}
-        self._poll = select.poll()
-        for fd in (listening.fileno(), guard_pidfd):
-            self._poll.register(fd, select.POLLIN)
+        self._guards: set[int] = set()
+        self._loop = Loop()
+        self._loop.watch(listening.fileno(), lambda _mask: self._accept())
+        self._keep(guard_pidfd)
+        scope = ask_for_scope(f"spawner-{os.getpid()}", (os.getpid(),))
+        if scope is not None:
+            scope.watch(self._loop)
 
     def serve(self) -> None:
         """Fork for whoever asks, until no guard and no client is left."""
-        while self._guards or self._clients:
-            for fd, _ in self._poll.poll():
-                if fd in self._guards:
-                    self._reap(fd)
-                elif fd in self._clients:
-                    self._answer(fd)
-                else:
-                    self._accept()
+        self._loop.run_while(lambda: bool(self._guards or self._clients))
 
     def _accept(self) -> None:
         try:
@@ -116,18 +113,22 @@ class Spawner:
             return
         client.setblocking(False)
         self._clients[fd] = client
-        self._poll.register(fd, select.POLLIN)
+        self._loop.watch(fd, lambda _mask: self._answer(fd))
+
+    def _keep(self, pidfd: int) -> None:
+        self._guards.add(pidfd)
+        self._loop.watch(pidfd, lambda _mask: self._reap(pidfd))
 
     def _reap(self, pidfd: int) -> None:
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         self._guards.remove(pidfd)
-        self._poll.unregister(pidfd)
+        self._loop.unwatch(pidfd)
         os.close(pidfd)
 
     def _answer(self, fd: int) -> None:
         """One request of one client, which is let go then: all else is on the channel."""
         client = self._clients.pop(fd)
-        self._poll.unregister(fd)
+        self._loop.unwatch(fd)
         try:
             packet = receive(client)
         except BlockingIOError:
@@ -140,8 +141,7 @@ class Spawner:
             pid = os.fork()
             if pid == 0:
                 _be_guard(packet, caller)
-            self._guards.add(pidfd := os.pidfd_open(pid))
-            self._poll.register(pidfd, select.POLLIN)
+            self._keep(os.pidfd_open(pid))
         for descriptor in packet.descriptors:
             os.close(descriptor)
 

@@ -118,9 +118,13 @@ def start_witness(dock: Docklock) -> int:
 
 
 def wait_scope(dock: Docklock, name: str) -> None:
+    """Its guard's; the spawner is in one of its own."""
     pid = dock.supervisor_pid(name)
+    spawner = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     wanted = f"docklock-{dock.inspect(name)['Id']}.scope"
     dock.wait_for(lambda: get_scope(pid) == wanted, LIMIT_S)
+    if spawner != 1:
+        dock.wait_for(lambda: get_scope(spawner) == f"docklock-spawner-{spawner}.scope", LIMIT_S)
 
 
 def list_units(pattern: str) -> str:
