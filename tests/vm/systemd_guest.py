@@ -337,8 +337,8 @@ def first_what_the_locked_up_agent_starts_can_do_its_work(dock: Docklock) -> Non
     )
     Path("/etc/docklock").mkdir(exist_ok=True)
     Path("/etc/docklock/witnesses.toml").write_text(
-        'operator = "us"\nneed = 1\n[[witness]]\nname = "w"\noperator = "them"\n'
-        f'url = "http://127.0.0.1:9191"\nkeys = {keys}\n'
+        f'operator = "us"\nneed = 1\n[[witness]]\nname = "{keys[0].partition("+")[0]}"\n'
+        f'operator = "them"\nurl = "http://127.0.0.1:9191"\nkeys = {keys}\n'
     )
     run("systemctl", "reload", AGENT)
     dock.wait_for(lambda: "docklock_witness_policy_met 1\n" in ask("/metrics"), LIMIT_S)
