@@ -156,7 +156,7 @@ def test_the_detach_keys_leave_the_program_running(
     screen.read_until("read escape sequence")
     assert screen.read_exit_code() == 0
     assert screen.is_restored()
-    assert "sleep 77.5" in dock("exec", name, "ps").stdout
+    dock.wait_for(lambda: "sleep 77.5" in dock("exec", name, "ps").stdout)
     if how != "exec":
         with at(dock, "attach", name) as again:
             dock.wait_for(again.is_raw)
