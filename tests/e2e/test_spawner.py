@@ -30,8 +30,13 @@ def get_title(pid: int) -> str:
 
 
 def get_descriptors(pid: int) -> list[str]:
-    directory = f"/proc/{pid}/fd"
-    return [os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory)]
+    found = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(fd))
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return found
 
 
 @pytest.fixture
@@ -118,16 +123,17 @@ def test_a_limit_that_a_guard_cannot_be_given_makes_the_caller_fork(
 
 def test_garbage_and_silence_keep_nobody_waiting(dock: Docklock, spawner: int) -> None:
     path = get_spawner_path(f"{dock.root}/run")
+    for data in GARBAGE:  # first: later there is no room for more clients
+        for count in (0, 1, 4, 5):
+            send_garbage(path, data, count)
+    dock.wait_for(lambda: len(get_descriptors(spawner)) == 6)
     silent = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(70)]
-    try:
-        for one in silent:
-            one.connect(path)
-        for data in GARBAGE:
-            for count in (0, 1, 4, 5):
-                send_garbage(path, data, count)
-    finally:
-        for one in silent:
-            one.close()
+    for one in silent:
+        one.connect(path)
+    dock("run", "--rm", "busybox", "true")  # forks for itself, or is served
+    for one in silent:
+        one.close()
+    dock.wait_for(lambda: len(get_descriptors(spawner)) == 6)
     dock("run", "-d", "--name", "second", "busybox", "sleep", "1000")
     assert get_parent(dock.supervisor_pid("second")) == spawner
     assert len(get_descriptors(spawner)) == 7
