@@ -1,7 +1,8 @@
 """The one registry of tag bytes: every hash and every signature starts with one of these.
 
-Not here: what follows the tag (codec and the format modules). Invariants: no two tags clash; all
-are below 0x40, so that no tagged message is a signed note, whose origin starts with a letter.
+Not here: what follows the tag (codec and the format modules). Invariants: no two tags clash; none
+can be the first byte of a text, so that no tagged message is a signed note: those below 0x40 are
+no letters, and 0x80 to 0xbf continue a character in UTF-8, never begin one.
 Source: docs of this room (README.md); RFC 6962 section 2.1 for LEAF and NODE.
 """
 
@@ -52,3 +53,19 @@ FILE_FRAME = b"\x38"
 SIGN_LOGBLOCK = b"\x3a"
 SIGN_POE_BUNDLE = b"\x3b"
 SIGN_NOTARY_SEAL = b"\x3c"
+# Consensus: first bytes of its messages, what a digest and a set are over, what a vote is over
+MESSAGE_PROPOSAL = b"\x80"
+MESSAGE_PREPARE = b"\x81"
+MESSAGE_COMMIT = b"\x82"
+MESSAGE_ROUND_CHANGE = b"\x83"
+MESSAGE_NEW_BLOCK = b"\x84"
+SEAL_DIGEST = b"\x85"
+VALIDATOR_SET = b"\x86"
+SIGN_PROPOSAL = b"\x88"
+SIGN_PREPARE = b"\x89"
+SIGN_COMMIT = b"\x8a"
+SIGN_ROUND_CHANGE = b"\x8b"
+BLOCK = b"\x8c"
+SEALS = b"\x8d"
+EQUIVOCATION = b"\x8e"
+VOTE_LOG = b"\x8f"
