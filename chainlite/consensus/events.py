@@ -9,15 +9,16 @@ Source: Consensys qbft-formal-spec-and-verification, node.dfy (NodeNext: upon_* 
 
 from __future__ import annotations
 
-from chainlite.consensus.equivocation import Equivocation
-from chainlite.consensus.messages import Message, Vote
-from chainlite.consensus.validators import ValidatorSet
-from chainlite.ledger.block import Block
-from chainlite.ledger.header import Header, Seals
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from chainlite.consensus.equivocation import Equivocation
+    from chainlite.consensus.messages import Message, Vote
+    from chainlite.consensus.validators import ValidatorSet
+    from chainlite.ledger.block import Block
+    from chainlite.ledger.header import Header, Seals
 
 
 class Recorded(NamedTuple):
