@@ -124,6 +124,7 @@ class Node:
         self.life += 1
         self.fuse = None
         self.stash = {}
+        self.timer = (0, 0, 0, 0)
         self.state = world.protocol.make_state(world.chain_id, self.key)
         self.ledger = self.disk.blocks[-1].after if self.disk.blocks else self.genesis
         records = self.disk.read()
@@ -147,7 +148,6 @@ class Node:
             if 0 < ahead <= 2 * BLOCKS_SENT_MAX:
                 self.stash.setdefault(message.block.header.height, data)
                 return
-        self.world.watch.upon_received(self, message)
         self.feed(events.Received(message))
 
     def submit(self, transaction: bytes) -> None:
@@ -180,6 +180,7 @@ class Node:
         if not self.up:
             return
         now_ms, before = self.get_now_ms(), self.state
+        self.world.watch.upon_event(self, event)
         self.state, effects = self.world.protocol.step(before, event, now_ms, self.is_valid)
         self.world.upon_step(self, before, event, now_ms, effects)
         for effect in effects:
@@ -189,6 +190,7 @@ class Node:
                     return
                 self.effects_left -= 1
             self._do(effect)
+        self.world.watch.upon_done(self)
 
     def is_valid(self, block: Block) -> bool:
         """The ledger's verdict."""

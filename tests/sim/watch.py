@@ -10,7 +10,6 @@ it has seen; an accusation convicts, and never an honest node.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, NoReturn
 
 from chainlite.consensus import events
@@ -18,7 +17,6 @@ from chainlite.consensus.messages import (
     COMMIT,
     NO_ROUND,
     PREPARE,
-    PROPOSAL,
     ROUND_CHANGE,
     NewBlock,
     Proposal,
@@ -26,24 +24,18 @@ from chainlite.consensus.messages import (
     encode_message,
     get_votes,
 )
-from chainlite.ledger.header import encode_header
-from tests.sim import toychain
+from tests.sim import rules, toychain
+from tests.sim.duties import Duties
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from chainlite.consensus.equivocation import Equivocation
     from chainlite.consensus.events import Effect, Event
     from chainlite.consensus.messages import Message, Vote
     from chainlite.ledger.block import Block
-    from chainlite.ledger.header import Header
     from tests.sim.node import Node
-    from tests.sim.toychain import Ledger
     from tests.sim.world import World
 
-CLOCK_AHEAD_MS = 2_000
 SKEW_MAX_MS = 1_000
-SIGN_TAGS = {PROPOSAL: b"\x88", PREPARE: b"\x89", COMMIT: b"\x8a", ROUND_CHANGE: b"\x8b"}
 
 
 class Violation(AssertionError):
@@ -52,70 +44,6 @@ class Violation(AssertionError):
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{name}: {text}")
         self.name = name
-
-
-def compute_quorum(ledger: Ledger) -> int:
-    """ceil(2n / 3), from the number of validators."""
-    return -(-2 * len(ledger.validators.keys) // 3)
-
-
-def compute_digest(header: Header, round: int) -> bytes:
-    """The seal digest: tag, chain, hash of the header, round."""
-    block_hash = hashlib.sha256(encode_header(header)).digest()
-    return hashlib.sha256(
-        b"\x85" + toychain.CHAIN_ID + block_hash + round.to_bytes(4, "big")
-    ).digest()
-
-
-def compute_proposer(ledger: Ledger, round: int) -> bytes:
-    """Next after the previous block's proposer, plus the round, modulo n."""
-    ordered = sorted(ledger.validators.keys)
-    after = [key for key in ordered if key > ledger.header.proposer]
-    first = ordered.index(after[0]) if after else 0
-    return ordered[(first + round) % len(ordered)]
-
-
-def is_quorum(ledger: Ledger, votes: Sequence[Vote], kind: int, round: int) -> bool:
-    """Whether these are votes of one kind and round by a quorum of distinct validators."""
-    signers = {vote.signer for vote in votes}
-    places = {(vote.kind, vote.height, vote.round) for vote in votes}
-    return (
-        len(signers) == len(votes) >= compute_quorum(ledger)
-        and signers <= set(ledger.validators.keys)
-        and places == {(kind, ledger.height, round)}
-    )
-
-
-def find_fault(ledger: Ledger, proposal: Proposal) -> str | None:
-    """Why a proposal may not be prepared, if it may not (time aside)."""
-    vote, header = proposal.vote, proposal.block.header
-    first = compute_proposer(ledger, vote.round)
-    if vote.signer != first:
-        return "its signer does not lead the round"
-    if vote.digest != compute_digest(header, vote.round):
-        return "its digest is another block's or round's"
-    if header.height != ledger.height or header.previous != ledger.hash:
-        return "its block does not follow the last one"
-    if header.timestamp_ms <= ledger.header.timestamp_ms:
-        return "its block is not later than the last one"
-    if vote.round == 0:
-        alone = not proposal.round_changes and not proposal.prepares
-        return None if alone and header.proposer == first else "its round 0 is not plain"
-    if not is_quorum(ledger, proposal.round_changes, ROUND_CHANGE, vote.round):
-        return "no quorum has come to its round"
-    prepared = [v for v in proposal.round_changes if v.prepared_round != NO_ROUND]
-    if not prepared:
-        fresh = header.proposer == first and not proposal.prepares
-        return None if fresh else "its fresh block is another's"
-    highest = max(vote.prepared_round for vote in prepared)
-    digest = compute_digest(header, highest)
-    if highest >= vote.round or not is_quorum(ledger, proposal.prepares, PREPARE, highest):
-        return "no quorum shows what was prepared last"
-    if any(vote.digest != digest for vote in proposal.prepares) or all(
-        (vote.prepared_round, vote.digest) != (highest, digest) for vote in prepared
-    ):
-        return "its block is not what was prepared last"
-    return None
 
 
 class Watch:
@@ -134,11 +62,26 @@ class Watch:
         self._committed: dict[tuple[int, int], list[int]] = {}
         self._prepares: dict[tuple[int, bytes], dict[bytes, Vote]] = {}
         self._accused: dict[tuple[int, int, int, bytes], bool] = {}
+        self._duties: dict[int, Duties] = {}
+        self._asked: dict[tuple[int, int], dict[bytes, int]] = {}
 
     @property
     def has_accused(self) -> bool:
         """Whether any honest node has convicted a liar."""
         return bool(self._accused)
+
+    def is_honest(self, key: bytes) -> bool:
+        """Whether a key is an honest node's."""
+        number = self.world.get_number(key)
+        return number is not None and self.world.nodes[number].honest
+
+    def get_asked(self, node: Node) -> dict[bytes, int]:
+        """By signer: the highest round of this height that a node was asked for, in any life."""
+        return self._asked.setdefault((node.number, node.ledger.height), {})
+
+    def was_accused(self, node: Node, signer: bytes) -> bool:
+        """Whether a node has accused a signer at its height, in this life."""
+        return (node.number, node.life, node.ledger.height, signer) in self._accused
 
     def fail(self, name: str, text: str) -> NoReturn:
         """Violation, with where it was."""
@@ -152,12 +95,24 @@ class Watch:
         else:
             self.world.coalition.learn(message)
 
-    def upon_received(self, node: Node, message: Message) -> None:
-        """A node is about to be fed a message."""
-        if node.honest and not isinstance(message, NewBlock):
-            self._see(node, message)
+    def upon_event(self, node: Node, event: Event) -> None:
+        """A node is about to be fed an event."""
+        if not node.honest or not self.strict:
+            return
+        if isinstance(event, events.Start):
+            self._duties[node.number] = Duties(self, node)
+            for message in event.recorded.messages:
+                self._duties[node.number].upon_said(message)
+            return
+        self._duties[node.number].upon_event(event)
+        if isinstance(event, events.Received) and not isinstance(event.message, NewBlock):
+            self._see(node, event.message)
 
     def _see(self, node: Node, message: Message) -> None:
+        if isinstance(message, RoundChange):
+            vote = message.vote
+            asked = self._asked.setdefault((node.number, vote.height), {})
+            asked[vote.signer] = max(asked.get(vote.signer, 0), vote.round)
         for vote in get_votes(message):
             if vote.kind == PREPARE:
                 self._prepares.setdefault((node.number, vote.digest), {})[vote.signer] = vote
@@ -170,11 +125,16 @@ class Watch:
             vote = event.message.vote
             lagging = any(isinstance(effect, events.Lagging) for effect in effects)
             known = vote.signer in node.ledger.validators and vote.signer != node.key.public
-            awaits = node.state.place is None if hasattr(node.state, "place") else False
-            if not awaits and lagging != (known and vote.height < node.ledger.height):
+            if lagging != (known and vote.height < node.ledger.height):
                 self.fail("lagging", f"node {node.number}: a vote at {vote.height}")
         if sum(isinstance(effect, events.Append) for effect in effects) > 1:
             self.fail("order", f"node {node.number} appends twice in one step")
+        self._duties[node.number].upon_effects(event, effects)
+
+    def upon_done(self, node: Node) -> None:
+        """All effects of a step are done."""
+        if node.honest and self.strict:
+            self._duties[node.number].check()
 
     def upon_persist(self, node: Node, effect: events.Persist) -> None:
         """A record goes to disk; a COMMIT needs what it commits to beside it."""
@@ -185,11 +145,11 @@ class Watch:
             if vote.kind != COMMIT:
                 continue
             block = effect.block
-            if block is None or compute_digest(block.header, vote.round) != vote.digest:
+            if block is None or rules.compute_digest(block.header, vote.round) != vote.digest:
                 self.fail("record", f"node {node.number} commits and does not record the block")
-            if not is_quorum(node.ledger, effect.prepares, PREPARE, vote.round) or any(
-                prepare.digest != vote.digest for prepare in effect.prepares
-            ):
+            if not rules.is_quorum(
+                self.world, node.ledger, effect.prepares, PREPARE, vote.round
+            ) or any(prepare.digest != vote.digest for prepare in effect.prepares):
                 self.fail("record", f"node {node.number} commits and records no quorum")
 
     def upon_broadcast(self, node: Node, message: Message) -> None:
@@ -217,6 +177,7 @@ class Watch:
         elif isinstance(message, RoundChange):
             self._check_round_change(node, message)
         self._see(node, message)
+        self._duties[node.number].upon_said(message)
         if not isinstance(message, Proposal):
             self.world.coalition.learn(message)
 
@@ -231,7 +192,7 @@ class Watch:
             self.fail("equivocation", f"node {node.number}, kind {vote.kind}, round {vote.round}")
 
     def _check_proposal(self, node: Node, proposal: Proposal) -> None:
-        fault = find_fault(node.ledger, proposal)
+        fault = rules.find_fault(self.world, node.ledger, proposal)
         if fault is None and self.world.extend(node.ledger, proposal.block) is None:
             fault = "its block is not valid"
         if fault is not None:
@@ -240,26 +201,29 @@ class Watch:
     def _check_prepare(self, node: Node, vote: Vote) -> None:
         faults = []
         for proposal in self.proposals.get(vote.digest, ()):
-            fault = find_fault(node.ledger, proposal)
+            fault = rules.find_fault(self.world, node.ledger, proposal)
             if fault is None and self.world.extend(node.ledger, proposal.block) is None:
                 fault = "its block is not valid"
             faults.append(fault)
         if None not in faults:
             self.fail("prepare", f"node {node.number}: {faults or 'nobody proposed that'}")
-        if vote.signer != compute_proposer(node.ledger, vote.round):
+        if vote.signer != rules.compute_proposer(node.ledger, vote.round):
             header = self.proposals[vote.digest][0].block.header
-            if header.timestamp_ms > node.get_now_ms() + CLOCK_AHEAD_MS:
+            if header.timestamp_ms > node.get_now_ms() + rules.CLOCK_AHEAD_MS:
                 self.fail("prepare", f"node {node.number}: a block from the future")
 
     def _check_commit(self, node: Node, vote: Vote) -> None:
         seen = self._prepares.get((node.number, vote.digest), {})
         votes = [v for v in seen.values() if v.signer in node.ledger.validators]
-        if not is_quorum(node.ledger, votes, PREPARE, vote.round):
+        if not rules.is_quorum(self.world, node.ledger, votes, PREPARE, vote.round):
             self.fail("commit", f"node {node.number} has seen no quorum of prepares")
         self._committed.setdefault((node.number, vote.height), []).append(vote.round)
 
     def _check_round_change(self, node: Node, message: RoundChange) -> None:
         vote, block, who = message.vote, message.block, f"node {node.number}"
+        duties = self._duties[node.number]
+        if (ROUND_CHANGE, vote.round) not in duties.said and not duties.has_reason(vote.round):
+            self.fail("round change", f"{who} asks for round {vote.round} without a reason")
         rounds = self._committed.get((node.number, vote.height), ())
         committed = max((number for number in rounds if number < vote.round), default=-1)
         prepared = -1 if vote.prepared_round == NO_ROUND else vote.prepared_round
@@ -269,10 +233,10 @@ class Watch:
             if block is not None or message.prepares:
                 self.fail("round change", f"{who} has prepared nothing, and shows something")
             return
-        if block is None or vote.digest != compute_digest(block.header, prepared):
+        if block is None or vote.digest != rules.compute_digest(block.header, prepared):
             self.fail("round change", f"{who} shows another block than the one that it names")
-        if prepared >= vote.round or not is_quorum(
-            node.ledger, message.prepares, PREPARE, prepared
+        if prepared >= vote.round or not rules.is_quorum(
+            self.world, node.ledger, message.prepares, PREPARE, prepared
         ):
             self.fail("round change", f"{who} shows no quorum of prepares")
         if any(prepare.digest != vote.digest for prepare in message.prepares):
@@ -293,7 +257,7 @@ class Watch:
             self.fail("validity", f"{who}: a block that the ledger refuses")
         if header.proposer not in ledger.validators:
             self.fail("validity", f"{who}: a stranger's block")
-        latest_ms = toychain.EPOCH_MS + self.world.now_ms + SKEW_MAX_MS + CLOCK_AHEAD_MS
+        latest_ms = toychain.EPOCH_MS + self.world.now_ms + SKEW_MAX_MS + rules.CLOCK_AHEAD_MS
         if not ledger.header.timestamp_ms < header.timestamp_ms <= latest_ms:
             self.fail("time", f"{who}: a time that honest clocks refuse")
         if self.strict:
@@ -307,14 +271,14 @@ class Watch:
         ordered = sorted(ledger.validators.keys)
         bits = int.from_bytes(seals.bitmap, "little")
         signers = [key for place, key in enumerate(ordered) if bits >> place & 1]
-        digest = compute_digest(effect.block.header, seals.round)
+        digest = rules.compute_digest(effect.block.header, seals.round)
         signed = toychain.CHAIN_ID + ledger.height.to_bytes(8, "big")
         signed += seals.round.to_bytes(4, "big") + digest
-        fine = len(signers) == len(seals.signatures) >= compute_quorum(ledger)
+        fine = len(signers) == len(seals.signatures) >= rules.compute_quorum(ledger)
         if not fine or bits >> len(ordered):
             self.fail("seals", f"node {node.number}: no quorum of distinct seals")
         for key, signature in zip(signers, seals.signatures, strict=True):
-            if not self.world.is_signed(key, SIGN_TAGS[COMMIT], signed, signature):
+            if not self.world.is_signed(key, rules.SIGN_TAGS[COMMIT], signed, signature):
                 self.fail("seals", f"node {node.number}: a seal that its signer did not make")
 
     def upon_accuse(self, node: Node, evidence: Equivocation) -> None:
