@@ -32,7 +32,7 @@ from chainlite.consensus.events import (
     Start,
 )
 from chainlite.consensus.following import Following
-from chainlite.consensus.intake import Intake
+from chainlite.consensus.intake import RELAY_BYTES_MAX, Intake
 from chainlite.consensus.messages import (
     NewBlock,
     decode_message,
@@ -112,7 +112,7 @@ class Node:
         self._judged: dict[bytes, Executed | None] = {}
         self._checked: set[Vote] = set()
         self._pace = Pace()
-        self._due_ms = 0
+        self._round_ms = 0
         self._led: dict[bytes, float] = {}
         self._stale = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -251,6 +251,7 @@ class Node:
             if self._votes is not None:
                 self._votes.write(effect)
         elif isinstance(effect, SetTimer):
+            self._round_ms = self._get_now_ms()
             event = RoundTimeout(effect.height, effect.round)
             self._set_timer("round", effect.delay_ms / 1000, lambda: self.feed(event))
             self._set_resend()
@@ -298,7 +299,8 @@ class Node:
         self.store.append(executed, seals)
         self.mempool.remove_committed(executed.txs)
         self.mempool.expire(self._get_now_ms())
-        self._pace.note(self._get_now_ms() - self._due_ms)
+        if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
+            self._pace.note(self._get_now_ms() - self._round_ms)
         if self.on_block is not None:
             self.on_block(block, seals)
         self.following.tell()
@@ -321,10 +323,13 @@ class Node:
         self._schedule()
         self._work()
 
-    def _upon_up(self, _: PeerId) -> None:
-        """Who comes may lack what was said while it was away."""
+    def _upon_up(self, peer: PeerId) -> None:
+        """Who comes may lack what was said, and passed on, while it was away."""
         if self._state.timer_runs:
             self.feed(Resend())
+        if peer in self.validators:
+            for batch in self.mempool.get_batches(RELAY_BYTES_MAX):
+                self.transport.send(peer, Channel.TRANSACTIONS, encode_transactions(batch))
 
     def _lead(self, signer: bytes, height: int) -> None:
         """Send a laggard the block of the height at which it still votes; not too often."""
@@ -371,7 +376,6 @@ class Node:
         wait_ms = min(max(wait_ms, 0), parameters.block_interval_ms)
         if self.mempool.is_ready() and not self._stale:
             wait_ms = 0
-        self._due_ms = now_ms + wait_ms
         event = BlockTimeout(self.height + 1)
         if wait_ms:
             self._set_timer("due", wait_ms / 1000, lambda: self.feed(event))

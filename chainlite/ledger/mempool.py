@@ -78,6 +78,19 @@ class Mempool:
         """The transaction of these bytes, if it waits here: its signature was checked."""
         return self._by_bytes.get(data)
 
+    def get_batches(self, limit_bytes: int) -> Iterator[list[bytes]]:
+        """All that waits, in batches of about so many bytes."""
+        batch: list[bytes] = []
+        size = 0
+        for data in list(self._by_bytes):
+            batch.append(data)
+            size += len(data)
+            if size >= limit_bytes:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
     def get_free_nonce(self, name: bytes, key: bytes) -> int:
         """The first nonce that a sender neither used nor has waiting here."""
         nonce = self._find_nonce(name, key) or 0
