@@ -296,10 +296,11 @@ def test_a_second_writer_is_refused_and_changes_nothing(
     monkeypatch.setattr(store, "FLUSH_BLOCKS", 0)
     chain = Chain()
     one = create(tmp_path / "chain.db", chain.genesis)
-    executed, following = chain.step(), chain.step()
+    executed, following, last = chain.step(), chain.step(), chain.step()
     one.append(executed, seal(chain.chain_id, executed.block))
     two = open_store(tmp_path / "chain.db")
-    two.append(following, seal(chain.chain_id, following.block))
+    for block in (following, last):
+        two.append(block, seal(chain.chain_id, block.block))
     before = fetch_all(tmp_path / "chain.db")
     with pytest.raises(StateError, match=r"chain\.db: "):
         one.append(following, seal(chain.chain_id, following.block))
