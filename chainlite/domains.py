@@ -69,6 +69,11 @@ BLOCK = b"\x8c"
 SEALS = b"\x8d"
 EQUIVOCATION = b"\x8e"
 VOTE_LOG = b"\x8f"
+# Bodies of a host's log: what a host offers, what a node knows of a host, what a file has of it
+OFFER = b"\xac"
+HOST_BODIES = b"\xad"
+BODIES_FRAME = b"\xae"
+OFFER_ACK = b"\xaf"
 # What nodes tell each other beside votes
 NODE_STATUS = b"\xb8"
 WANT_BLOCKS = b"\xb9"
