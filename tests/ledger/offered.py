@@ -40,7 +40,7 @@ def make_host(tmp_path: Path) -> Paths:
         append_durably(recorder, number)
     record(paths, make_id(2), count=7, sign_each=True)
     recorder.close(0)
-    rotation.rotate(paths)
+    rotation.rotate_host_key(paths)
     record(paths, make_id(1), run=1, count=5)
     return paths
 
