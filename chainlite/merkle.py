@@ -72,13 +72,19 @@ def compute_range_root(start: int, end: int, read: Callable[[int, int], bytes]) 
     return compute_node_hash(left, compute_range_root(start + split, end, read))
 
 
-def add_leaf(frontier: list[bytes], size: int, data: bytes) -> None:
-    """The leaf at index `size` joins the complete subtrees of the first `size` leaves."""
+def add_leaf(frontier: list[bytes], size: int, data: bytes) -> list[bytes]:
+    """The leaf at index `size` joins the complete subtrees of the first `size` leaves.
+
+    The hashes of the subtrees that it completes, from its own leaf hash upwards.
+    """
     value = compute_leaf_hash(data)
+    made = [value]
     while size & 1:
         value = compute_node_hash(frontier.pop(), value)
+        made.append(value)
         size >>= 1
     frontier.append(value)
+    return made
 
 
 def compute_frontier_root(frontier: Sequence[bytes]) -> bytes:

@@ -24,11 +24,14 @@ from chainlite.codec import (
 )
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostkeys import KEYS_MAX, HostKeys
-from chainlite.lean import NamedTuple
-from chainlite.ledger.offer import KEY_LEAF_LIMIT_BYTES, Item, Offer
+from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.ledger.offer import KEY_LEAF_LIMIT_BYTES, Item, Offer, decode_body
 from chainlite.logkeys import MldsaKeys
 from chainlite.report import Logged
 from chainlite.verify import Run, Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VERSION = 1
 OPEN_MAX = 1 << 16
@@ -79,6 +82,8 @@ class Taken(NamedTuple):
     root: bytes
     receipts: int
     runs: dict[bytes, RunState]
+    nodes: tuple[bytes, ...] = ()
+    """The hashes of the subtrees that its leaves completed, in order; not kept with the rest."""
 
 
 class HostBodies:
@@ -111,13 +116,6 @@ class HostBodies:
         """What makes this of nothing."""
         return Taken(self.progress, self.progress.root, 0, self._ended | self._open)
 
-    def compute_root_after(self, leaves: list[bytes]) -> bytes:
-        """The root of the log up to here and these leaves."""
-        frontier = list(self.progress.frontier)
-        for size, leaf in enumerate(leaves, self.progress.size):
-            merkle.add_leaf(frontier, size, leaf)
-        return merkle.compute_frontier_root(frontier)
-
     def count_open(self) -> int:
         """How many runs are open."""
         return len(self._open)
@@ -136,11 +134,14 @@ def verify_offer(known: HostBodies, offer: Offer) -> Taken:
             f"leaf {progress.size} of {progress.host.hex()[:16]} is wanted"
         )
     taking = _Taking(known)
-    for item in offer.items:
-        taking.upon_item(item)
-    root = merkle.compute_frontier_root(taking.frontier)
-    _check_note(offer, taking, root)
-    return taking.finish(root)
+    taken = taking.upon_items(offer.items)
+    _check_note(offer, taking, taken.root)
+    return taken
+
+
+def verify_items(known: HostBodies, items: Sequence[Item]) -> Taken:
+    """As `verify_offer`, where the caller knows by other means that the leaves are the host's."""
+    return _Taking(known).upon_items(items)
 
 
 class _InLog(Verification):
@@ -161,12 +162,19 @@ class _Taking:
         self.index, self.frontier = progress.size, list(progress.frontier)
         self._key_leaves = list(progress.key_leaves)
         self._mldsa_leaf = progress.mldsa_leaf
+        self._nodes: list[bytes] = []
         self._receipts = 0
         self._open = known.count_open()
         self._runs: dict[bytes, _InLog] = {}
         self.keys: HostKeys | None = None
         if self._key_leaves:
             self.keys = read_keys(progress.host, self._key_leaves)
+
+    def upon_items(self, items: Sequence[Item]) -> Taken:
+        """All leaves of the range, and what they make of the host."""
+        for item in items:
+            self.upon_item(item)
+        return self._finish()
 
     def upon_item(self, item: Item) -> None:
         """The next leaf."""
@@ -183,11 +191,13 @@ class _Taking:
             if last is not None:
                 where += f", receipts {first} to {last}" if last > first else f", receipt {first}"
             raise type(error)(f"{where}: {error}") from None
-        merkle.add_leaf(self.frontier, self.index, item.leaf)
+        self._nodes += merkle.add_leaf(self.frontier, self.index, item.leaf)
         self.index += 1
 
     def _take(self, leaf: hostlog.Leaf, item: Item, run: _InLog | None) -> None:
         """What each kind of leaf asks for; `run` is that of its container, if it has one."""
+        if item.body and not isinstance(leaf, hostlog.Segment):
+            raise SpecError("a leaf that is no segment's has a body")
         if isinstance(leaf, hostlog.Segment):
             assert run is not None, "a segment names its container"
             self._take_segment(leaf, item, run)
@@ -233,27 +243,27 @@ class _Taking:
 
     def _take_segment(self, leaf: hostlog.Segment, item: Item, run: _InLog) -> None:
         """A segment with its body, and the certificates since the last one."""
-        for certificate in item.certificates:
+        body = decode_body(item.body)
+        for certificate in body.certificates:
             run.upon_certificate(_frame(bundle.CERTIFICATE, certificate))
         header = segment.decode_header(leaf.header)
-        if len(item.leaf_tags) != header.event_count * segment.LEAF_TAG_BYTES:
+        if len(body.leaf_tags) != header.event_count * segment.LEAF_TAG_BYTES:
             raise SpecError("the segment has another number of leaf tags")
         secret = bundle.SALTED if header.has_secret else b""
         stored = bundle.StoredSegment(
-            leaf.header, leaf.signature, secret, item.leaf_tags, item.body
+            leaf.header, leaf.signature, secret, body.leaf_tags, body.packed
         )
         run.take_segment(header, stored)
         self._receipts += header.event_count
 
-    def finish(self, root: bytes) -> Taken:
-        """What all these leaves make of the host."""
+    def _finish(self) -> Taken:
         old = self._known.progress
         progress = Progress(
             self._host, self.index, old.receipts + self._receipts, old.forgotten,
             tuple(self.frontier), tuple(self._key_leaves), self._mldsa_leaf,
         )  # fmt: skip
         runs = {container: _save(run.runs[-1]) for container, run in self._runs.items()}
-        return Taken(progress, root, self._receipts, runs)
+        return Taken(progress, progress.root, self._receipts, runs, tuple(self._nodes))
 
     def _find_run(self, leaf: hostlog.Leaf) -> _InLog | None:
         """The run that the leaf is of, or continues; None for a leaf of none."""

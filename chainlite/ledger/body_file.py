@@ -1,8 +1,9 @@
 """One file of taken ranges: a snapshot of what was known before, then a frame for each range.
 
 A frame is u32 size, 16 bytes of BLAKE3(tag || u64 place in the file || payload), payload. The first
-payload is a host's snapshot (bodies.encode_taken); each further one is u64 start and u64 end of the
-range, what it made of the host (bytes), and the offer (bytes). Not here: what ranges mean (bodies),
+payload is a host's snapshot (bodies.encode_taken) and the note it reached, each as bytes; each
+further one is u64 start and u64 end of a range, what it made of the host (bytes), the note that it
+reached (bytes; none where it reached none), and its items. Not here: what ranges mean (bodies),
 which file is next (body_store). Invariants: a frame counts whole or not at all; what `append` wrote
 is durable after `sync`; a file appears under its name with its snapshot durable in it.
 Who edits a frame gains nothing: leaves hash to roots that hosts sign and the chain anchors.
@@ -19,7 +20,8 @@ from blake3 import blake3
 from chainlite import domains
 from chainlite.codec import Reader, encode_bytes
 from chainlite.errors import SpecError, StateError
-from chainlite.ledger.offer import OFFER_LIMIT_BYTES
+from chainlite.ledger.offer import OFFER_LIMIT_BYTES, Item, encode_items, read_items
+from chainlite.note import NOTE_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 MAGIC = b"DOCKLOCK-BODIES\x00\x00\x01"
 CHECK_BYTES = 16
 STATE_LIMIT_BYTES = 64 << 20
-FRAME_LIMIT_BYTES = OFFER_LIMIT_BYTES + STATE_LIMIT_BYTES
+FRAME_LIMIT_BYTES = OFFER_LIMIT_BYTES + STATE_LIMIT_BYTES + NOTE_LIMIT_BYTES + 64
 _HEAD = struct.Struct(f">I{CHECK_BYTES}s")
 _PLACE = struct.Struct(">QQQ")
 
@@ -40,28 +42,50 @@ class Frame(NamedTuple):
     payload: bytes | None
 
 
+class Snapshot(NamedTuple):
+    """What was known when a file was begun: the encoded Taken, and the newest note reached."""
+
+    taken: bytes
+    note: bytes
+
+
 class Record(NamedTuple):
-    """A range that was taken: leaves [start, end), the encoded Taken, the offer's bytes."""
+    """A range that was taken: leaves [start, end), the encoded Taken, the host's checkpoint of
+    `end` if there is one, the items."""
 
     start: int
     end: int
     taken: bytes
-    offer: bytes
+    note: bytes
+    items: tuple[Item, ...]
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """The payload of a file's first frame."""
+    return encode_bytes(snapshot.taken) + encode_bytes(snapshot.note)
+
+
+def decode_snapshot(payload: bytes) -> Snapshot:
+    """What a first frame says; SpecError if it is none."""
+    reader = Reader(payload, "snapshot")
+    found = Snapshot(reader.read_bytes(STATE_LIMIT_BYTES), reader.read_bytes(NOTE_LIMIT_BYTES))
+    reader.finish()
+    return found
 
 
 def encode_record(record: Record) -> bytes:
     """The payload of a range's frame."""
     place = struct.pack(">QQ", record.start, record.end)
-    return place + encode_bytes(record.taken) + encode_bytes(record.offer)
+    head = place + encode_bytes(record.taken) + encode_bytes(record.note)
+    return head + encode_items(record.items)
 
 
 def decode_record(payload: bytes) -> Record:
     """The range in a frame; SpecError if it is none."""
     reader = Reader(payload, "taken range")
     place = reader.read_u64(), reader.read_u64()
-    record = Record(
-        *place, reader.read_bytes(STATE_LIMIT_BYTES), reader.read_bytes(OFFER_LIMIT_BYTES)
-    )
+    head = reader.read_bytes(STATE_LIMIT_BYTES), reader.read_bytes(NOTE_LIMIT_BYTES)
+    record = Record(*place, *head, read_items(reader))
     reader.finish()
     return record
 

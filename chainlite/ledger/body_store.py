@@ -1,49 +1,71 @@
 """What a node holds of hosts' logs: leaves and bodies, verified when they came, durable since.
 
-A directory for each host, in it files of ranges (body_file) named by their first leaf. Taking a
-range verifies it, appends it and syncs once. Not here: verification (bodies), who offers (offer,
-availability), damage in older files (body_repair). One writer per directory.
-Invariants: what `take` has answered survives a kill and a loss of power (after `sync`); a torn end
-was never answered and is cut off; where the newest file is damaged, the host stands at the last
-range that is whole, `lost` names what is gone, and it is taken again as it came.
+A directory for each host, in it files of ranges (body_file) named by their first leaf, and the
+hashes of its subtrees. Taking a range verifies it, appends it and syncs once. Not here:
+verification (bodies), reading (body_reader), who offers (offer, availability), damage in older
+files (body_repair). One writer per directory.
+Invariants: what was answered after `sync` survives a kill and a loss of power; a torn end was never
+answered and is cut off; where the newest file is damaged, the host stands at the last range that is
+whole, `lost` names what is gone, and it is taken again as it came.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from chainlite import merkle
-from chainlite.errors import SpecError, StateError, TamperError
-from chainlite.ledger.bodies import HostBodies, Taken, decode_taken, encode_taken, verify_offer
+from chainlite import checkpoint, merkle
+from chainlite.errors import SpecError, StateError
+from chainlite.ledger.bodies import (
+    HostBodies,
+    Taken,
+    decode_taken,
+    encode_taken,
+    verify_items,
+    verify_offer,
+)
 from chainlite.ledger.body_file import (
     BodyFile,
     Frame,
     Record,
+    Snapshot,
     create_file,
     decode_record,
+    decode_snapshot,
     encode_record,
-    find_frame,
+    encode_snapshot,
     iterate_frames,
     open_for_reading,
     sync_directory,
 )
-from chainlite.ledger.offer import Ack, decode_offer, encode_offer
+from chainlite.ledger.body_reader import HASH_BYTES, NODES, SUFFIX, BodyReader, count_nodes
+from chainlite.ledger.offer import Ack, decode_offer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Self
+
+    from chainlite.ledger.offer import Item
 
 FILE_BYTES_MAX = 16 << 20
 """After so much the next range begins a new file: an open reads the newest one whole."""
 HOSTS_MAX = 1 << 16
 HOSTS_OPEN_MAX = 256
-POINTS_MAX = 1024
-"""Ends of ranges whose roots are remembered for each host."""
 LOST_MAX = 1024
-_SUFFIX = ".bodies"
+
+
+class Held(NamedTuple):
+    """How far a host is held: the root there, the newest of its checkpoints that is reached (none:
+    empty), its key records."""
+
+    size: int
+    root: bytes
+    note: bytes
+    key_leaves: tuple[bytes, ...]
+
+
+NOTHING = Held(0, merkle.EMPTY_ROOT, b"", ())
 
 
 class Lost(NamedTuple):
@@ -56,17 +78,32 @@ class Lost(NamedTuple):
 
 
 class _Host:
-    """An open host: what is known of it, its newest file, the roots at the ends of ranges."""
+    """An open host: what is known of it, the newest note reached, its newest file, its hashes."""
 
-    def __init__(self, known: HostBodies, file: BodyFile | None) -> None:
-        self.known, self.file = known, file
-        self.points: dict[int, bytes] = {}
+    def __init__(self, name: bytes) -> None:
+        self.known, self.note = HostBodies(name), b""
+        self.file: BodyFile | None = None
+        self.nodes = -1
 
-    def take(self, taken: Taken) -> None:
-        self.known.apply(taken)
-        self.points[taken.progress.size] = taken.root
-        while len(self.points) > POINTS_MAX:
-            del self.points[next(iter(self.points))]
+    def get_held(self) -> Held:
+        progress = self.known.progress
+        return Held(progress.size, progress.root, self.note, progress.key_leaves)
+
+    def write_nodes(self, size_before: int, hashes: Sequence[bytes]) -> None:
+        """Not synced: they follow from the ranges, and are written anew by the next open."""
+        data = b"".join(hashes)
+        try:
+            if os.pwrite(self.nodes, data, count_nodes(size_before) * HASH_BYTES) == len(data):
+                return
+        except OSError as error:
+            raise StateError(f"hashes cannot be written: {error.strerror}") from None
+        raise StateError("hashes cannot be written: no room")
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+        if self.nodes >= 0:
+            os.close(self.nodes)
 
 
 class BodyStore:
@@ -75,7 +112,7 @@ class BodyStore:
     def __init__(self, directory: str) -> None:
         """Open it, or make it; StateError if another process has it."""
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._directory = directory
+        self.reader = BodyReader(directory)
         self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,6 +121,7 @@ class BodyStore:
             raise StateError(f"{directory}: another process has these bodies open") from None
         self._open: dict[bytes, _Host] = {}
         self._dirty: dict[bytes, BodyFile] = {}
+        self._count = len(self.reader.get_hosts())
         self.lost: list[Lost] = []
 
     def __enter__(self) -> Self:
@@ -96,8 +134,7 @@ class BodyStore:
         """Sync and close all."""
         self.sync()
         for host in self._open.values():
-            if host.file is not None:
-                host.file.close()
+            host.close()
         self._open.clear()
         os.close(self._lock)
 
@@ -114,24 +151,24 @@ class BodyStore:
         that is. SpecError, TamperError: it does not read or hold. StateError: no room.
         """
         offer = decode_offer(data)
-        if offer.host not in self._open and not os.path.isdir(self._get_path(offer.host)):
-            host = _Host(HostBodies(offer.host), None)
-        else:
-            host = self._get(offer.host)
-        progress = host.known.progress
-        if offer.start != progress.size:
-            return Ack(offer.host, progress.size, progress.root, 0)
+        host = self._get(offer.host)
+        held = host.get_held()
+        if offer.start != held.size:
+            return Ack(offer.host, held.size, held.root, 0)
         taken = verify_offer(host.known, offer)
-        if host.file is None:
-            self._admit(offer.host, host)
-        elif host.file.size >= FILE_BYTES_MAX:
-            self._rotate(host)
-        assert host.file is not None, "it was made just now"
-        record = Record(offer.start, offer.end, encode_taken(taken), data)
-        host.file.append(encode_record(record))
-        self._dirty[offer.host] = host.file
-        host.take(taken)
-        return Ack(offer.host, offer.end, taken.root, taken.receipts)
+        is_reached = checkpoint.parse_claim(offer.note).size == offer.end
+        return self._keep(host, taken, offer.note if is_reached else b"", offer.items)
+
+    def append_unsynced(self, name: bytes, start: int, items: Sequence[Item], note: bytes) -> Ack:
+        """As `take_unsynced`, of leaves that the caller has found to be the host's.
+
+        `note`, where it is not empty, is the checkpoint that they reach.
+        """
+        host = self._get(name)
+        held = host.get_held()
+        if start != held.size:
+            return Ack(name, held.size, held.root, 0)
+        return self._keep(host, verify_items(host.known, items), note, tuple(items))
 
     def sync(self) -> None:
         """All that was taken is durable: one fdatasync for each host of which something was.
@@ -142,104 +179,90 @@ class BodyStore:
             file.sync()
         self._dirty.clear()
 
-    def get_hosts(self) -> tuple[bytes, ...]:
-        """The hosts of which anything is held, ascending."""
-        names = [name for name in os.listdir(self._directory) if len(name) == 64]
-        return tuple(sorted(bytes.fromhex(name) for name in names))
+    def get_held(self, host: bytes) -> Held:
+        """How far a host is held."""
+        return self._get(host).get_held() if self._has(host) else NOTHING
 
     def get_size_root(self, host: bytes) -> tuple[int, bytes]:
         """Up to which size of its log a host's bodies are held, and the root there."""
-        if not os.path.isdir(self._get_path(host)):
-            return 0, merkle.EMPTY_ROOT
-        progress = self._get(host).known.progress
-        return progress.size, progress.root
-
-    def find_root(self, host: bytes, size: int) -> bytes | None:
-        """The root at a size where a range ended not long ago: an anchor there can be answered."""
-        if not os.path.isdir(self._get_path(host)):
-            return None
-        return self._get(host).points.get(size)
-
-    def read(self, host: bytes, start: int, end: int | None = None) -> Iterator[bytes]:
-        """Offers as they came, in order, that have leaves of [start, end) (None: all).
-
-        The first begins at `start` exactly, so that who stands there can take it. TamperError names
-        the range that is damaged; it may be repaired (body_repair). Nothing for what was forgotten.
-        """
-        size = self.get_size_root(host)[0]
-        end = size if end is None else min(end, size)
-        firsts, paths = self.list_files(host)
-        at = bisect_right(firsts, start) - 1
-        if at < 0:
-            return
-        for path in paths[at:]:
-            for record in read_records(path, start):
-                if start >= end:
-                    return
-                if record is None or record.start > start:
-                    raise TamperError(
-                        f"{path}: bodies of host {host.hex()[:16]} are damaged at leaf {start}"
-                    )
-                yield _cut(record, start)
-                start = record.end
+        return self.get_held(host)[:2]
 
     def forget(self, host: bytes, before: int) -> int:
         """Remove files of which every leaf is before this one; how many. The newest one stays."""
-        firsts, paths = self.list_files(host)
+        firsts, paths = self.reader.list_files(host)
         gone = [path for path, after in zip(paths, firsts[1:], strict=False) if after <= before]
         for path in gone:
             os.unlink(path)
         if gone:
-            sync_directory(self._get_path(host))
+            sync_directory(self.reader.get_path(host))
         return len(gone)
 
-    def list_files(self, host: bytes) -> tuple[list[int], list[str]]:
-        """The first leaves of a host's files, ascending, and their paths."""
-        directory = self._get_path(host)
-        names = sorted(name for name in os.listdir(directory) if name.endswith(_SUFFIX))
-        return [int(name[: -len(_SUFFIX)]) for name in names], [f"{directory}/{n}" for n in names]
+    def _keep(self, host: _Host, taken: Taken, note: bytes, items: tuple[Item, ...]) -> Ack:
+        name, start = host.known.progress.host, host.known.progress.size
+        if host.file is None:
+            self._admit(name, host)
+        elif host.file.size >= FILE_BYTES_MAX:
+            self._rotate(host)
+        assert host.file is not None, "it was made just now"
+        end = taken.progress.size
+        host.write_nodes(start, taken.nodes)
+        host.file.append(encode_record(Record(start, end, encode_taken(taken), note, items)))
+        self._dirty[name] = host.file
+        host.known.apply(taken)
+        host.note = note or host.note
+        return Ack(name, end, taken.root, taken.receipts)
 
-    def _get_path(self, host: bytes) -> str:
-        return f"{self._directory}/{host.hex()}"
+    def _has(self, host: bytes) -> bool:
+        return host in self._open or os.path.isdir(self.reader.get_path(host))
 
     def _admit(self, name: bytes, host: _Host) -> None:
         """A host of which nothing was held; its first range was verified."""
-        if len(os.listdir(self._directory)) >= HOSTS_MAX:
+        if self._count >= HOSTS_MAX:
             raise StateError(f"bodies of more than {HOSTS_MAX} hosts")
-        os.makedirs(self._get_path(name), mode=0o700, exist_ok=True)
-        sync_directory(self._directory)
+        path = self.reader.get_path(name)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        sync_directory(os.path.dirname(path))
         self._rotate(host)
+        self._open_nodes(host)
         self._open[name] = host
+        self._count += 1
+
+    def _open_nodes(self, host: _Host) -> None:
+        path = f"{self.reader.get_path(host.known.progress.host)}/{NODES}"
+        host.nodes = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _rotate(self, host: _Host) -> None:
         """Begin a new file, with all that is known of the host at its head."""
-        known, old = host.known, host.file
-        path = self._get_path(known.progress.host) + f"/{known.progress.size:020}{_SUFFIX}"
+        progress, old = host.known.progress, host.file
+        path = f"{self.reader.get_path(progress.host)}/{progress.size:020}{SUFFIX}"
         if old is not None:
             old.sync()
-        host.file = create_file(path, [encode_taken(known.make_snapshot())])
+            os.fdatasync(host.nodes)
+        snapshot = Snapshot(encode_taken(host.known.make_snapshot()), host.note)
+        host.file = create_file(path, [encode_snapshot(snapshot)])
         if old is not None:
             old.close()
 
     def _get(self, name: bytes) -> _Host:
-        """The host, opened if it is not; asked for last."""
-        host = self._open.pop(name, None) or self._load(name)
+        """The host, opened if it is not; asked for last. One that is not held is not kept open."""
+        host = self._open.pop(name, None)
+        if host is None and not self._has(name):
+            return _Host(name)
+        host = host or self._load(name)
         self._open[name] = host
-        idle = [one for one in self._open if one not in self._dirty][: -HOSTS_OPEN_MAX or None]
-        for one in idle if len(self._open) > HOSTS_OPEN_MAX else ():
-            file = self._open.pop(one).file
-            if file is not None:
-                file.close()
+        idle = [one for one in self._open if one not in self._dirty and one != name]
+        for one in idle[: max(0, len(self._open) - HOSTS_OPEN_MAX)]:
+            self._open.pop(one).close()
         return host
 
     def _load(self, name: bytes) -> _Host:
         """What the newest file that reads says; all behind its last whole range is cut off."""
-        _, paths = self.list_files(name)
+        _, paths = self.reader.list_files(name)
         for path in reversed(paths):
             try:
                 fd = open_for_reading(path)
             except SpecError as error:
-                self._lose(name, int(os.path.basename(path)[:20]), None, str(error))
+                self._lose(name, _get_first(path), None, str(error))
                 os.unlink(path)
                 continue
             try:
@@ -249,22 +272,25 @@ class BodyStore:
             if host is not None:
                 return host
             os.unlink(path)
-        return _Host(HostBodies(name), None)
+        return _Host(name)
 
     def _load_file(self, name: bytes, path: str, frames: Iterator[Frame]) -> _Host | None:
         """None where its snapshot is damaged: then the file before it says more."""
-        host, whole, bad = _Host(HostBodies(name), None), 0, None
-        end: int | None = None
+        host, whole, bad, end = _Host(name), 0, None, None
         for frame in frames:
             if frame.payload is None or bad is not None:
                 bad = bad or frame
                 end = decode_record(frame.payload).end if frame.payload is not None else end
-                continue
-            taken = decode_record(frame.payload).taken if whole else frame.payload
-            host.take(decode_taken(taken))
-            whole = frame.end
+            elif not whole:
+                snapshot = decode_snapshot(frame.payload)
+                host.known.apply(decode_taken(snapshot.taken))
+                host.note, whole = snapshot.note, frame.end
+                self._open_nodes(host)
+            else:
+                _reload(host, decode_record(frame.payload))
+                whole = frame.end
         if bad is not None:
-            size = host.known.progress.size if whole else int(os.path.basename(path)[:20])
+            size = host.known.progress.size if whole else _get_first(path)
             why = f"{path}: cut off at byte {bad.offset}: never answered, or damaged"
             self._lose(name, size, end, why)
         if not whole:
@@ -277,21 +303,15 @@ class BodyStore:
             self.lost.append(Lost(host, start, end, why))
 
 
-def read_records(path: str, leaf: int) -> Iterator[Record | None]:
-    """The ranges of a file that end after this leaf; None for one that is damaged."""
-    fd = open_for_reading(path)
-    try:
-        for frame in iterate_frames(fd, find_frame(fd, leaf)):
-            record = decode_record(frame.payload) if frame.payload is not None else None
-            if record is None or record.end > leaf:
-                yield record
-    finally:
-        os.close(fd)
+def _reload(host: _Host, record: Record) -> None:
+    """A range of the newest file: its hashes may not have reached the disk."""
+    frontier, hashes = list(host.known.progress.frontier), list[bytes]()
+    for size, item in enumerate(record.items, record.start):
+        hashes += merkle.add_leaf(frontier, size, item.leaf)
+    host.write_nodes(record.start, hashes)
+    host.known.apply(decode_taken(record.taken))
+    host.note = record.note or host.note
 
 
-def _cut(record: Record, start: int) -> bytes:
-    """The offer without the leaves before `start`: it holds as before."""
-    if record.start == start:
-        return record.offer
-    offer = decode_offer(record.offer)
-    return encode_offer(offer._replace(start=start, items=offer.items[start - record.start :]))
+def _get_first(path: str) -> int:
+    return int(os.path.basename(path)[: -len(SUFFIX)])

@@ -20,11 +20,12 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.note import NOTE_LIMIT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 VERSION = 1
 OFFER_LIMIT_BYTES = (4 << 20) - (64 << 10)
 """Below what a transport carries in one message."""
+BODY_LIMIT_BYTES = OFFER_LIMIT_BYTES
 LEAVES_MAX = 1 << 16
 CERTIFICATES_MAX = 1024
 CERTIFICATE_BYTES = segment.CERTIFICATE_BYTES + SIGNATURE_BYTES
@@ -33,14 +34,20 @@ LEAF_TAGS_LIMIT_BYTES = segment.EVENTS_MAX * segment.LEAF_TAG_BYTES
 
 
 class Item(NamedTuple):
-    """A leaf; the rest is empty but for a segment's: certificates with their signatures, in order
-    from the epoch after that of the run's last segment, the first bytes of each receipt's leaf
-    hash, the packed body without values."""
+    """A leaf, and for a segment's leaf what an encoded Body says of it; else that is empty."""
 
     leaf: bytes
-    certificates: tuple[bytes, ...] = ()
-    leaf_tags: bytes = b""
     body: bytes = b""
+
+
+class Body(NamedTuple):
+    """What comes with a segment: certificates with their signatures, in order from the epoch after
+    that of the run's last segment, the first bytes of each receipt's leaf hash, the packed frames
+    without values."""
+
+    certificates: tuple[bytes, ...]
+    leaf_tags: bytes
+    packed: bytes
 
 
 class Offer(NamedTuple):
@@ -84,19 +91,47 @@ def decode_ack(data: bytes) -> Ack:
     return ack
 
 
+def encode_body(body: Body) -> bytes:
+    """The canonical bytes of what comes with a segment."""
+    certificates = encode_u32(len(body.certificates)) + b"".join(body.certificates)
+    return certificates + encode_bytes(body.leaf_tags) + encode_bytes(body.packed)
+
+
+def decode_body(data: bytes) -> Body:
+    """What these bytes say; SpecError for any that `encode_body` does not write."""
+    reader = Reader(data, "body")
+    count = reader.read_u32(limit=CERTIFICATES_MAX)
+    certificates = tuple([reader.read_fixed(CERTIFICATE_BYTES) for _ in range(count)])
+    leaf_tags = reader.read_bytes(LEAF_TAGS_LIMIT_BYTES)
+    body = Body(certificates, leaf_tags, reader.read_bytes(segment.PACKED_LIMIT_BYTES))
+    reader.finish()
+    return body
+
+
 def encode_item(item: Item) -> bytes:
-    """One leaf and what comes with it."""
-    leaf = encode_bytes(item.leaf)
-    if item.leaf[0] != hostlog.SEGMENT_KIND:
-        return leaf
-    certificates = encode_u32(len(item.certificates)) + b"".join(item.certificates)
-    return leaf + certificates + encode_bytes(item.leaf_tags) + encode_bytes(item.body)
+    """One leaf and its body."""
+    return encode_bytes(item.leaf) + encode_bytes(item.body)
+
+
+def encode_items(items: Sequence[Item]) -> bytes:
+    """A count and the items."""
+    return encode_u32(len(items)) + b"".join([encode_item(item) for item in items])
+
+
+def read_items(reader: Reader) -> tuple[Item, ...]:
+    """The items at the reader; SpecError if they are none, or too many."""
+    count = reader.read_u32(limit=LEAVES_MAX)
+    if not count:
+        reader.refuse("has no leaf")
+    limit = hostlog.LEAF_LIMIT_BYTES
+    return tuple(
+        [Item(reader.read_bytes(limit), reader.read_bytes(BODY_LIMIT_BYTES)) for _ in range(count)]
+    )
 
 
 def encode_offer(offer: Offer) -> bytes:
     """The canonical bytes of an offer."""
-    items = [encode_item(item) for item in offer.items]
-    return encode_head_of(offer) + encode_u32(len(items)) + b"".join(items)
+    return encode_head_of(offer) + encode_items(offer.items)
 
 
 def encode_head_of(offer: Offer) -> bytes:
@@ -127,19 +162,6 @@ def decode_offer(data: bytes) -> Offer:
     note, proof = reader.read_bytes(NOTE_LIMIT_BYTES), read_proof(reader)
     count = reader.read_u32(limit=KEYS_MAX)
     later_keys = tuple([reader.read_bytes(KEY_LEAF_LIMIT_BYTES) for _ in range(count)])
-    count = reader.read_u32(limit=LEAVES_MAX)
-    if not count:
-        reader.refuse("has no leaf")
-    items = tuple([_read_item(reader) for _ in range(count)])
+    items = read_items(reader)
     reader.finish()
     return Offer(*head, note, proof, later_keys, items)
-
-
-def _read_item(reader: Reader) -> Item:
-    leaf = reader.read_bytes(hostlog.LEAF_LIMIT_BYTES)
-    if not leaf or leaf[0] != hostlog.SEGMENT_KIND:
-        return Item(leaf)
-    count = reader.read_u32(limit=CERTIFICATES_MAX)
-    certificates = tuple([reader.read_fixed(CERTIFICATE_BYTES) for _ in range(count)])
-    leaf_tags = reader.read_bytes(LEAF_TAGS_LIMIT_BYTES)
-    return Item(leaf, certificates, leaf_tags, reader.read_bytes(segment.PACKED_LIMIT_BYTES))

@@ -16,8 +16,10 @@ from chainlite.errors import StateError, TamperError
 from chainlite.ledger.offer import (
     LEAVES_MAX,
     OFFER_LIMIT_BYTES,
+    Body,
     Item,
     Offer,
+    encode_body,
     encode_head_of,
     encode_item,
     join_offer,
@@ -114,7 +116,8 @@ def _make_item(stores: _Stores, index: int, leaf: bytes) -> tuple[Item, int]:
         if one.epoch <= header.epoch
     ])  # fmt: skip
     bare = redaction.remove_values(bundle.StoredSegment(*row[5:10]))
-    return Item(leaf, certificates, bare.leaf_tags, bare.body), header.event_count
+    body = Body(certificates, bare.leaf_tags, bare.body)
+    return Item(leaf, encode_body(body)), header.event_count
 
 
 class _Stores:

@@ -15,11 +15,11 @@ import pytest
 from chainlite import merkle
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger import body_file, body_store
-from chainlite.ledger.bodies import HostBodies, verify_offer
+from chainlite.ledger.bodies import HostBodies, verify_items, verify_offer
 from chainlite.ledger.body_file import MAGIC
 from chainlite.ledger.body_repair import find_damage, repair
 from chainlite.ledger.body_store import BodyStore
-from chainlite.ledger.offer import Ack, decode_ack, decode_offer, encode_ack
+from chainlite.ledger.offer import Ack, Item, decode_ack, decode_offer, encode_ack
 from docklock.paths import Paths
 from tests.evidence.recording import ROOT, make_id, make_paths, record
 from tests.ledger.offered import get_size, make_host, offer_range
@@ -40,8 +40,16 @@ def get_host(offers: list[bytes]) -> bytes:
     return decode_offer(offers[0]).host
 
 
+def get_items(offers: list[bytes]) -> list[Item]:
+    return [item for data in offers for item in decode_offer(data).items]
+
+
+def read_all(store: BodyStore, host: bytes, start: int = 0) -> list[Item]:
+    return store.reader.read(host, start, store.get_size_root(host)[0], 1 << 30)
+
+
 def list_paths(directory: str, host: bytes) -> list[Path]:
-    return sorted(Path(directory, host.hex()).iterdir())
+    return sorted(Path(directory, host.hex()).glob("*.bodies"))
 
 
 def test_what_was_taken_is_there_in_the_next_process(paths: Paths, tmp_path: Path) -> None:
@@ -49,16 +57,17 @@ def test_what_was_taken_is_there_in_the_next_process(paths: Paths, tmp_path: Pat
     host = get_host(offers)
     with BodyStore(directory) as store:
         assert store.get_size_root(host) == (0, merkle.EMPTY_ROOT)
-        assert store.get_hosts() == ()
+        assert store.reader.get_hosts() == ()
     for number, data in enumerate(offers):
         with BodyStore(directory) as store:
             ack = store.take(data)
             assert (ack.host, ack.size) == (host, number + 1)
-            assert store.find_root(host, number + 1) == ack.root
     with BodyStore(directory) as store:
-        assert store.get_hosts() == (host,)
+        assert store.reader.get_hosts() == (host,)
         assert store.get_size_root(host) == ack[1:3]
-        assert list(store.read(host, 0)) == offers
+        assert read_all(store, host) == get_items(offers)
+        held = store.get_held(host)
+        assert held.note == decode_offer(offers[-1]).note and len(held.key_leaves) == 2
         assert not store.lost
 
 
@@ -80,10 +89,10 @@ def test_an_offer_that_does_not_hold_leaves_nothing(paths: Paths, tmp_path: Path
         bad[-1] ^= 1
         with pytest.raises((SpecError, TamperError)):
             store.take(bytes(bad))
-        assert store.get_hosts() == () and not os.listdir(tmp_path / "bodies")
+        assert store.reader.get_hosts() == () and not os.listdir(tmp_path / "bodies")
 
 
-def test_a_range_can_be_taken_by_who_stands_anywhere(paths: Paths, tmp_path: Path) -> None:
+def test_what_is_read_can_be_taken_by_who_stands_anywhere(paths: Paths, tmp_path: Path) -> None:
     offers, size = make_offers(paths, 4), get_size(paths)
     host = get_host(offers)
     with BodyStore(str(tmp_path / "bodies")) as store:
@@ -93,11 +102,47 @@ def test_a_range_can_be_taken_by_who_stands_anywhere(paths: Paths, tmp_path: Pat
             known = HostBodies(host)
             for one in make_offers(paths)[:start]:
                 known.apply(verify_offer(known, decode_offer(one)))
-            for data in store.read(host, start):
-                known.apply(verify_offer(known, decode_offer(data)))
+            known.apply(verify_items(known, read_all(store, host, start)))
             assert known.progress.size == size
-        assert not list(store.read(host, size))
-        assert len(list(store.read(host, 0, 5))) == 2
+        items = get_items(offers)
+        assert store.reader.read(host, 3, 7, 1 << 30) == items[3:7]
+        assert store.reader.read(host, 3, 7, 0) == items[3:4]
+        room = sum(len(item.leaf) + len(item.body) for item in items[3:5])
+        assert store.reader.read(host, 3, 7, room) == items[3:5]
+
+
+def test_items_are_appended_where_the_host_stands_and_only_if_they_hold(
+    paths: Paths, tmp_path: Path
+) -> None:
+    offers = make_offers(paths, 5)
+    host, items = get_host(offers), get_items(offers)
+    note = decode_offer(offers[-1]).note
+    with BodyStore(str(tmp_path / "bodies")) as store:
+        assert store.append_unsynced(host, 0, items[:6], b"").size == 6
+        assert store.append_unsynced(host, 3, items[3:], b"").size == 6
+        bad = items[7]._replace(body=items[7].body[:-1] + b"\0")
+        with pytest.raises((SpecError, TamperError)):
+            store.append_unsynced(host, 6, [items[6], bad, *items[8:]], note)
+        assert store.get_held(host).note == b""
+        store.append_unsynced(host, 6, items[6:], note)
+        assert store.get_held(host).note == note
+        assert read_all(store, host) == items
+
+
+def test_every_hash_of_the_log_can_be_read(paths: Paths, tmp_path: Path) -> None:
+    directory, offers = str(tmp_path / "bodies"), make_offers(paths, 3)
+    host = get_host(offers)
+    hashes = [merkle.compute_leaf_hash(item.leaf) for item in get_items(offers)]
+    for data in offers:
+        with BodyStore(directory) as store:
+            store.take(data)
+        Path(directory, host.hex(), "nodes").write_bytes(b"")  # no sync has kept it
+    with BodyStore(directory) as store:
+        store.get_held(host)
+        for level in range(len(hashes).bit_length()):
+            for number in range(len(hashes) >> level):
+                wanted = merkle.compute_root(hashes[number << level : (number + 1) << level])
+                assert store.reader.get_hash(host, level, number) == wanted
 
 
 def test_two_processes_do_not_write_at_once(tmp_path: Path) -> None:
@@ -114,13 +159,14 @@ def test_files_rotate_and_old_ones_can_be_forgotten(
     with BodyStore(directory) as store:
         for data in offers:
             store.take(data)
-        firsts, _ = store.list_files(host)
+        firsts, _ = store.reader.list_files(host)
         assert len(firsts) > 4
-        assert list(store.read(host, 0)) == offers
+        assert read_all(store, host) == get_items(offers)
         assert store.forget(host, firsts[2]) == 2
         assert store.forget(host, firsts[2]) == 0
-        assert not list(store.read(host, 0))
-        assert list(store.read(host, firsts[2])) == offers[firsts[2] :]
+        with pytest.raises(StateError, match="are gone"):
+            read_all(store, host)
+        assert read_all(store, host, firsts[2]) == get_items(offers)[firsts[2] :]
     with BodyStore(directory) as store:
         assert store.get_size_root(host)[0] == len(offers)
 
@@ -167,7 +213,7 @@ def test_every_cut_of_the_newest_file_stands_at_its_last_whole_range(
             assert bool(store.lost) == (cut not in ends or cut % 3 > 0)
             for data in offers[stands:]:
                 store.take(data)
-            assert list(store.read(host, 0)) == offers
+            assert read_all(store, host) == get_items(offers)
         assert path.read_bytes() == whole
 
 
@@ -185,13 +231,13 @@ def test_a_damaged_byte_of_the_newest_file_is_named_and_taken_again(
         at = chance.randrange(0, len(whole))
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
         with BodyStore(directory) as store:
-            size, root = store.get_size_root(host)
+            size, _ = store.get_size_root(host)
             [lost] = store.lost
             assert lost.host == host and lost.start == size < len(offers)
             assert lost.end is None or size < lost.end <= len(offers)
             for data in offers[size:]:
                 store.take(data)
-            assert list(store.read(host, 0)) == offers
+            assert read_all(store, host) == get_items(offers)
 
 
 def test_damage_in_an_older_file_is_named_and_repaired_from_a_copy(
@@ -215,14 +261,12 @@ def test_damage_in_an_older_file_is_named_and_repaired_from_a_copy(
         with BodyStore(directories[0]) as store, BodyStore(directories[1]) as peer:
             assert not store.lost
             with pytest.raises(TamperError, match="damaged at leaf"):
-                list(store.read(host, 0))
-            while damage := list(find_damage(store, host)):
-                copy = next(iter(peer.read(host, damage[0].start)))
-                assert repair(store, damage[0], copy) > damage[0].start
-            leaves = [
-                item.leaf for data in store.read(host, 0) for item in decode_offer(data).items
-            ]
-            assert leaves == [item.leaf for data in offers for item in decode_offer(data).items]
+                read_all(store, host)
+            for lost in list(find_damage(store, host)):
+                assert lost.end is not None
+                repair(store, lost, peer.reader.read(host, lost.start, lost.end, 1 << 30))
+            assert not list(find_damage(store, host))
+            assert read_all(store, host) == get_items(offers)
         path.write_bytes(whole)
 
 
@@ -246,18 +290,22 @@ def test_a_copy_from_a_fork_repairs_nothing(
         for data in offers:
             store.take(data)
         host = get_host(offers)
-        firsts, names = store.list_files(host)
+        _, names = store.reader.list_files(host)
         for path in map(Path, names[:-1]):
             data = path.read_bytes()
             at = len(data) - 3
             path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        lost = [one for one in find_damage(store, host) if one.start >= size][0]
-        fork = offer_range(forked, lost.start)
+        lost = next(one for one in find_damage(store, host) if one.start >= size)
+        assert lost.end is not None
+        fork = decode_offer(offer_range(forked, lost.start, lost.end).data)
         with pytest.raises((TamperError, SpecError)):
-            repair(store, lost, fork.data)
+            repair(store, lost, fork.items)
         for one in list(find_damage(store, host)):
-            assert repair(store, one, offers[one.start]) == one.end
-        assert list(store.read(host, 0)) == offers
+            assert one.end is not None
+            with pytest.raises(SpecError):
+                repair(store, one, get_items(offers)[one.start : one.end + 1])
+            repair(store, one, get_items(offers)[one.start : one.end])
+        assert read_all(store, host) == get_items(offers)
 
 
 def test_a_full_disk_is_an_error_and_changes_nothing(paths: Paths, tmp_path: Path) -> None:
@@ -277,7 +325,7 @@ def test_a_full_disk_is_an_error_and_changes_nothing(paths: Paths, tmp_path: Pat
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         for data in offers[1:]:
             store.take(data)
-        assert list(store.read(get_host(offers), 0)) == offers
+        assert read_all(store, get_host(offers)) == get_items(offers)
 
 
 WRITER = """
@@ -320,10 +368,8 @@ def test_a_kill_loses_nothing_that_was_answered(
             assert found >= size
             assert found > size or found_root.hex() == root
             size = found
-            read = [
-                item.leaf for d in store.read(get_host(offers), 0) for item in decode_offer(d).items
-            ]
-            assert len(read) == size
+            if size:
+                assert read_all(store, get_host(offers)) == get_items(offers)[:size]
         if size == len(offers):
             size = 0
             for path in list_paths(directory, get_host(offers)):
