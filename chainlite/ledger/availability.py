@@ -149,6 +149,7 @@ class Availability:
             except asyncio.IncompleteReadError:
                 pass
             code = await process.wait()
+            await _close(process)
             self._fail(f"the keeper of bodies ended with code {code}")
             if self._task is None:
                 return
@@ -194,6 +195,16 @@ class Availability:
             waiting.set_result(ack)
         if answer.held.size > before.size:
             self._upon_held(ack)
+
+
+async def _close(process: asyncio.subprocess.Process) -> None:
+    """Close the input of a process that ended, and hear how that went."""
+    assert process.stdin is not None, "it is a pipe"
+    process.stdin.close()
+    try:
+        await process.stdin.wait_closed()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # what was written is asked again
 
 
 def parse_origin(origin: str) -> bytes | None:
