@@ -10,6 +10,7 @@ it was asked with StateError, and is started again.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import deque
 from typing import TYPE_CHECKING
@@ -136,7 +137,7 @@ class Availability:
     async def _run(self) -> None:
         """The child, and the next one after it."""
         while True:
-            argv = [sys.executable, "-m", "chainlite.ledger.body_keeper", self._directory]
+            argv = [sys.executable, "-S", "-c", _make_program(), self._directory]
             self._process = process = await asyncio.create_subprocess_exec(
                 *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
             )
@@ -195,6 +196,13 @@ class Availability:
             waiting.set_result(ack)
         if answer.held.size > before.size:
             self._upon_held(ack)
+
+
+def _make_program() -> str:
+    """The keeper, with modules found where this process found them."""
+    where = [os.path.abspath(entry) for entry in sys.path if entry]
+    main = "from chainlite.ledger.body_keeper import main; sys.exit(main())"
+    return f"import sys; sys.path[:] = {where!r}; {main}"
 
 
 async def _close(process: asyncio.subprocess.Process) -> None:

@@ -1,4 +1,4 @@
-"""The process that verifies and keeps bodies: `python -m chainlite.ledger.body_keeper DIRECTORY`.
+"""The process that verifies and keeps the bodies under one directory.
 
 A process apart: verification is Python that would hold a node's event loop for a second at a time,
 and a node must vote within milliseconds. It reads requests from its standard input and answers on
@@ -193,7 +193,7 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def main() -> int:
-    """The process's exit status."""
+    """The process's exit status; its argument is the directory."""
     os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's; the node ends its input
     try:
@@ -205,7 +205,3 @@ def main() -> int:
     except BrokenPipeError:
         return 0  # who asked is gone
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
