@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
-from chainlite import checkpoint, merkle
+from chainlite import checkpoint
 from chainlite.errors import PeerError, SpecError, StateError, TamperError
 from chainlite.ledger import body_keeper as keeper
 from chainlite.ledger.body_reader import BodyReader
@@ -107,9 +107,7 @@ class Availability:
             return None
         if size == held.size:
             return held.root
-        return merkle.compute_tree_root(
-            size, lambda level, number: self.reader.get_hash(host, level, number)
-        )
+        return self.reader.compute_root(host, size)
 
     def make_available(self, anchors: Iterable[tuple[bytes, int, bytes]]) -> list[Available]:
         """Of anchors (host, size, root) of the chain, those that this node holds, as operations.

@@ -13,6 +13,7 @@ import os
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from chainlite import merkle
 from chainlite.errors import StateError, TamperError
 from chainlite.ledger.body_file import decode_record, find_frame, iterate_frames, open_for_reading
 
@@ -65,6 +66,12 @@ class BodyReader:
         if len(value) != HASH_BYTES:
             raise TamperError(f"{fd}: the hash at level {level}, number {number} is missing")
         return value
+
+    def compute_root(self, host: bytes, size: int) -> bytes:
+        """The root of the first `size` leaves, from the hashes that are kept."""
+        return merkle.compute_tree_root(
+            size, lambda level, number: self.get_hash(host, level, number)
+        )
 
     def read(self, host: bytes, start: int, end: int, bytes_max: int) -> list[Item]:
         """Items from leaf `start` on, before `end`: one, and more while they fit into `bytes_max`.

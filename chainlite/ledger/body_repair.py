@@ -11,7 +11,6 @@ import os
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from chainlite import merkle
 from chainlite.errors import SpecError, TamperError
 from chainlite.ledger.bodies import HostBodies, decode_taken, encode_taken, verify_items
 from chainlite.ledger.body_file import (
@@ -30,7 +29,6 @@ from chainlite.ledger.body_store import Lost
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from chainlite.ledger.body_reader import BodyReader
     from chainlite.ledger.body_store import BodyStore
     from chainlite.ledger.offer import Item
 
@@ -66,17 +64,12 @@ def repair(store: BodyStore, lost: Lost, items: Sequence[Item]) -> None:
     for record in before:
         known.apply(decode_taken(record.taken))
     taken = verify_items(known, items)
-    if taken.root != _compute_root(store.reader, lost.host, lost.end):
+    if taken.root != store.reader.compute_root(lost.host, lost.end):
         raise TamperError(f"leaf {lost.start}: the copy has other leaves than were held here")
     mended = Record(lost.start, lost.end, encode_taken(taken), b"", tuple(items))
     after = [record for record in records if record.start >= lost.end]
     payloads = [encode_record(record) for record in (*before, mended, *after)]
     create_file(paths[at], [encode_snapshot(snapshot), *payloads]).close()
-
-
-def _compute_root(reader: BodyReader, host: bytes, size: int) -> bytes:
-    """The root at a size, from the hashes that are kept beside the ranges."""
-    return merkle.compute_tree_root(size, lambda level, n: reader.get_hash(host, level, n))
 
 
 def _read_snapshot(path: str) -> Snapshot:

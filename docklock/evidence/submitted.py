@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import SpecError
-from docklock.evidence.database import sqlite3
+from docklock.evidence.database import ensure_schema, sqlite3
 
 if TYPE_CHECKING:
     from typing import Self
@@ -128,21 +128,12 @@ class Submitted:
 def _open(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            os.chmod(path, 0o600)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("BEGIN IMMEDIATE")
-            if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in _SCHEMA:
-                    db.execute(statement)
-            db.execute("COMMIT")
-            version = SCHEMA_VERSION
+        ensure_schema(db, path, _SCHEMA, SCHEMA_VERSION)
         db.execute("PRAGMA synchronous = NORMAL")  # nothing rests on the last of it
     except sqlite3.DatabaseError as error:
         db.close()
         raise SpecError(f"{path}: not a record of what was submitted: {error}") from None
-    if version != SCHEMA_VERSION:
+    except SpecError:
         db.close()
-        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+        raise
     return db

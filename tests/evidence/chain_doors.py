@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chainlite.errors import StateError
 from chainlite.ledger import operations as ops
+from chainlite.ledger import records
 from chainlite.ledger.body_store import BodyStore
 from chainlite.ledger.host_status import HostStatus, find_host_status
 from chainlite.ledger.offer import Ack
@@ -69,13 +70,22 @@ class Nodes:
         said = []
         for node in self.all:
             node.pool.clear()
-            held = [ops.Available(*ack[:3]) for ack in node.acks[-1:]]
+            held = [ops.Available(*one) for one in self.find_anchors(node)]
             if held:
                 said.append(self.chain.sign(node.key, *held))
-            node.acks.clear()
         if said:
             self.chain.step(*said)
         return self.chain.ledger.height
+
+    def find_anchors(self, node: Node) -> list[tuple[bytes, int, bytes]]:
+        """The anchors of the chain that are not available yet and whose bodies the node holds."""
+        found = []
+        for key, row in self.chain.ledger.get_items():
+            if isinstance(row, records.Host) and row.size > row.available:
+                host = key[len(records.HOST) :]
+                if row.size <= node.store.get_size_root(host)[0]:
+                    found.append((host, row.size, node.store.reader.compute_root(host, row.size)))
+        return found
 
     def close(self) -> None:
         for node in self.all:
