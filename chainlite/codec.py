@@ -135,6 +135,10 @@ class Reader:
         except UnicodeDecodeError:
             self.refuse("is not UTF-8")
 
+    def is_finished(self) -> bool:
+        """Whether all is read."""
+        return self._pos == len(self._data)
+
     def finish(self) -> None:
         """Refuse bytes after the last field."""
         if self._pos != len(self._data):
