@@ -34,6 +34,12 @@ class TamperError(DocklockError):
     exit_code = 3
 
 
+class PeerError(DocklockError):
+    """What another node sent breaks a rule: dropped and counted against it, never passed on."""
+
+    exit_code = 1
+
+
 class About:
     """For `with`: an error that passes is about this container, unless it is about one already."""
 
