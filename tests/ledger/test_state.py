@@ -446,6 +446,15 @@ def test_a_dropped_block_leaves_no_trace() -> None:
     assert isinstance(ledger, Ledger) and View.__slots__
 
 
+def test_an_anchor_that_is_no_longer_known_is_held_in_vain() -> None:
+    chain, host = Chain(), HostLog(1)
+    chain.enrol(host)
+    chain.take(chain.anchor(host, 2))
+    chain.take(chain.anchor(host, 2))
+    chain.take(chain.sign(VALIDATOR_KEYS[0], ops.Available(host.id, 3, host.get_root(3))))
+    assert chain.get_host(host).acks == b""
+
+
 def test_a_first_anchor_brings_no_proof() -> None:
     chain, host = Chain(), HostLog(1)
     chain.enrol(host)

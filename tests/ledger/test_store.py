@@ -91,6 +91,18 @@ def test_an_anchor_is_found_by_any_leaf_that_it_covers(tmp_path: Path) -> None:
     made.close()
 
 
+def test_so_many_transactions_wait_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "FLUSH_TXS", 3)
+    chain, hosts = Chain(), [HostLog(number) for number in range(3)]
+    chain.enrol(*hosts)
+    chain.step()
+    made = make_store(tmp_path / "chain.db", chain)
+    assert made.tables.flushed == 1
+    made.close()
+
+
 def test_an_old_block_is_proven_by_one_path(tmp_path: Path) -> None:
     chain = Chain()
     for _ in range(600):
@@ -234,9 +246,13 @@ def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
         spoil_row(copy, statement, *values)
         with pytest.raises(StoreDamage, match=f"table {table}"):
             store_check.check_store(copy)
+        if values:
+            with pytest.raises(StoreDamage, match="what the genesis makes"):
+                open_store(copy)
         if table in ("state", "anchors", "history"):
             store_check.truncate_to(copy, 280)
             assert store_check.check_store(copy) == 280
+            assert fetch_all(copy)[4] == fetch_all(tmp_path / "chain.db")[4]
         copy.unlink()
 
 
