@@ -109,7 +109,7 @@ class Mempool:
         Else the sender's next nonce in the ledger.
         """
         if tx.encoded in self._by_bytes:
-            raise Refused("the transaction waits already")
+            raise Refused("the transaction waits already", known=True)
         queue = get_queue(tx)
         nonce = self._find_nonce(tx.sender, tx.key)
         if nonce is None:
