@@ -72,6 +72,31 @@ def compute_range_root(start: int, end: int, read: Callable[[int, int], bytes]) 
     return compute_node_hash(left, compute_range_root(start + split, end, read))
 
 
+def add_leaf(frontier: list[bytes], size: int, data: bytes) -> list[bytes]:
+    """The leaf at index `size` joins the complete subtrees of the first `size` leaves.
+
+    The hashes of the subtrees that it completes, from its own leaf hash upwards.
+    """
+    value = compute_leaf_hash(data)
+    made = [value]
+    while size & 1:
+        value = compute_node_hash(frontier.pop(), value)
+        made.append(value)
+        size >>= 1
+    frontier.append(value)
+    return made
+
+
+def compute_frontier_root(frontier: Sequence[bytes]) -> bytes:
+    """The root over complete subtrees, the largest first."""
+    if not frontier:
+        return EMPTY_ROOT
+    value = frontier[-1]
+    for left in reversed(frontier[:-1]):
+        value = compute_node_hash(left, value)
+    return value
+
+
 def compute_tree_root(tree_size: int, read: Callable[[int, int], bytes]) -> bytes:
     """Root of a tree whose complete subtrees `read` gives."""
     return compute_range_root(0, tree_size, read) if tree_size else EMPTY_ROOT

@@ -187,8 +187,12 @@ class Verification:
 
     def upon_segment(self, frame: bundle.Frame) -> None:
         """A segment: next in index, signed by its epoch, its receipts under root and chain."""
+        self._get_open_run()
+        self.take_segment(*bundle.decode_segment(frame.payload, frame.kind))
+
+    def take_segment(self, header: segment.Header, stored: bundle.StoredSegment) -> None:
+        """A segment that is decoded already."""
         run = self._get_open_run()
-        header, stored = bundle.decode_segment(frame.payload, frame.kind)
         last = header.first_index + header.event_count - 1
         if header.first_index == run.event_count:
             self.span = (header.first_index, last)
