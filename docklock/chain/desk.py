@@ -1,0 +1,106 @@
+"""What a running node does for its own host: status, blocks, transactions and votes taken, peers.
+
+Not here: HTTP (control), who asks (client, cli). Invariant: what is signed here is signed by the
+node's key, and only as a vote that its owner asked for on the socket, which is the owner's alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainlite import keys
+from chainlite.consensus.wire import VERDICTS
+from chainlite.errors import SpecError, StateError
+from chainlite.ledger import operations as ops
+from chainlite.ledger.tx import decode_tx, sign_tx
+from chainlite.net.registration import decode_registration
+from docklock.chain.registering import keep_peer
+from docklock.chain.views import Views, parse_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainlite.consensus.node import Node
+    from chainlite.consensus.wire import Verdict
+    from chainlite.keys import Signer
+    from docklock.chain.control import Route
+    from docklock.chain.directory import ChainDirectory
+
+VOTE_KINDS = (ops.MemberVote, ops.ParameterVote)
+
+
+class Desk:
+    """The routes of one node's control socket."""
+
+    def __init__(
+        self,
+        directory: ChainDirectory,
+        node: Node,
+        key: Signer,
+        describe: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._directory, self._node, self._key, self._describe = directory, node, key, describe
+        self._views = Views(node.store)
+
+    def get_routes(self) -> dict[tuple[str, str], Route]:
+        """For Control."""
+        routes: dict[tuple[str, str], Route] = {
+            ("GET", "status"): self._show_status,
+            ("POST", "transactions"): self._take_transaction,
+            ("POST", "votes"): self._take_vote,
+            ("POST", "peers"): self._take_peer,
+            ("GET", "nonces"): self._get_nonce,
+        }
+        for first in self._views.routes:
+            routes["GET", first] = self._make_view(first)
+        return routes
+
+    def _make_view(self, first: str) -> Route:
+        async def show(rest: str, _body: bytes) -> Any:
+            return self._views.routes[first](rest)
+
+        return show
+
+    async def _show_status(self, _rest: str, _body: bytes) -> dict[str, Any]:
+        return self._describe()
+
+    async def _get_nonce(self, rest: str, _body: bytes) -> dict[str, Any]:
+        """The next nonce of a key that sends as itself: `KEY`."""
+        public = parse_hash(rest, "KEY")
+        sender = keys.compute_host_id(public)
+        nonce = self._node.mempool.get_free_nonce(sender, public)
+        return {"sender": sender.hex(), "nonce": nonce, "chain_id": self._node.ledger.chain_id.hex()}
+
+    async def _take_transaction(self, _rest: str, body: bytes) -> dict[str, Any]:
+        digest = decode_tx(body).hash
+        return await self._submit(body, digest)
+
+    async def _take_vote(self, _rest: str, body: bytes) -> dict[str, Any]:
+        """Sign a vote, whose claim the body is, as this validator."""
+        operation = ops.decode_operation(body, b"")
+        if not isinstance(operation, VOTE_KINDS):
+            raise SpecError("only votes are signed by a node's key on request")
+        if self._key.public not in self._node.validators:
+            raise StateError("this node's key is not a validator's: only validators vote")
+        sender = keys.compute_host_id(self._key.public)
+        nonce = self._node.mempool.get_free_nonce(sender, self._key.public)
+        tx = sign_tx(self._key, self._node.ledger.chain_id, nonce, [operation])
+        return await self._submit(tx.encoded, tx.hash)
+
+    async def _submit(self, encoded: bytes, digest: bytes) -> dict[str, Any]:
+        if self._node.halted:
+            raise StateError(f"the node has halted: {self._node.halted}")
+        (verdict,) = await self._node.submit([encoded])
+        return describe_verdict(verdict, digest)
+
+    async def _take_peer(self, _rest: str, body: bytes) -> dict[str, Any]:
+        """Know a peer by its registration, now and after the next start."""
+        registration = decode_registration(body, self._node.ledger.chain_id)
+        is_news = self._node.transport.add_peer(registration)
+        keep_peer(self._directory, registration)
+        return {"key": registration.node.hex(), "news": is_news}
+
+
+def describe_verdict(verdict: Verdict, digest: bytes) -> dict[str, Any]:
+    """What became of a transaction that was handed in."""
+    return {"hash": digest.hex(), "verdict": VERDICTS[verdict.kind], "reason": verdict.reason}
