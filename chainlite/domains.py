@@ -94,7 +94,6 @@ SNAPSHOT_CHUNK = b"\xa5"
 STATE_KEY = b"\xa6"
 STATE_PROOF = b"\xa7"
 STATE_VALUE = b"\xa8"
-PROPOSAL_ID = b"\xa9"
 # What nodes tell each other beside votes
 NODE_STATUS = b"\xb8"
 WANT_BLOCKS = b"\xb9"

@@ -29,6 +29,8 @@ OPERATOR_LIMIT = 64
 ADDRESS_LIMIT = 256
 PROOF_HASHES_MAX = 128
 """Hashes of one consistency proof: two for each level of a tree of 2^64 leaves."""
+LOG_SIZE_MAX = 1 << 62
+"""Leaves of a host's log: databases count in 63 bits."""
 VALIDATOR, ARCHIVE = 0, 1
 ROLES = ("validator", "archive")
 _ANCHOR = struct.Struct(">cHQ32s")
@@ -189,6 +191,8 @@ def _decode_anchor(claim: bytes, supplement: bytes) -> Anchor:
         raise SpecError(f"anchor: {len(claim)} bytes, not {_ANCHOR.size}")
     _, version, size, root = _ANCHOR.unpack(claim)
     _check_version("anchor", version)
+    if size > LOG_SIZE_MAX:
+        raise SpecError(f"anchor: {size} leaves are above {LOG_SIZE_MAX}")
     _check_proof(supplement, "anchor")
     return Anchor(size, root, supplement)
 

@@ -10,7 +10,7 @@ Source: CHAIN.md, "Transactions, mempool, state"; README.md of this room.
 
 from __future__ import annotations
 
-from chainlite import merkle
+from chainlite import keys, merkle
 from chainlite.consensus.validators import NO_PROPOSER, ValidatorSet
 from chainlite.errors import SpecError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
@@ -20,7 +20,7 @@ from chainlite.ledger.block import Block, make_block
 from chainlite.ledger.genesis import compute_chain_id, decode_genesis
 from chainlite.ledger.header import Header
 from chainlite.ledger.order import arrange, check_order
-from chainlite.ledger.rules import apply_tx
+from chainlite.ledger.rules import apply_tx, get_nonce, is_member
 from chainlite.ledger.tx import Tx, compute_receipts_root, decode_tx, is_tx_signed
 from chainlite.ledger.view import Refused, View
 from chainlite.proofs import poh
@@ -41,6 +41,7 @@ class Executed(NamedTuple):
     """What a block makes of the state before it; made by `check` and `propose`, for `commit`.
 
     `changes` are the rows it sets, None where one goes; `values` the same as bytes, for a store.
+    `refused` are candidates that `propose` left out because they will never apply.
     """
 
     block: Block
@@ -49,6 +50,7 @@ class Executed(NamedTuple):
     values: dict[bytes, bytes | None]
     node: Node
     parent: bytes
+    refused: tuple[Tx, ...] = ()
 
 
 class Ledger:
@@ -82,7 +84,7 @@ class Ledger:
     @property
     def parameters(self) -> Parameters:
         """Those that hold in the next block."""
-        return self._open(self.head.timestamp_ms).parameters
+        return self._look().parameters
 
     def find(self, key: bytes) -> Record | None:
         """The row at a key (records)."""
@@ -91,6 +93,16 @@ class Ledger:
     def get_items(self) -> Iterable[tuple[bytes, Record]]:
         """All rows."""
         return self._rows.items()
+
+    def find_nonce(self, sender: bytes, key: bytes) -> int | None:
+        """The nonce of a sender's next transaction; None if nobody with this key may send one."""
+        view = self._look()
+        host = view.find(records.HOST + sender, records.Host)
+        if host is not None:
+            return host.nonce if host.key == key and host.status == records.ACTIVE else None
+        if keys.compute_host_id(key) != sender or not is_member(view, key):
+            return None
+        return get_nonce(view, sender)
 
     def prove(self, key: bytes) -> tuple[bytes | None, tree.Proof]:
         """The value at a key, None if there is none, and the proof under the state root."""
@@ -117,13 +129,15 @@ class Ledger:
         """
         assert previous == self.head and timestamp_ms > previous.timestamp_ms
         view = self._open(timestamp_ms)
-        txs = []
+        txs, refused = [], []
         for tx in arrange(candidates):
-            if tx.chain_id != self.chain_id:
-                continue
             try:
+                if tx.chain_id != self.chain_id:
+                    raise Refused("it is of another chain")
                 apply_tx(view, tx)
-            except Refused:
+            except Refused as why:
+                if not why.later:
+                    refused.append(tx)
                 continue
             txs.append(tx)
         ticks = poh.count_ticks(previous.timestamp_ms, timestamp_ms)
@@ -131,7 +145,8 @@ class Ledger:
         node, values = self._close(view)
         header = self._make_header(view, txs, ends, node, proposer)
         block = make_block(header, [tx.encoded for tx in txs], ends)
-        return block, Executed(block, tuple(txs), view.changes, values, node, self.head_hash)
+        made = (block, tuple(txs), view.changes, values, node, self.head_hash, tuple(refused))
+        return block, Executed(*made)
 
     def check(self, block: Block, find_checked: Callable[[bytes], Tx | None]) -> Executed:
         """What a block makes of this state; InvalidBlock says which rule it breaks.
@@ -195,6 +210,10 @@ class Ledger:
         if not known and not is_tx_signed(tx):
             raise InvalidBlock("block: a transaction that its sender did not sign")
         return tx
+
+    def _look(self) -> View:
+        """A view to read the present state by."""
+        return View(self._rows, self.chain_id, self.height, self.head.timestamp_ms)
 
     def _open(self, timestamp_ms: int) -> View:
         """The view of the next block: the head is in its history, its validators are in place."""

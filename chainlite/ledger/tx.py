@@ -133,6 +133,19 @@ def is_tx_signed(tx: Tx) -> bool:
     return keys.is_signed(tx.key, domains.SIGN_TRANSACTION, envelope, tx.signature)
 
 
+def decode_signed(data: bytes, chain_id: bytes) -> Tx:
+    """The transaction of these bytes, for this chain and signed; SpecError for any other bytes.
+
+    Nearly all of its time libsodium has, without Python's lock: call it from a thread.
+    """
+    tx = decode_tx(data)
+    if tx.chain_id != chain_id:
+        raise SpecError("transaction: it is of another chain")
+    if not is_tx_signed(tx):
+        raise SpecError("transaction: its sender did not sign it")
+    return tx
+
+
 def get_signed_envelope(tx: Tx) -> bytes:
     """The leaf that a transaction has under receipts_root."""
     return tx.encoded[:SIGNED_BYTES]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainlite import merkle
+from chainlite.consensus.messages import COMMIT, sign_vote
+from chainlite.consensus.validators import ValidatorSet
 from chainlite.keys import KeyPair, compute_host_id, make_key_pair
 from chainlite.ledger import operations as ops
 from chainlite.ledger import state
+from chainlite.ledger.block import Block
 from chainlite.ledger.genesis import Genesis, Member, Parameters, encode_genesis
+from chainlite.ledger.header import Seals, compute_seal_digest
 from chainlite.ledger.records import HOST, Host
 from chainlite.ledger.state import Executed
 from chainlite.ledger.tx import Tx, sign_tx
@@ -31,6 +35,15 @@ def make_genesis(count: int = 4, **parameters: int) -> bytes:
 def never(data: bytes) -> Tx | None:
     """No transaction was checked before."""
     return None
+
+
+def seal(chain_id: bytes, block: Block, keys: Sequence[KeyPair] = VALIDATOR_KEYS[:3]) -> Seals:
+    """A quorum's seals of round 0."""
+    digest = compute_seal_digest(chain_id, block.hash, 0)
+    votes = [sign_vote(key, chain_id, COMMIT, block.header.height, 0, digest) for key in keys]
+    places = ValidatorSet(key.public for key in VALIDATOR_KEYS)
+    bitmap = places.encode_bitmap(vote.signer for vote in votes)
+    return Seals(0, bitmap, tuple(vote.signature for vote in votes))
 
 
 class HostLog:
