@@ -14,6 +14,7 @@ from chainlite.errors import SpecError, StateError
 from chainlite.ledger import operations as ops
 from chainlite.ledger.tx import decode_tx, sign_tx
 from chainlite.net.registration import decode_registration
+from chainlite.net.transport import PeerId
 from docklock.chain.registering import keep_peer
 from docklock.chain.views import Views, parse_hash
 
@@ -49,6 +50,7 @@ class Desk:
             ("POST", "transactions"): self._take_transaction,
             ("POST", "votes"): self._take_vote,
             ("POST", "peers"): self._take_peer,
+            ("POST", "forget"): self._forget_peer,
             ("GET", "nonces"): self._get_nonce,
         }
         for first in self._views.routes:
@@ -69,7 +71,11 @@ class Desk:
         public = parse_hash(rest, "KEY")
         sender = keys.compute_host_id(public)
         nonce = self._node.mempool.get_free_nonce(sender, public)
-        return {"sender": sender.hex(), "nonce": nonce, "chain_id": self._node.ledger.chain_id.hex()}
+        return {
+            "sender": sender.hex(),
+            "nonce": nonce,
+            "chain_id": self._node.ledger.chain_id.hex(),
+        }
 
     async def _take_transaction(self, _rest: str, body: bytes) -> dict[str, Any]:
         digest = decode_tx(body).hash
@@ -99,6 +105,14 @@ class Desk:
         is_news = self._node.transport.add_peer(registration)
         keep_peer(self._directory, registration)
         return {"key": registration.node.hex(), "news": is_news}
+
+    async def _forget_peer(self, rest: str, _body: bytes) -> dict[str, Any]:
+        """Hang up, unless the chain names it: then its validators know it anyway."""
+        node = PeerId(parse_hash(rest, "KEY"))
+        is_named = node in self._node.validators
+        if not is_named:
+            self._node.transport.remove_peer(node)
+        return {"key": node.hex(), "forgotten": not is_named}
 
 
 def describe_verdict(verdict: Verdict, digest: bytes) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def read_genesis_file(path: str) -> Chain:
         genesis = decode_genesis(data)
     else:
         genesis = parse_genesis(data, path)
-    return _make_chain(encode_genesis(genesis))
+    return make_chain(encode_genesis(genesis))
 
 
 def join_chain(directory: ChainDirectory, chain: Chain) -> None:
@@ -171,25 +171,28 @@ def read_chain(directory: ChainDirectory) -> Chain:
     except FileNotFoundError:
         raise StateError(_say_missing(directory)) from None
     try:
-        return _make_chain(data)
+        return make_chain(data)
     except SpecError as error:
         raise TamperError(
             f"{directory.genesis}: {error}: put back the genesis that the chain's others have"
         ) from None
 
 
-def _make_chain(encoded: bytes) -> Chain:
+def make_chain(encoded: bytes) -> Chain:
+    """The chain of a genesis's canonical bytes; SpecError."""
     return Chain(decode_genesis(encoded), encoded, compute_chain_id(encoded))
 
 
+def say_start(directory: ChainDirectory) -> str:
+    """The command that starts the directory's node."""
+    return f"docklock chain start --dir {directory.path}"
+
+
 def _say_missing(directory: ChainDirectory) -> str:
-    option = "" if directory.path.endswith("/lib/docklock/chain") else f" --dir {directory.path}"
+    make = f"docklock chain init --dir {directory.path}"
     if os.path.exists(directory.key):
-        return (
-            f"{directory.path} has a key but no chain yet: "
-            f"`docklock chain init{option} --genesis FILE` joins one"
-        )
+        return f"{directory.path} has a key but no chain yet: `{make} --genesis FILE` joins one"
     return (
-        f"{directory.path} has no node yet: `docklock chain init{option}` makes one, "
+        f"{directory.path} has no node yet: `{make}` makes one, "
         "`docklock chain devnet` a chain to try"
     )

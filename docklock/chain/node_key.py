@@ -41,7 +41,7 @@ def read_node_key(directory: ChainDirectory) -> bytes:
 
 
 def load_node_key(directory: ChainDirectory) -> keys.GuardedKey:
-    """What signs for the directory's node. StateError, SpecError where the file is not as it was."""
+    """What signs for the node. StateError, SpecError where the file is not as it was."""
     loaded = key_file.load_key(directory.key)
     if loaded is None:
         raise StateError(f"{directory.key}: the node's key is gone: restore it, or make a new node")

@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 import traceback
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.2
 """How often it looks whether the node may vote, has halted, waits, or has lost its parent."""
-HEIGHTS_KEPT = 256
 EXIT_BROKEN, EXIT_HALTED = 1, 3
 FOLLOWS = "it was started with --follow"
 
@@ -113,7 +111,6 @@ class _Root:
         self._exit_code = 0
         self._obstacle = FOLLOWS
         self._said = ""
-        self._due_ms: deque[int] = deque(maxlen=HEIGHTS_KEPT)
         self._node: Node
         self._meeting: Meeting
 

@@ -70,7 +70,7 @@ def ensure_registration(
     certificate: NodeCertificate,
     now_ms: int,
 ) -> Registration:
-    """The node's registration, signed anew where settings or certificate are others than it says."""
+    """The node's registration, signed anew where settings or certificate are not as it says."""
     old = _read_own(directory, chain)
     addresses = (settings.address,) if settings.address else ()
     wanted = Registration(

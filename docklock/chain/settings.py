@@ -38,10 +38,10 @@ def parse_settings(data: bytes, file: str) -> NodeSettings:
     found: dict[str, Any] = {}
     try:
         for key, value in document.items():
-            if key not in _READERS:
-                raise Wrong(f"unknown key; known are {', '.join(_READERS)}", key)
+            if key not in READERS:
+                raise Wrong(f"unknown key; known are {', '.join(READERS)}", key)
             try:
-                found[key] = _READERS[key](value if isinstance(value, str) else "")
+                found[key] = READERS[key](value if isinstance(value, str) else "")
             except SpecError as error:
                 raise Wrong(str(error), key) from None
         return complete(NodeSettings(**found))
@@ -80,8 +80,10 @@ def parse_address(text: str) -> Address:
 
 def format_address(address: Address) -> str:
     """HOST:PORT, with brackets around an IPv6 address."""
-    return f"[{address.host}]:{address.port}" if ":" in address.host else ":".join(
-        (address.host, str(address.port))
+    return (
+        f"[{address.host}]:{address.port}"
+        if ":" in address.host
+        else ":".join((address.host, str(address.port)))
     )
 
 
@@ -91,7 +93,7 @@ def _read_operator(text: str) -> str:
     return text
 
 
-_READERS: dict[str, Callable[[str], object]] = {
+READERS: dict[str, Callable[[str], object]] = {
     "operator": _read_operator,
     "listen": parse_address,
     "address": parse_address,

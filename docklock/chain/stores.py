@@ -27,7 +27,7 @@ CUTS_MAX = 64
 
 
 class Repaired(NamedTuple):
-    """What a repair found wrong first, and how many blocks it could keep (-1: nothing was wrong)."""
+    """What a repair found wrong first, and the last block that it kept (-1: nothing was wrong)."""
 
     damage: str
     kept_height: int
@@ -35,7 +35,7 @@ class Repaired(NamedTuple):
 
 
 def open_or_create(directory: ChainDirectory, chain: Chain) -> Store:
-    """The directory's store, made from the genesis if there is none; TamperError says what to do."""
+    """The directory's store, made if there is none yet; TamperError says what to do."""
     path = Path(directory.database)
     if not path.exists():
         return create(path, chain.encoded)

@@ -7,7 +7,7 @@ are decimal texts, keys and hashes hex.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chainlite.consensus.validators import compute_faults
 from chainlite.errors import SpecError, StateError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BLOCKS_MAX = 1_000
 """Blocks in one answer."""
+KEY_DIGITS_MIN = 4
+"""Of a key that a person types the beginning of."""
 BYTES_SHOWN = 64
 """Of a field; longer ones are told by their size."""
 KINDS = {
@@ -72,8 +74,8 @@ class Views:
         return self._describe(parse_number(rest, "HEIGHT"), whole=True)
 
     def _describe(self, height: int, *, whole: bool) -> dict[str, Any]:
-        if height > self._store.height:
-            raise StateError(f"block {height} is not here yet: the last one is {self._store.height}")
+        if height > self.height:
+            raise StateError(f"block {height} is not here yet: the last one is {self.height}")
         return describe_block(*self._store.get_block(height), whole=whole)
 
     def get_transaction(self, rest: str) -> dict[str, Any]:
@@ -157,8 +159,8 @@ def describe_validators(ledger: Ledger) -> dict[str, Any]:
     """The validators of the next height and what the state says of them."""
     row = ledger.find(records.VALIDATORS_KEY)
     assert isinstance(row, records.Validators)
-    proposals, archives = ledger.find(records.PROPOSALS_KEY), ledger.find(records.ARCHIVES_KEY)
-    assert isinstance(proposals, tuple) and isinstance(archives, tuple)
+    proposals = cast("tuple[Proposal, ...]", ledger.find(records.PROPOSALS_KEY))
+    archives = cast("tuple[Member, ...]", ledger.find(records.ARCHIVES_KEY))
     members = {member.public: member for member in row.members}
     height = ledger.height + 1
     return {
@@ -208,6 +210,17 @@ def parse_number(text: str, where: str) -> int:
     if not text.isdigit() or not text.isascii() or len(text) > 18:
         raise SpecError(f"{where}: want a whole number, not {text!r}")
     return int(text)
+
+
+def find_key(word: str, keys: list[str], what: str) -> bytes:
+    """The one of these keys, in hex, that begins so; SpecError if none does, or several."""
+    found = [key for key in keys if key.startswith(word.lower())]
+    if len(word) < KEY_DIGITS_MIN or len(found) != 1:
+        raise SpecError(
+            f"{word}: want a key, or {KEY_DIGITS_MIN} or more digits that one alone begins with; "
+            f"{len(found)} do, of {len(keys)} {what}"
+        )
+    return bytes.fromhex(found[0])
 
 
 def parse_hash(text: str, where: str) -> bytes:

@@ -34,7 +34,9 @@ def find_obstacle(
         return "its key is not a validator's"
     if height + 1 < voted_height:
         return f"it has voted at height {voted_height} and has the blocks to {height} only"
-    others = sorted((told[key] for key in validators.keys if key != me and key in told), reverse=True)
+    others = sorted(
+        (told[key] for key in validators.keys if key != me and key in told), reverse=True
+    )
     missing = validators.quorum - 1 - len(others)
     if missing > 0:
         return f"{missing} more validators must be up to make a quorum of {validators.quorum}"
