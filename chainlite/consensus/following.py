@@ -26,13 +26,16 @@ from chainlite.consensus.wire import (
     encode_status,
     encode_want,
 )
-from chainlite.errors import SpecError
-from chainlite.ledger.header import is_sealed
+from chainlite.errors import PeerError, SpecError
 from chainlite.lean import TYPE_CHECKING
-from chainlite.net.transport import Channel, PeerError, Unanswered
+from chainlite.ledger.header import is_sealed
+from chainlite.ledger.tx import compute_receipts_root, decode_tx
+from chainlite.net.transport import Channel, Unanswered
+from chainlite.proofs.poh import compute_poh_root
 
 if TYPE_CHECKING:
     from chainlite.consensus.node import Node
+    from chainlite.ledger.block import Block
     from chainlite.net.transport import PeerId
 
 ANSWER_S = 10.0
@@ -195,3 +198,13 @@ class Following:
                     f"{block.hash.hex()} and {node.get_hash(status.height).hex()}: "
                     "more than a third of the validators has lied"
                 )
+
+
+def is_body_of(block: Block) -> bool:
+    """Whether the transactions and ticks are those that the header commits to."""
+    try:
+        receipts_root = compute_receipts_root([decode_tx(data) for data in block.transactions])
+    except SpecError:
+        return False
+    header = block.header
+    return (receipts_root, compute_poh_root(block.poh)) == (header.receipts_root, header.poh_root)

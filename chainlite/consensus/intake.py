@@ -21,8 +21,8 @@ from chainlite.consensus.wire import (
     encode_transactions,
 )
 from chainlite.errors import SpecError
-from chainlite.ledger.tx import Tx, decode_tx, is_tx_signed
 from chainlite.lean import TYPE_CHECKING
+from chainlite.ledger.tx import Tx, decode_tx, is_tx_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -32,7 +32,7 @@ from chainlite.consensus.events import (
     Start,
 )
 from chainlite.consensus.following import Following
-from chainlite.consensus.intake import Intake
+from chainlite.consensus.intake import RELAY_BYTES_MAX, Intake
 from chainlite.consensus.messages import (
     NewBlock,
     decode_message,
@@ -42,17 +42,22 @@ from chainlite.consensus.messages import (
 )
 from chainlite.consensus.pace import Pace
 from chainlite.consensus.wire import (
+    FULL,
+    REFUSED,
     TAKEN,
     Verdict,
     decode_transactions,
+    encode_transactions,
     encode_verdicts,
 )
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import PeerError, SpecError, StateError
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger import operations as ops
+from chainlite.ledger.mempool import Mempool
 from chainlite.ledger.state import InvalidBlock
 from chainlite.ledger.tx import sign_tx
-from chainlite.lean import TYPE_CHECKING, NamedTuple
-from chainlite.net.transport import Channel, PeerError, PeerId
+from chainlite.ledger.view import Refused
+from chainlite.net.transport import Channel, PeerId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,8 +69,7 @@ if TYPE_CHECKING:
     from chainlite.consensus.wal import VoteLog
     from chainlite.ledger.block import Block
     from chainlite.ledger.header import Seals
-    from chainlite.ledger.mempool import Mempool
-    from chainlite.ledger.state import Executed, Ledger
+    from chainlite.ledger.state import Executed
     from chainlite.ledger.store import Store
     from chainlite.ledger.tx import Tx
     from chainlite.net.transport import Transport
@@ -79,16 +83,13 @@ CHECKED_MAX = 4_096
 LEAD_EVERY_S = 0.1
 """How often one laggard is sent a block that it did not ask for."""
 EVENTS_MAX = 10_000
-TAKE_BYTES = 1 << 20
 ACCUSED_KEPT = 64
 
 
 class Parts(NamedTuple):
     """What a node is made of; `votes` is None for one that only follows."""
 
-    ledger: Ledger
     store: Store
-    mempool: Mempool
     transport: Transport
     votes: VoteLog | None
 
@@ -100,7 +101,9 @@ class Node:
         self, parts: Parts, key: keys.Signer | None, get_now_ms: Callable[[], int]
     ) -> None:
         """`key` is the validator's; `get_now_ms` is Unix time."""
-        self.ledger, self.store, self.mempool, self.transport, self._votes = parts
+        self.store, self.transport, self._votes = parts
+        self.ledger = self.store.ledger
+        self.mempool = Mempool(self.ledger.find_nonce)
         self._key = key
         self._get_now_ms = get_now_ms
         self._state = qbft.make_state(self.ledger.chain_id, key)
@@ -109,7 +112,7 @@ class Node:
         self._judged: dict[bytes, Executed | None] = {}
         self._checked: set[Vote] = set()
         self._pace = Pace()
-        self._due_ms = 0
+        self._round_ms = 0
         self._led: dict[bytes, float] = {}
         self._stale = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -121,9 +124,7 @@ class Node:
         """Why nothing ever goes on: more than f validators lied, or this state is wrong."""
         self.accused: deque[Equivocation] = deque(maxlen=ACCUSED_KEPT)
         self.on_block: Callable[[Block, Seals], None] | None = None
-        self.intake = Intake(
-            self.ledger.chain_id, self._admit, self.mempool.is_known, self._relay
-        )
+        self.intake = Intake(self.ledger.chain_id, self._admit, self._is_known, self._relay)
         self.following = Following(self)
 
     # Life
@@ -207,7 +208,7 @@ class Node:
         self.waits_for = ""
         self._work()
 
-    def _upon_consensus(self, peer: PeerId, _: Channel, payload: bytes) -> None:
+    def _upon_consensus(self, _: PeerId, __: Channel, payload: bytes) -> None:
         try:
             message = decode_message(payload)
             self.receive(message)
@@ -250,6 +251,7 @@ class Node:
             if self._votes is not None:
                 self._votes.write(effect)
         elif isinstance(effect, SetTimer):
+            self._round_ms = self._get_now_ms()
             event = RoundTimeout(effect.height, effect.round)
             self._set_timer("round", effect.delay_ms / 1000, lambda: self.feed(event))
             self._set_resend()
@@ -272,9 +274,8 @@ class Node:
         parent = self.ledger.head
         time_ms = max(self._get_now_ms(), parent.timestamp_ms + 1)
         assert self._key is not None
-        block, executed = self.ledger.propose(
-            parent, time_ms, self._key.public, self.mempool.take(TAKE_BYTES)
-        )
+        waiting = self.mempool.take(self.ledger.parameters.registrations_per_block)
+        block, executed = self.ledger.propose(parent, time_ms, self._key.public, waiting)
         self._stale = not block.transactions
         self._judged[block.encoded] = executed
         self._events.appendleft(Built(effect.round, block))
@@ -296,9 +297,10 @@ class Node:
         """Final: the disk first, then the state, then the next height."""
         executed = self._judged.get(block.encoded) or self.ledger.check(block, self.mempool.find)
         self.store.append(executed, seals)
-        self.ledger.commit(executed)
-        self.mempool.upon_block(executed.txs)
-        self._pace.note(self._get_now_ms() - self._due_ms)
+        self.mempool.remove_committed(executed.txs)
+        self.mempool.expire(self._get_now_ms())
+        if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
+            self._pace.note(self._get_now_ms() - self._round_ms)
         if self.on_block is not None:
             self.on_block(block, seals)
         self.following.tell()
@@ -311,9 +313,7 @@ class Node:
         self._judged.clear()
         self._checked.clear()
         ledger = self.ledger
-        start = Start(
-            ledger.head, ledger.head_hash, self.validators, self.get_base_timeout_ms()
-        )
+        start = Start(ledger.head, ledger.head_hash, self.validators, self.get_base_timeout_ms())
         if self._votes is not None:
             if recover:
                 start = start._replace(recorded=self._votes.read(self.height + 1))
@@ -323,10 +323,13 @@ class Node:
         self._schedule()
         self._work()
 
-    def _upon_up(self, _: PeerId) -> None:
-        """Who comes may lack what was said while it was away."""
+    def _upon_up(self, peer: PeerId) -> None:
+        """Who comes may lack what was said, and passed on, while it was away."""
         if self._state.timer_runs:
             self.feed(Resend())
+        if peer in self.validators:
+            for batch in self.mempool.get_batches(RELAY_BYTES_MAX):
+                self.transport.send(peer, Channel.TRANSACTIONS, encode_transactions(batch))
 
     def _lead(self, signer: bytes, height: int) -> None:
         """Send a laggard the block of the height at which it still votes; not too often."""
@@ -340,15 +343,21 @@ class Node:
 
     def read(self, height: int) -> NewBlock:
         """A final block and its seals."""
-        return NewBlock(*self.store.read_block(height))
+        block, seals = self.store.get_block(height)
+        assert seals is not None
+        return NewBlock(block, seals)
 
     def get_hash(self, height: int) -> bytes:
         """The hash of the final block of a height, at most this node's."""
-        return self.ledger.head_hash if height == self.height else self.store.read_hash(height)
+        return (
+            self.ledger.head_hash if height == self.height else self.store.get_block(height)[0].hash
+        )
 
     def find_validators(self, height: int) -> ValidatorSet | None:
-        """The validators of a height, as far as this node keeps them."""
-        return self.store.find_validators(height)
+        """The validators of a final height, if they are those of the last one or of the next."""
+        digest = self.store.get_block(height - 1)[0].header.next_validators
+        known = (self.ledger.get_validators(self.height), self.validators)
+        return next((validators for validators in known if validators.digest == digest), None)
 
     def get_fault(self, block: Block) -> str:
         """Why a block does not follow from the state here; empty if it does."""
@@ -367,7 +376,6 @@ class Node:
         wait_ms = min(max(wait_ms, 0), parameters.block_interval_ms)
         if self.mempool.is_ready() and not self._stale:
             wait_ms = 0
-        self._due_ms = now_ms + wait_ms
         event = BlockTimeout(self.height + 1)
         if wait_ms:
             self._set_timer("due", wait_ms / 1000, lambda: self.feed(event))
@@ -396,26 +404,31 @@ class Node:
     # Transactions
 
     def _admit(self, tx: Tx) -> Verdict:
-        verdict = self.mempool.admit(tx, self._get_now_ms())
-        if verdict.kind == TAKEN:
-            self._stale = False
-            if not self._state.timer_runs and not self._busy:
-                self.feed(BlockTimeout(self.height + 1))
-        return verdict
+        try:
+            self.mempool.admit(tx, self._get_now_ms())
+        except Refused as why:
+            return Verdict(FULL if why.later else REFUSED, str(why))
+        self._stale = False
+        if not self._state.timer_runs and not self._busy and self.mempool.is_ready():
+            self.feed(BlockTimeout(self.height + 1))
+        return Verdict(TAKEN)
+
+    def _is_known(self, data: bytes) -> bool:
+        return self.mempool.find(data) is not None
 
     def _relay(self, payload: bytes) -> None:
         for peer in self.transport.peers():
             if peer in self.validators:
                 self.transport.send(peer, Channel.TRANSACTIONS, payload)
 
-    def _upon_relayed(self, peer: PeerId, _: Channel, payload: bytes) -> None:
+    def _upon_relayed(self, _: PeerId, __: Channel, payload: bytes) -> None:
         try:
             transactions = decode_transactions(payload)
         except SpecError as error:
             raise PeerError(str(error)) from None
         self._take(transactions, relay=False)
 
-    async def _upon_submitted(self, peer: PeerId, _: Channel, payload: bytes) -> bytes:
+    async def _upon_submitted(self, _: PeerId, __: Channel, payload: bytes) -> bytes:
         transactions = decode_transactions(payload)
         return encode_verdicts(await self.submit(transactions))
 
@@ -429,12 +442,13 @@ class Node:
         task.add_done_callback(self._tasks.discard)
 
     def submit_own(self, operations: Sequence[ops.Operation]) -> bytes:
-        """Sign and submit operations as this validator; the transaction's hash."""
+        """Sign operations as this validator, keep them and pass them on; the transaction's hash."""
         assert self._key is not None
         sender = keys.compute_host_id(self._key.public)
-        nonce = self.mempool.get_next_nonce(sender)
+        nonce = self.mempool.get_free_nonce(sender, self._key.public)
         tx = sign_tx(self._key, self.ledger.chain_id, nonce, operations)
-        self._take([tx.encoded], relay=True)
+        if self._admit(tx).kind == TAKEN:
+            self._relay(encode_transactions([tx.encoded]))
         return tx.hash
 
     def _accuse(self, effect: Accuse) -> None:

@@ -1,4 +1,4 @@
-"""How long round 0 may take: from how long heights took lately.
+"""How long round 0 may take: from how long the deciding rounds of the last heights took.
 
 Not here: timers (node), how a round's timeout grows (qbft). Invariant: never below the chain's
 parameter, so one quick hour makes no validator impatient. Source: README.md of this room, "Time".
@@ -13,7 +13,7 @@ TIMEOUT_MAX_MS = 10_000
 
 
 class Pace:
-    """Durations of the last heights, in ms, from when a block was due until it was final."""
+    """Durations of the rounds that decided the last heights, in ms, by this validator's clock."""
 
     __slots__ = ("_durations",)
 
@@ -21,7 +21,7 @@ class Pace:
         self._durations: list[int] = []
 
     def note(self, duration_ms: int) -> None:
-        """A height took so long."""
+        """The round that decided a height took so long."""
         self._durations = [*self._durations[1 - HEIGHTS_KEPT :], max(duration_ms, 0)]
 
     def compute_p95_ms(self) -> int:

@@ -160,7 +160,9 @@ def parse_genesis(data: bytes, file: str) -> Genesis:
             check_genesis(genesis)
         except SpecError as error:
             key, _, why = str(error).partition(": ")
-            raise Wrong(why, key if key in TOP_KEYS else "parameters") from None
+            if key not in TOP_KEYS:
+                key, why = "parameters", str(error)
+            raise Wrong(why, key) from None
     except Wrong as why:
         raise locate(why, document, text, file, "validator") from None
     return genesis

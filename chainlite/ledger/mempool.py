@@ -78,6 +78,27 @@ class Mempool:
         """The transaction of these bytes, if it waits here: its signature was checked."""
         return self._by_bytes.get(data)
 
+    def get_batches(self, limit_bytes: int) -> Iterator[list[bytes]]:
+        """All that waits, in batches of about so many bytes."""
+        batch: list[bytes] = []
+        size = 0
+        for data in list(self._by_bytes):
+            batch.append(data)
+            size += len(data)
+            if size >= limit_bytes:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def get_free_nonce(self, name: bytes, key: bytes) -> int:
+        """The first nonce that a sender neither used nor has waiting here."""
+        nonce = self._find_nonce(name, key) or 0
+        sender = self._senders.get(name)
+        while sender is not None and nonce in sender.txs:
+            nonce += 1
+        return nonce
+
     def is_ready(self) -> bool:
         """Whether a transaction could go into the next block."""
         return any(self._rings)
