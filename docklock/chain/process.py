@@ -200,7 +200,9 @@ class _Root:
     def _upon_broken(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something that nobody expected: a node half of which goes on is none."""
         error = context.get("exception")
-        if isinstance(error, TamperError):
+        if isinstance(error, OSError) and not isinstance(error, DocklockError):
+            self._log.warning(f"{context['message']}: {error}")  # a connection's: others go on
+        elif isinstance(error, TamperError):
             self._end(EXIT_HALTED, str(error))
         elif isinstance(error, DocklockError):
             self._end(EXIT_BROKEN, str(error))
