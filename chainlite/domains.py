@@ -94,6 +94,11 @@ SNAPSHOT_CHUNK = b"\xa5"
 STATE_KEY = b"\xa6"
 STATE_PROOF = b"\xa7"
 STATE_VALUE = b"\xa8"
+# Bodies of a host's log: what a host offers, what a node knows of a host, what a file has of it
+OFFER = b"\xac"
+HOST_BODIES = b"\xad"
+BODIES_FRAME = b"\xae"
+OFFER_ACK = b"\xaf"
 # What nodes tell each other beside votes
 NODE_STATUS = b"\xb8"
 WANT_BLOCKS = b"\xb9"

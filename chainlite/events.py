@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from chainlite.bundle import StoredSegment
 
 
+_NO_VALUES = tuple([receipt.encode_values((None,) * n) for n in range(receipt.VALUES_MAX + 1)])
+"""What stands beside a receipt whose values are all redacted, by how many it has."""
+
+
 class Walk(NamedTuple):
     """A body's leaf and chain hashes, where its frames end, and how many values are redacted."""
 
@@ -142,6 +146,8 @@ def _check_values(
     data: bytes,
 ) -> int:
     """Check the values that are there against their commitments; how many are not."""
+    if data == _NO_VALUES[len(digests)]:
+        return len(digests)
     values = receipt.decode_values(data, len(digests), "values")
     redacted = 0
     for field, value in enumerate(values):

@@ -47,7 +47,8 @@ ARCHIVES_MAX = 64
 ACK_BYTES = 40
 """A signer's key, and the size that it has, u64."""
 ACKS_MAX = VALIDATORS_MAX + ARCHIVES_MAX
-PROPOSALS_MAX = 64
+PROPOSALS_MAX = 2 * VALIDATORS_MAX
+"""In progress: votes.PROPOSALS_EACH_MAX of each validator."""
 CHANGES_MAX = 2 * VALIDATORS_MAX
 WINDOWS_KEPT = 4
 """Of each notarised chain: what its last windows began and ended with."""
@@ -269,7 +270,7 @@ def _read_members(r: Reader) -> tuple[Member, ...]:
 
 
 def _encode_proposals(proposals: tuple[Proposal, ...]) -> bytes:
-    parts = [_HEAD, bytes((len(proposals),))]
+    parts = [_HEAD, len(proposals).to_bytes(2, "big")]
     for one in proposals:
         parts += (encode_bytes(one.claim), encode_u64(one.height), bytes((len(one.voters),)))
         parts += one.voters
@@ -283,7 +284,7 @@ def _read_proposals(r: Reader) -> tuple[Proposal, ...]:
             r.read_u64(),
             tuple([r.read_fixed(32) for _ in range(r.read_u8(limit=VALIDATORS_MAX))]),
         )
-        for _ in range(r.read_u8(limit=PROPOSALS_MAX))
+        for _ in range(r.read_u16(limit=PROPOSALS_MAX))
     ])  # fmt: skip
 
 

@@ -74,15 +74,21 @@ def sign_tx(
     """
     encoded = [encode_operation(operation) for operation in operations]
     leaves = [compute_operation_leaf(*pair) for pair in encoded]
-    head = (
-        domains.TRANSACTION, VERSION, chain_id, sender or keys.compute_host_id(key.public),
-        key.public, nonce, len(encoded), merkle.compute_root(leaves),
-    )  # fmt: skip
-    envelope = _ENVELOPE.pack(*head)
+    sender = sender or keys.compute_host_id(key.public)
+    root = merkle.compute_root(leaves)
+    envelope = encode_envelope(chain_id, sender, key.public, nonce, len(encoded), root)
     parts = [envelope, keys.sign(key, domains.SIGN_TRANSACTION, envelope)]
     for claim, supplement in encoded:
         parts += (_SIZE.pack(len(claim)), claim, _SIZE.pack(len(supplement)), supplement)
     return decode_tx(b"".join(parts))
+
+
+def encode_envelope(
+    chain_id: bytes, sender: bytes, key: bytes, nonce: int, count: int, root: bytes
+) -> bytes:
+    """What a transaction's signature is over: these fields after tag and version."""
+    head = (domains.TRANSACTION, VERSION, chain_id, sender, key, nonce, count, root)
+    return _ENVELOPE.pack(*head)
 
 
 def decode_tx(data: bytes) -> Tx:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chainlite.ledger.tx import Tx
     from chainlite.ledger.view import View
 
-PROPOSALS_EACH_MAX = 4
+PROPOSALS_EACH_MAX = 2
 """Proposals in progress that one validator has begun, so that none can fill the table."""
 JOIN_BLOCKS = 2
 
@@ -94,6 +94,9 @@ def apply_evidence(view: View, _tx: Tx, operation: VotesEvidence) -> None:
 
 def apply_member_vote(view: View, tx: Tx, operation: MemberVote) -> None:
     """Count a validator's vote on who is validator or archive; with a quorum it is done."""
+    _check_voter(view, tx)
+    if _is_done(view, operation):
+        return
     _check_member_vote(view, operation)
     if not _count_vote(view, tx, encode_operation(operation)[0]):
         return
@@ -115,24 +118,36 @@ def apply_member_vote(view: View, tx: Tx, operation: MemberVote) -> None:
     view.put(records.VALIDATORS_KEY, validators._replace(members=ordered, changes=changes))
 
 
+def _check_voter(view: View, tx: Tx) -> None:
+    if tx.key not in view.validators.current:
+        raise Refused("the signer is no validator of this height", later=True)
+
+
+def _is_done(view: View, operation: MemberVote) -> bool:
+    """Whether it is so, or decided: the vote came late, which is no fault and changes nothing."""
+    public, present = operation.public, operation.present
+    if operation.role == ARCHIVE:
+        return (public in view.archives) == bool(present)
+    validators = view.validators
+    for _, coming, changing in validators.changes:
+        if changing == public:
+            return coming == present
+    return (public in validators.next) == bool(present)
+
+
 def _check_member_vote(view: View, operation: MemberVote) -> None:
     """Whether the vote is on something that can be done."""
     public, present = operation.public, bool(operation.present)
     if present and not is_operator(operation.operator):
         raise Refused("the operator has no name")
     if operation.role == ARCHIVE:
-        archives = view.archives
-        if (public in archives) == present:
-            raise Refused("it is so already")
-        if present and len(archives) >= records.ARCHIVES_MAX:
+        if present and len(view.archives) >= records.ARCHIVES_MAX:
             raise Refused(f"there are {records.ARCHIVES_MAX} archives")
         return
     assert operation.role == VALIDATOR
     validators = view.validators
     if any(public == changing for _, _, changing in validators.changes):
-        raise Refused("the key's last change is still to come", later=True)
-    if (public in validators.next) == present:
-        raise Refused("it is so already")
+        raise Refused("the key's last change is still to come")
     if present and view.find(records.REMOVED + public, Removed) is not None:
         raise Refused("the key was removed on evidence")
     joining = sum(present for _, present, _ in validators.changes)
@@ -151,31 +166,31 @@ def apply_parameter_vote(view: View, tx: Tx, operation: ParameterVote) -> None:
         raise Refused(str(error)) from None
     parameters = view.parameters
     name = parameters._fields[operation.parameter]
-    if parameters[operation.parameter] == operation.value:
-        raise Refused("it is so already")
-    if _count_vote(view, tx, encode_operation(operation)[0]):
+    _check_voter(view, tx)
+    if parameters[operation.parameter] != operation.value and _count_vote(
+        view, tx, encode_operation(operation)[0]
+    ):
         view.put(records.PARAMETERS_KEY, parameters._replace(**{name: operation.value}))
 
 
 def _count_vote(view: View, tx: Tx, claim: bytes) -> bool:
     """Whether a quorum of this height's validators has voted for it, with this vote.
 
-    Proposals that waited too long are dropped first; one that passes is dropped too.
+    Proposals that waited too long go first, and those whose beginner is no validator any more; one
+    that passes goes too.
     """
     validators = view.validators.current
-    if tx.key not in validators:
-        raise Refused("the signer is no validator of this height", later=True)
     oldest = view.height - view.parameters.vote_blocks
     proposals = {
         one.claim: one
         for one in view.get(records.PROPOSALS_KEY, tuple)
-        if one.height > oldest
+        if one.height > oldest and one.voters[0] in validators
     }  # fmt: skip
     proposal = proposals.get(claim)
     if proposal is None:
         begun = sum(one.voters[:1] == (tx.key,) for one in proposals.values())
-        if begun >= PROPOSALS_EACH_MAX or len(proposals) >= records.PROPOSALS_MAX:
-            raise Refused("too many proposals wait for votes", later=True)
+        if begun >= PROPOSALS_EACH_MAX:
+            raise Refused("too many proposals that the signer began wait for votes")
         proposal = Proposal(claim, view.height, ())
     if tx.key in proposal.voters:
         raise Refused("the signer has voted for it")

@@ -65,7 +65,7 @@ class Mesh:
         self._roster = Roster(me, network, certificate)
         self._nodes = self._roster.nodes
         self._figures = self._roster.figures
-        self._doors = Doors(self._upon_misdeed)
+        self._doors = Doors(self.blame)
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._pending = 0
@@ -222,7 +222,7 @@ class Mesh:
             try:
                 connection.calls.upon_answer(frame)
             except PeerError as error:
-                self._upon_misdeed(connection.peer, str(error))
+                self.blame(connection.peer, str(error))
         elif kind == Kind.PING:
             connection.post(0, frames.PONG)
         elif kind != Kind.PONG:
@@ -338,13 +338,14 @@ class Mesh:
         if connection.peer is None:
             self._count_stranger(why)
         else:
-            self._upon_misdeed(connection.peer, why)
+            self.blame(connection.peer, why)
 
     def _count_stranger(self, why: str) -> None:
         self._figures.strangers += 1
         self._figures.last_stranger = why
 
-    def _upon_misdeed(self, peer: PeerId, why: str) -> None:
+    def blame(self, peer: PeerId, why: str) -> None:
+        """See Transport."""
         node = self._nodes.get(peer)
         if node is None:
             return

@@ -158,5 +158,8 @@ class Transport(Protocol):
     ) -> bytes:
         """The peer's answer; Unanswered if there is none in time."""
 
+    def blame(self, peer: PeerId, why: str) -> None:
+        """Count a misdeed that was found later than in the taker, as in an answer."""
+
     def figures(self) -> Figures:
         """What was counted; a live view."""

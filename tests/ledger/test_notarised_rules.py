@@ -12,6 +12,7 @@ from chainlite.ledger import operations as ops
 from chainlite.ledger import records
 from chainlite.ledger.view import Refused
 from tests.ledger.samples import TIME_MS, VALIDATOR_KEYS, Chain, HostLog
+from tests.ledger.test_fork_rules import make_evidence
 from tests.ledger.test_state import try_tx
 
 NOTARY_KEY = make_key_pair(b"y" * 32)
@@ -157,6 +158,23 @@ def test_the_blocks_of_a_notarised_chain_follow_each_other() -> None:
     notary.refuse(wrong._replace(notary=VALIDATOR_KEYS[0].public), "not signed")
     notary.refuse(wrong._replace(block=b"nothing"), "LogBlock: ")
     notary.take(one, wrong)
+
+
+def test_a_forked_hosts_work_and_another_window_count_for_nothing() -> None:
+    notary = Notary()
+    one, two = notary.hosts
+    notary.take(one, notary.make_block(one, START + 1))
+    fork = ops.ForkEvidence(two.id, make_evidence(two))
+    block = notary.make_block(two, START + 1)
+    notary.chain.take(notary.chain.sign(VALIDATOR_KEYS[0], fork))
+    notary.refuse(block, "forked")
+    notary.chain.step(after_ms=2 * HOUR * 1000)
+    part = poe_bundle.make_part(one.id, *notary.points[one.id])
+    for window in (poe_bundle.Window(START, HOUR // 2), poe_bundle.Window(START + HOUR)):
+        made = poe_bundle.make_bundle(NOTARY, "web", window, DEFAULT_TERMS, (part,), 0)
+        data = poe_bundle.encode_bundle(made)
+        signature = poe_bundle.sign_bundle(data, NOTARY_KEY)
+        notary.refuse(ops.NotaryBundle(NOTARY_KEY.public, data, signature), "window")
 
 
 def test_only_so_many_windows_are_kept() -> None:

@@ -9,7 +9,7 @@ import pytest
 from chainlite.consensus.equivocation import encode_equivocation, make_equivocation
 from chainlite.consensus.messages import PREPARE, sign_vote
 from chainlite.errors import SpecError, TamperError
-from chainlite.keys import make_key_pair
+from chainlite.keys import KeyPair, compute_host_id, make_key_pair
 from chainlite.ledger import operations as ops
 from chainlite.ledger import records, rules, state
 from chainlite.ledger.block import Block, decode_block, make_block
@@ -167,8 +167,22 @@ def test_the_old_key_rotates_and_a_newer_one_revokes() -> None:
         try_tx(chain, sign_tx(new, chain.chain_id, 3, [ops.Revoke(1, 7)], host.id))
 
 
+def test_evidence_stops_a_change_that_was_to_come() -> None:
+    chain, key = Chain(), make_key_pair(bytes([8]) * 32)
+    join = make_join(8)
+    txs = vote_all(chain, VALIDATOR_KEYS[:2], join)
+    txs.append(chain.sign(VALIDATOR_KEYS[2], join, accuse(chain, key)))
+    chain.take(*txs)
+    chain.step()
+    chain.step()
+    assert key.public not in chain.ledger.get_validators(chain.ledger.height)
+
+
 def equivocate(chain: Chain, number: int) -> ops.VotesEvidence:
-    key = VALIDATOR_KEYS[number]
+    return accuse(chain, VALIDATOR_KEYS[number])
+
+
+def accuse(chain: Chain, key: KeyPair) -> ops.VotesEvidence:
     votes = [sign_vote(key, chain.chain_id, PREPARE, 5, 0, bytes([n]) * 32) for n in range(2)]
     return ops.VotesEvidence(key.public, encode_equivocation(make_equivocation(*votes)))
 
@@ -191,8 +205,6 @@ def test_evidence_in_block_h_removes_from_h_plus_one_for_ever() -> None:
 
 
 def chain_sender(number: int) -> bytes:
-    from chainlite.keys import compute_host_id
-
     return compute_host_id(VALIDATOR_KEYS[number].public)
 
 
@@ -421,3 +433,119 @@ def test_a_dropped_block_leaves_no_trace() -> None:
     ledger.propose(ledger.head, ledger.head.timestamp_ms + 1, VALIDATOR_KEYS[0].public, [])
     assert (ledger.state_root, dict(ledger.get_items())) == before
     assert isinstance(ledger, Ledger) and View.__slots__
+
+
+def test_a_first_anchor_brings_no_proof() -> None:
+    chain, host = Chain(), HostLog(1)
+    chain.enrol(host)
+    with pytest.raises(Refused, match="nothing to be consistent with"):
+        try_tx(chain, chain.sign(host.key, ops.Anchor(1, bytes(32), bytes(32)), sender=host.id))
+
+
+def test_nobody_holds_what_is_not_anchored() -> None:
+    chain, host = Chain(), HostLog(1)
+    chain.enrol(host)
+    chain.take(chain.anchor(host, 3))
+    with pytest.raises(Refused, match="not in the state"):
+        try_tx(chain, chain.sign(VALIDATOR_KEYS[0], ops.Available(host.id, 4, bytes(32))))
+
+
+def test_an_acknowledgement_of_less_takes_back_nothing() -> None:
+    chain, host = Chain(), HostLog(1)
+    chain.enrol(host)
+    chain.take(chain.anchor(host, 2))
+    chain.take(chain.anchor(host, 2))
+    for size in (4, 2):
+        ack = ops.Available(host.id, size, host.get_root(size))
+        chain.take(chain.sign(VALIDATOR_KEYS[0], ack))
+    chain.take(chain.sign(VALIDATOR_KEYS[1], ops.Available(host.id, 4, host.get_root(4))))
+    assert chain.get_host(host).available == 4
+
+
+def test_who_is_no_validator_any_more_holds_nothing() -> None:
+    chain, host = Chain(), HostLog(1)
+    chain.enrol(host)
+    chain.take(chain.anchor(host, 2))
+    ack = ops.Available(host.id, 2, host.get_root(2))
+    chain.take(chain.sign(VALIDATOR_KEYS[2], ack))
+    chain.take(chain.sign(VALIDATOR_KEYS[0], equivocate(chain, 2)))
+    chain.step()
+    three = chain.ledger.get_validators(chain.ledger.height)
+    assert (three.size, three.weak_quorum) == (3, 1)
+    chain.take(*vote_all(chain, [VALIDATOR_KEYS[n] for n in (0, 1, 3)], make_join(8)))
+    chain.step()
+    chain.step()
+    assert chain.ledger.get_validators(chain.ledger.height).weak_quorum == 2
+    chain.take(chain.sign(VALIDATOR_KEYS[0], ack))
+    assert chain.get_host(host).available == 0
+    chain.take(chain.sign(VALIDATOR_KEYS[1], ack))
+    assert chain.get_host(host).available == 2
+
+
+def test_a_late_vote_changes_nothing_and_an_opposite_one_waits() -> None:
+    chain = Chain()
+    join = make_join(8)
+    leave = ops.MemberVote(ops.VALIDATOR, 0, join.public, "", "", bytes(32))
+    txs = vote_all(chain, VALIDATOR_KEYS, join)
+    opposite = sign_tx(VALIDATOR_KEYS[3], chain.chain_id, 1, [leave])
+    executed = chain.step(*txs, opposite)
+    assert executed.txs == tuple(txs) and executed.refused == (opposite,)
+    found = chain.ledger.find(records.VALIDATORS_KEY)
+    assert isinstance(found, records.Validators) and len(found.changes) == 1
+    chain.step()
+    chain.take(chain.sign(VALIDATOR_KEYS[0], join))
+    assert chain.ledger.find(records.PROPOSALS_KEY) == ()
+
+
+def test_one_validator_cannot_fill_the_table_of_proposals() -> None:
+    chain, join = Chain(), make_join(8)
+    chain.take(*[chain.sign(VALIDATOR_KEYS[2], make_join(n)) for n in (8, 9)])
+    with pytest.raises(Refused, match="signer began"):
+        try_tx(chain, sign_tx(VALIDATOR_KEYS[2], chain.chain_id, 2, [make_join(10)]))
+    chain.take(chain.sign(VALIDATOR_KEYS[0], join))
+    chain.take(chain.sign(VALIDATOR_KEYS[0], equivocate(chain, 2)))
+    chain.step()
+    chain.take(chain.sign(VALIDATOR_KEYS[1], make_join(9)))
+    found = chain.ledger.find(records.PROPOSALS_KEY)
+    assert isinstance(found, tuple) and [len(one.voters) for one in found] == [1]
+
+
+def make_join(number: int) -> ops.MemberVote:
+    key = make_key_pair(bytes([number]) * 32)
+    return ops.MemberVote(ops.VALIDATOR, 1, *make_member(key, number))
+
+
+def test_an_archive_that_was_voted_in_counts_as_a_holder() -> None:
+    chain, host, key = Chain(), HostLog(1), make_key_pair(b"z" * 32)
+    chain.enrol(host)
+    chain.take(chain.anchor(host, 2))
+    ack = ops.Available(host.id, 2, host.get_root(2))
+    with pytest.raises(Refused, match="no validator and no archive"):
+        try_tx(chain, sign_tx(key, chain.chain_id, 0, [ack]))
+    archive = ops.MemberVote(ops.ARCHIVE, 1, *make_member(key, 9))
+    chain.take(*vote_all(chain, VALIDATOR_KEYS[:3], archive))
+    before = chain.ledger.find(records.ARCHIVES_KEY)
+    chain.take(chain.sign(VALIDATOR_KEYS[3], archive))
+    assert chain.ledger.find(records.ARCHIVES_KEY) == before, "a late vote changes nothing"
+    assert chain.ledger.find(records.PROPOSALS_KEY) == ()
+    chain.take(chain.sign(key, ack))
+    chain.take(chain.sign(VALIDATOR_KEYS[3], ack))
+    assert chain.get_host(host).available == 2
+    with pytest.raises(Refused, match="no validator of this height"):
+        try_tx(chain, chain.sign(key, ops.ParameterVote(3, 500)))
+    gone = ops.MemberVote(ops.ARCHIVE, 0, key.public, "", "", bytes(32))
+    chain.take(*vote_all(chain, VALIDATOR_KEYS[:3], gone))
+    with pytest.raises(Refused, match="no validator and no archive"):
+        try_tx(chain, sign_tx(key, chain.chain_id, 2, [ack]))
+
+
+def test_a_revocation_only_goes_back() -> None:
+    chain, host, new = Chain(), HostLog(1), make_key_pair(b"n" * 32)
+    chain.enrol(host)
+    possession = rules.sign_possession(new, chain.chain_id, host.id, 1)
+    chain.take(chain.sign(host.key, ops.Rotate(new.public, possession), sender=host.id))
+    chain.take(chain.sign(new, ops.Revoke(0, 7), sender=host.id))
+    for leaf in (7, 8):
+        with pytest.raises(Refused, match="an earlier leaf"):
+            try_tx(chain, sign_tx(new, chain.chain_id, 3, [ops.Revoke(0, leaf)], host.id))
+    chain.take(chain.sign(new, ops.Revoke(0, 3), sender=host.id))
