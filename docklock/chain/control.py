@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError, SpecError
-from chainlite.ledger.block import TRANSACTION_LIMIT_BYTES
+from chainlite.ledger.offer import OFFER_LIMIT_BYTES
 from chainlite.witness import BAD_REQUEST, CONFLICT, NOT_FOUND, Answer
 from docklock.json_text import encode_json
 from docklock.witness import http
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     Route: TypeAlias = Callable[[str, bytes], Awaitable[Any]]
 
-CLIENTS_MAX = 64
-BODY_BYTES_MAX = TRANSACTION_LIMIT_BYTES
-REQUEST_MAX_S = 30.0
+CLIENTS_MAX = 16
+BODY_BYTES_MAX = OFFER_LIMIT_BYTES
+REQUEST_MAX_S = 70.0
 BACKLOG = 64
 JSON_KIND = "application/json"
 

@@ -12,9 +12,12 @@ from chainlite import keys
 from chainlite.consensus.wire import VERDICTS
 from chainlite.errors import SpecError, StateError
 from chainlite.ledger import operations as ops
+from chainlite.ledger.host_status import find_host_status
+from chainlite.ledger.offer import decode_ack
 from chainlite.ledger.tx import decode_tx, sign_tx
 from chainlite.net.registration import decode_registration
-from chainlite.net.transport import PeerId
+from chainlite.net.transport import Channel, PeerId
+from docklock.chain.doors import OFFER_S, describe_host_status
 from docklock.chain.registering import keep_peer
 from docklock.chain.views import Views, parse_hash
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from chainlite.consensus.node import Node
     from chainlite.consensus.wire import Verdict
     from chainlite.keys import Signer
+    from docklock.chain.bodies import Bodies
     from docklock.chain.control import Route
     from docklock.chain.directory import ChainDirectory
 
@@ -38,9 +42,11 @@ class Desk:
         directory: ChainDirectory,
         node: Node,
         key: Signer,
+        bodies: Bodies,
         describe: Callable[[], dict[str, Any]],
     ) -> None:
-        self._directory, self._node, self._key, self._describe = directory, node, key, describe
+        self._directory, self._node, self._key = directory, node, key
+        self._bodies, self._describe = bodies, describe
         self._views = Views(node.store)
 
     def get_routes(self) -> dict[tuple[str, str], Route]:
@@ -51,6 +57,8 @@ class Desk:
             ("POST", "votes"): self._take_vote,
             ("POST", "peers"): self._take_peer,
             ("POST", "forget"): self._forget_peer,
+            ("GET", "hosts"): self._show_host,
+            ("POST", "offers"): self._take_offer,
             ("GET", "nonces"): self._get_nonce,
         }
         for first in self._views.routes:
@@ -98,6 +106,21 @@ class Desk:
             raise StateError(f"the node has halted: {self._node.halted}")
         (verdict,) = await self._node.submit([encoded])
         return describe_verdict(verdict, digest)
+
+    async def _show_host(self, rest: str, _body: bytes) -> dict[str, Any]:
+        """What the chain says of a host: `HOST`."""
+        return describe_host_status(find_host_status(self._node.ledger, parse_hash(rest, "HOST")))
+
+    async def _take_offer(self, rest: str, body: bytes) -> dict[str, Any]:
+        """Pass an offer on to a validator: `KEY`; what that holds then."""
+        node = PeerId(parse_hash(rest, "KEY"))
+        if node == self._key.public:
+            ack = await self._bodies.take(body)
+        else:
+            answer = await self._node.transport.request(node, Channel.BODIES, body, OFFER_S)
+            ack = decode_ack(answer)
+        root = ack.root.hex()
+        return {"host": ack.host.hex(), "size": ack.size, "root": root, "receipts": ack.receipts}
 
     async def _take_peer(self, _rest: str, body: bytes) -> dict[str, Any]:
         """Know a peer by its registration, now and after the next start."""

@@ -73,6 +73,10 @@ class ChainDirectory(NamedTuple):
         return f"{self.path}/votes"
 
     @property
+    def bodies(self) -> str:
+        return f"{self.path}/bodies"
+
+    @property
     def lock(self) -> str:
         return f"{self.path}/lock"
 

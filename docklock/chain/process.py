@@ -25,6 +25,7 @@ from chainlite.ledger import records
 from chainlite.net.mesh import Mesh
 from docklock.agent.server import bind
 from docklock.agent.systemd import Notifier, take_environment
+from docklock.chain.bodies import Bodies
 from docklock.chain.control import Control
 from docklock.chain.desk import Desk
 from docklock.chain.directory import hold_lock, read_chain
@@ -113,6 +114,7 @@ class _Root:
         self._said = ""
         self._node: Node
         self._meeting: Meeting
+        self._bodies: Bodies
 
     async def run(self) -> int:
         """Until told to end, or until it cannot go on."""
@@ -134,6 +136,7 @@ class _Root:
             mesh.add_peer(peer)
         node = self._node = Node(Parts(self._store, mesh, None), None, get_now_ms)
         node.on_block = self._upon_block
+        self._bodies = Bodies(node, self._key.public, self._directory.bodies, self._log.warning)
         self._meeting = Meeting(mesh, self._chain.id, self._list_members, self._log.warning)
 
         def describe() -> dict[str, Any]:
@@ -142,9 +145,11 @@ class _Root:
             return describe_status(node, standing, get_now_ms())
 
         await mesh.start()
-        control = Control(Desk(self._directory, node, self._key, describe).get_routes())
+        desk = Desk(self._directory, node, self._key, self._bodies, describe)
+        control = Control(desk.get_routes())
         await control.open(bind(self._directory.socket))
         node.start()
+        await self._bodies.start()
         self._meeting.look()
         self._look()
         where = f", listening on {settings.listen.host}:{mesh.port}" if settings.listen else ""
@@ -156,6 +161,7 @@ class _Root:
         os.unlink(self._directory.socket)
         node.close()
         await self._meeting.close()
+        await self._bodies.close()
         await node.following.close()
         await mesh.close()
         notifier.close()
@@ -166,8 +172,9 @@ class _Root:
         assert isinstance(row, records.Validators)
         return row.members
 
-    def _upon_block(self, _block: Block, _seals: Seals) -> None:
+    def _upon_block(self, block: Block, _seals: Seals) -> None:
         self._meeting.look()
+        self._bodies.upon_block(block)
 
     def _look(self) -> None:
         node, loop = self._node, asyncio.get_running_loop()
@@ -193,6 +200,7 @@ class _Root:
         )
         if not self._obstacle:
             node.begin_voting(self._key, self._votes)
+            self._bodies.may_say = True
             self._log.info(f"votes from height {node.height + 1} on")
         elif before == FOLLOWS:
             self._log.info(f"follows: {self._obstacle}")
