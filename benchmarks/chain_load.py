@@ -126,6 +126,15 @@ async def run(directory: Path, genesis: bytes, kind: str, seconds: float) -> Non
             for number, key in enumerate(load.keys[:-1]):
                 tx = sign_tx(key, load.chain_id, nonce, [anchor])
                 waiting[number % len(waiting)].append(tx.encoded)
+    else:
+        for number in range(count // BATCH):
+            key = load.keys[number % (HOSTS - 1)]
+            digests = [
+                hashlib.sha256(b"%d %d" % (number, place)).digest() for place in range(BATCH)
+            ]
+            operations = [ops.Statement(digest) for digest in digests]
+            tx = sign_tx(key, load.chain_id, 1 + number // (HOSTS - 1), operations)
+            waiting[number % (HOSTS - 1) % len(waiting)].append(tx.encoded)
     print("registered", flush=True)
     await read_line(stdin)
     senders = [

@@ -83,6 +83,7 @@ OPERATION_LOGBLOCK = b"\x99"
 OPERATION_POE = b"\x9a"
 OPERATION_MEMBER = b"\x9b"
 OPERATION_PARAMETER = b"\x9c"
+OPERATION_STATEMENT = b"\x9d"
 SIGN_POSSESSION = b"\x9f"
 # Its state: a leaf, a node, where a key lies, a proof; genesis, chain id, snapshot
 STATE_LEAF = b"\xa0"

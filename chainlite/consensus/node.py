@@ -123,7 +123,7 @@ class Node:
         self.halted = ""
         """Why nothing ever goes on: more than f validators lied, or this state is wrong."""
         self.accused: deque[Equivocation] = deque(maxlen=ACCUSED_KEPT)
-        self.on_block: Callable[[Block, Seals], None] | None = None
+        self.on_block: Callable[[Executed, Seals], None] = lambda _, __: None
         self.intake = Intake(self.ledger.chain_id, self._admit, self._is_known, self._relay)
         self.following = Following(self)
 
@@ -174,6 +174,16 @@ class Node:
     def validators(self) -> ValidatorSet:
         """Those of the height being decided."""
         return self.ledger.get_validators(self.ledger.height + 1)
+
+    @property
+    def public(self) -> bytes:
+        """This node's key as a validator; none for one that only follows."""
+        return self._key.public if self._key is not None else b""
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether it is a validator of the height being decided."""
+        return self.public in self.validators
 
     def get_base_timeout_ms(self) -> int:
         """Round 0's timeout now."""
@@ -316,9 +326,8 @@ class Node:
         self.mempool.expire(self._get_now_ms())
         if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
             self._pace.note(self._get_now_ms() - self._round_ms)
-        if self.on_block is not None:
-            self.on_block(block, seals)
         self.following.tell()
+        self.on_block(executed, seals)
         self._begin(recover=False)
 
     def _begin(self, *, recover: bool) -> None:
@@ -470,6 +479,6 @@ class Node:
         """Two votes that convict: into the next blocks, once."""
         evidence = effect.evidence
         self.accused.append(evidence)
-        if self._key is not None and self._key.public in self.validators:
+        if self.is_voter:
             encoded = encode_equivocation(evidence)
             self.submit_own([ops.VotesEvidence(evidence.signer, encoded)])

@@ -133,10 +133,16 @@ class ParameterVote(NamedTuple):
     value: int
 
 
+class Statement(NamedTuple):
+    """The sender states this digest at this height; what it is of is the sender's to show."""
+
+    digest: bytes
+
+
 if TYPE_CHECKING:
     Operation: TypeAlias = (
         Anchor | Register | Rotate | Revoke | VotesEvidence | ForkEvidence | Available
-        | NotaryBlock | NotaryBundle | MemberVote | ParameterVote
+        | NotaryBlock | NotaryBundle | MemberVote | ParameterVote | Statement
     )  # fmt: skip
     Encoded: TypeAlias = tuple[bytes, bytes]
 
@@ -345,6 +351,18 @@ def _decode_parameter(claim: bytes, supplement: bytes) -> ParameterVote:
     return vote
 
 
+def _encode_statement(operation: Statement) -> Encoded:
+    return encode_head(domains.OPERATION_STATEMENT, VERSION) + operation.digest, b""
+
+
+def _decode_statement(claim: bytes, supplement: bytes) -> Statement:
+    if len(claim) != 3 + HASH_BYTES:
+        raise SpecError(f"statement: {len(claim)} bytes, not {3 + HASH_BYTES}")
+    _check_version("statement", int.from_bytes(claim[1:3], "big"))
+    _check_none(supplement, "statement")
+    return Statement(claim[3:])
+
+
 _ENCODERS: dict[type, Callable[..., Encoded]] = {
     Anchor: _encode_anchor,
     Register: _encode_register,
@@ -357,6 +375,7 @@ _ENCODERS: dict[type, Callable[..., Encoded]] = {
     NotaryBundle: _encode_notary_bundle,
     MemberVote: _encode_member,
     ParameterVote: _encode_parameter,
+    Statement: _encode_statement,
 }
 _DECODERS: dict[bytes, Callable[[bytes, bytes], Operation]] = {
     domains.OPERATION_ANCHOR: _decode_anchor,
@@ -370,4 +389,5 @@ _DECODERS: dict[bytes, Callable[[bytes, bytes], Operation]] = {
     domains.OPERATION_POE: _decode_notary_bundle,
     domains.OPERATION_MEMBER: _decode_member,
     domains.OPERATION_PARAMETER: _decode_parameter,
+    domains.OPERATION_STATEMENT: _decode_statement,
 }

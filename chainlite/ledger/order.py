@@ -47,6 +47,7 @@ _CLASSES: dict[type, int] = {
     ops.Rotate: REST,
     ops.MemberVote: REST,
     ops.ParameterVote: REST,
+    ops.Statement: REST,
 }
 
 

@@ -160,6 +160,12 @@ def get_points(host: Host) -> Iterator[tuple[int, bytes]]:
     return _POINT.iter_unpack(host.points)
 
 
+def get_acknowledged(host: Host, public: bytes) -> int:
+    """How many leaves a validator or archive has said that it holds, above what is available."""
+    acks: dict[bytes, int] = dict(_ACK.iter_unpack(host.acks))
+    return acks.get(public, 0)
+
+
 def _available(view: View, tx: Tx, operation: ops.Available) -> None:
     """An anchor that is available already, or one that is too old to be known, changes nothing.
 
@@ -234,6 +240,10 @@ def _revoke(view: View, tx: Tx, operation: ops.Revoke) -> None:
     view.put(row, old._replace(revoked_from=operation.first_index))
 
 
+def _state(_view: View, _tx: Tx, _operation: ops.Statement) -> None:
+    """Nothing: that it stands in a block is all that is asked."""
+
+
 def _take_fork(view: View, _tx: Tx, operation: ops.ForkEvidence) -> None:
     key = records.HOST + operation.host
     host = view.find(key, Host)
@@ -260,4 +270,5 @@ _RULES: dict[type, Callable[..., None]] = {
     ops.NotaryBundle: notarised_rules.apply_bundle,
     ops.MemberVote: votes.apply_member_vote,
     ops.ParameterVote: votes.apply_parameter_vote,
+    ops.Statement: _state,
 }

@@ -30,6 +30,7 @@ SAMPLES: tuple[ops.Operation, ...] = (
     ops.MemberVote(ops.VALIDATOR, 1, ROOT, "somebody", "host:1", ROOT),
     ops.MemberVote(ops.ARCHIVE, 0, ROOT, "", "", bytes(32)),
     ops.ParameterVote(1, 2),
+    ops.Statement(ROOT),
 )
 
 
