@@ -72,12 +72,12 @@ def run_prove(argv: list[str], paths: Paths) -> int:
 
         data, made = make_final_proof(paths, container, run, index, classes=classes, find=find)
         output = options.output or f"{container[:12]}-{run}-{index}.final"
-        _write(output, data)
+        write_proof(output, data)
         sys.stdout.write(f"{output}: {len(data)} bytes; final in block {made.header.height}\n")
         return 0
     data, proven = make_proof(paths, container, run, index, classes=classes, note=note)
     output = options.output or f"{container[:12]}-{run}-{index}.proof"
-    _write(output, data)
+    write_proof(output, data)
     held = render_holder(proven)
     sys.stdout.write(f"{output}: {len(data)} bytes; its epoch's certificate is {held}\n")
     return 0
@@ -110,7 +110,7 @@ def parse_index(text: str) -> tuple[int, int]:
     return int(run or "0"), int(index)
 
 
-def _write(path: str, data: bytes) -> None:
+def write_proof(path: str, data: bytes) -> None:
     """The file, whole under its name or absent."""
     from chainlite.errors import StateError
 
