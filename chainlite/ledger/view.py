@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Refused(StateError):
-    """A transaction does not apply, and why. `later`: it may, once others have."""
+    """A transaction does not apply, and why. `later`: it may yet; `known`: it waits here."""
 
-    def __init__(self, why: str, *, later: bool = False) -> None:
+    def __init__(self, why: str, *, later: bool = False, known: bool = False) -> None:
         super().__init__(why)
-        self.later = later
+        self.later, self.known = later, known
 
 
 class View:

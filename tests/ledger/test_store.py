@@ -291,3 +291,22 @@ def test_a_store_begins_with_a_state_and_goes_on(tmp_path: Path, seed: int) -> N
     with pytest.raises(StateError, match="snapshot"):
         store_check.truncate_to(tmp_path / "chain.db", 100)
     assert open_store(tmp_path / "chain.db").ledger.head == chain.ledger.head
+
+
+def test_a_second_writer_is_refused_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "FLUSH_BLOCKS", 0)
+    chain = Chain()
+    one = create(tmp_path / "chain.db", chain.genesis)
+    executed, following, last = chain.step(), chain.step(), chain.step()
+    one.append(executed, seal(chain.chain_id, executed.block))
+    two = open_store(tmp_path / "chain.db")
+    for block in (following, last):
+        two.append(block, seal(chain.chain_id, block.block))
+    before = fetch_all(tmp_path / "chain.db")
+    with pytest.raises(StateError, match=r"chain\.db: "):
+        one.append(following, seal(chain.chain_id, following.block))
+    assert fetch_all(tmp_path / "chain.db") == before
+    one.tables.db.close()
+    two.close()
