@@ -128,6 +128,17 @@ class Node:
         self.following.start()
         self._begin(recover=True)
 
+    def begin_voting(self, key: keys.Signer, votes: VoteLog) -> None:
+        """From now on vote with this key; not from within an event. TamperError: votes are spoilt.
+
+        For who was made without a key, and has found that it is not behind its own votes.
+        """
+        self._key, self._votes = key, votes
+        self._state = qbft.make_state(self.ledger.chain_id, key)
+        self._events.clear()
+        self._effects.clear()
+        self._begin(recover=True)
+
     def close(self) -> None:
         """No more is done; what is on disk is whole at any moment."""
         for timer in self._timers.values():
@@ -168,6 +179,10 @@ class Node:
     def get_base_timeout_ms(self) -> int:
         """Round 0's timeout now."""
         return self._pace.compute_base_timeout_ms(self.ledger.parameters.base_timeout_ms)
+
+    def get_durations_ms(self) -> list[int]:
+        """How long the last heights took from when a block was due until it was final."""
+        return self._pace.get_durations_ms()
 
     # Events in
 
