@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from chainlite import keys
+from tests.e2e.agents import Agent
 from tests.e2e.chains import DevnetProcess, write_registration
 from tests.e2e.conftest import Docklock
 
@@ -274,3 +275,38 @@ def test_a_spoilt_genesis_is_named(host: Docklock, tmp_path: Path) -> None:
     genesis.write_bytes(data)
     done = net.chain("v1", "start", code=3)
     assert "is of another genesis than" in done.stderr
+
+
+def test_what_a_host_runs_is_anchored_and_held_by_the_agents_node(
+    dock: Docklock, devnet: DevnetProcess, tmp_path: Path
+) -> None:
+    node, config = tmp_path / "node", tmp_path / "agent.toml"
+    genesis = f"{devnet.directory('v1')}/genesis.toml"
+    dock("chain", "init", "--dir", str(node), "--operator", "host", "--genesis", genesis)
+    for name in ("v1", "v2", "v3", "v4"):
+        devnet.chain(name, "peers", "add", str(node / "registration"))
+    config.write_text(f'[chain]\nrole = "submitter"\ndir = "{node}"\n')
+    dock("run", "--rm", "busybox", "true")
+    with Agent(dock, "--config", str(config)) as agent:
+        dock.wait_for(lambda: "docklock_chain_up 1" in agent.ask("/metrics"), 20)
+        dock.wait_for(lambda: is_all_available(dock, node), 40)
+        page = agent.ask("/metrics")
+        assert "docklock_chain_validators 4" in page and "docklock_chain_votes 0" in page
+        heights = [line for line in page.splitlines() if line.startswith("docklock_chain_height ")]
+        assert int(heights[0].split()[1]) > 0
+        dock("run", "--rm", "busybox", "true")
+        dock.wait_for(lambda: is_all_available(dock, node), 40)
+    shown = json.loads(
+        dock("chain", "status", "--dir", str(node), "--format", "json", code=1).stdout
+    )
+    assert shown["running"] is False
+
+
+def is_all_available(dock: Docklock, node: Path) -> bool:
+    """Whether the whole log is on the chain, and f + 1 validators hold its bodies."""
+    words = ("chain", "submit", "--dir", str(node), "--format", "json")
+    done = dock(*words, code=None)
+    if done.returncode not in (0, 1) or not done.stdout:
+        return False
+    shown = json.loads(done.stdout)
+    return bool(shown["size"]) and shown["size"] == shown["available"]
