@@ -184,6 +184,15 @@ def get_key_key(host: bytes, number: int) -> bytes:
     return KEY + host + number.to_bytes(4, "big")
 
 
+def find_point(points: bytes, size: int) -> bytes | None:
+    """The root of a host's recent anchor of this size; the newest is found first."""
+    for at in range(len(points) - POINT_BYTES, -1, -POINT_BYTES):
+        found = int.from_bytes(points[at : at + 8], "big")
+        if found <= size:
+            return points[at + 8 : at + POINT_BYTES] if found == size else None
+    return None
+
+
 def append_history(history: History, block_hash: bytes) -> History:
     """The history with one more block."""
     number, frontier = history.size, list(history.frontier)

@@ -58,6 +58,7 @@ class Views:
             "blocks": self.get_blocks,
             "transactions": self.get_transaction,
             "validators": self.get_validators,
+            "finality": self.get_finality,
         }
 
     def answer(self, target: str) -> Any:
@@ -93,6 +94,26 @@ class Views:
     def get_validators(self, _rest: str) -> dict[str, Any]:
         """Who decides the next height, what is to change, and which votes are in progress."""
         return describe_validators(self._store.ledger)
+
+    def get_finality(self, rest: str) -> dict[str, Any]:
+        """`HOST/LEAF/HEIGHT`: a light proof of the first anchor of a host's log with this leaf.
+
+        For a reader who trusts the header at HEIGHT, 0 for the genesis. LEAF may be `newest`.
+        """
+        from chainlite.proofs.light_source import prove_anchor
+
+        host_word, _, more = rest.partition("/")
+        leaf_word, _, height_word = more.partition("/")
+        host = parse_hash(host_word, "HOST")
+        if leaf_word == "newest":
+            row = self._store.ledger.find(records.HOST + host)
+            leaf = max(row.size - 1, 0) if isinstance(row, records.Host) else 0
+        else:
+            leaf = parse_number(leaf_word, "LEAF")
+        height = parse_number(height_word or "0", "HEIGHT")
+        if height > self.height:
+            raise StateError(f"block {height} is not here yet: the last one is {self.height}")
+        return {"proof": prove_anchor(self._store, host, leaf, height).hex()}
 
     @property
     def height(self) -> int:

@@ -79,6 +79,15 @@ COMMANDS = {
         "entry that its `chain init` printed) or leaves (by its key, or the beginning of it).",
         DIR, flag("--archive", help="vote on an archive instead"), NO_WAIT, FORMAT,
     ),
+    "proof": _make(
+        "proof", "[OPTIONS] HOST [LEAF]",
+        "Write the proof that a host's log, up to a leaf or the newest anchor, is final: for "
+        "`verify --final`. `docklock prove --final` proves one receipt.",
+        DIR,
+        text("-o", "--output", help="write to this file (HOST-HEIGHT.final)", metavar="FILE"),
+        text("--trusted-height", help="the reader trusts the header at this height (0)",
+             metavar="HEIGHT"),
+    ),
     "peers": _make(
         "peers", "[OPTIONS] [add FILE... | remove KEY]",
         "Show the nodes that this one knows beside the chain's validators; know another by its "
@@ -126,6 +135,7 @@ def run_chain(argv: list[str], paths: Paths) -> int:
         "blocks": _run_blocks,
         "tx": _run_tx,
         "validators": _run_validators,
+        "proof": _run_proof,
         "peers": _run_peers,
         "submit": _run_submit,
         "devnet": _run_devnet,
@@ -321,6 +331,24 @@ def _run_validators(values: dict[str, Any], words: list[str], paths: Paths) -> i
         sys.stdout.write("\n")
         _show(values, paths, "/validators", chain_text.render_validators)
     return code
+
+
+def _run_proof(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    check_count(COMMANDS["proof"], words, 1, 2)
+    from chainlite.proofs.light_format import encode_light
+    from docklock.chain.directory import write_whole
+    from docklock.chain.views import parse_hash
+    from docklock.cli.prove import ask_finality
+
+    host, leaf = parse_hash(words[0], "HOST"), words[1] if len(words) > 1 else "newest"
+    trusted_height = values["trusted_height"] or "0"
+    made = ask_finality(paths, values["dir"], host, leaf, trusted_height)
+    output = values["output"] or f"{host.hex()[:12]}-{made.header.height}.final"
+    data = encode_light(made)
+    write_whole(os.path.abspath(output), data, 0o644)
+    print(f"{output}: {len(data)} bytes; the log of {made.log_size} leaves is final in block "
+          f"{made.header.height}")  # fmt: skip
+    return 0
 
 
 def _run_peers(values: dict[str, Any], words: list[str], paths: Paths) -> int:

@@ -549,3 +549,22 @@ def test_a_revocation_only_goes_back() -> None:
         with pytest.raises(Refused, match="an earlier leaf"):
             try_tx(chain, sign_tx(new, chain.chain_id, 3, [ops.Revoke(0, leaf)], host.id))
     chain.take(chain.sign(new, ops.Revoke(0, 3), sender=host.id))
+
+
+def test_what_may_apply_later_is_not_called_refused() -> None:
+    chain, host = Chain(), HostLog(1)
+    chain.enrol(host)
+    chain.anchor(host)
+    early = chain.anchor(host)
+    used = sign_tx(host.key, chain.chain_id, 0, [ops.Anchor(1, bytes(32))])
+    assert chain.step(early, used).refused == (used,)
+
+
+def test_a_validator_becomes_a_host_and_its_nonces_go_on() -> None:
+    chain, key = Chain(), VALIDATOR_KEYS[0]
+    chain.take(chain.sign(key, ops.ParameterVote(3, 500)))
+    chain.take(chain.sign(key, ops.Register("x", bytes(32))))
+    chain.take(chain.sign(key, ops.Anchor(1, bytes(32))))
+    values = [(k, records.encode_record(k, row)) for k, row in chain.ledger.get_items()]
+    restored = state.restore(chain.genesis, values, chain.blocks[-1].block)
+    assert restored.find(records.ACCOUNT + chain_sender(0)) is None

@@ -43,7 +43,7 @@ def copy_store(path: Path, to: Path) -> Path:
 def fetch_all(path: Path) -> list[list[tuple[object, ...]]]:
     db = sqlite3.connect(path)
     try:
-        names = ("meta", "blocks", "state", "anchors", "history", "tx_runs")
+        names = ("meta", "blocks", "state", "anchors", "history", "sets", "tx_runs")
         return [db.execute(f"SELECT * FROM {name}").fetchall() for name in names]
     finally:
         db.close()
@@ -213,10 +213,14 @@ def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
         ("state", "DELETE FROM state WHERE key = (SELECT max(key) FROM state)"),
         ("state", "UPDATE state SET value = x'00' WHERE key = x'50'"),
         ("anchors", "DELETE FROM anchors WHERE size = (SELECT max(size) FROM anchors)"),
+        ("sets", "INSERT INTO sets VALUES (299, zeroblob(34), 'text')"),
+        ("sets", "INSERT OR REPLACE INTO sets "
+         f"VALUES (299, x'0001{'00' * 32}', x'0001{'11' * 32}')"),
         ("history", "UPDATE history SET hash = zeroblob(32)"),
         ("blocks", "UPDATE blocks SET seals = (SELECT seals FROM blocks WHERE height = 3) "
          "WHERE height = 4"),
         ("blocks", "DELETE FROM blocks WHERE height = 5"),
+        ("blocks", "UPDATE blocks SET hash = zeroblob(32) WHERE height = 270"),
         ("meta", "DELETE FROM meta"),
         ("meta", "UPDATE meta SET flushed = 1000"),
     ):  # fmt: skip
@@ -224,29 +228,28 @@ def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
         spoil_row(copy, statement)
         with pytest.raises(StoreDamage, match=f"table {table}"):
             store_check.check_store(copy)
-        if table in ("state", "anchors"):
+        if table in ("state", "anchors", "sets"):
             store_check.truncate_to(copy, 300)
             assert store_check.check_store(copy) == 300
         copy.unlink()
 
 
-def test_a_full_disk_takes_no_block_and_passes(tmp_path: Path) -> None:
+def test_a_full_disk_takes_no_block_and_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "FLUSH_BLOCKS", 0)
     chain, host = Chain(), HostLog(1)
     chain.enrol(host)
     made = make_store(tmp_path / "chain.db", chain)
     db = made.tables.db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
-    tx = chain.sign(host.key, *[ops.Anchor(n, bytes(32)) for n in range(1, 300)], sender=host.id)
-    wide = chain.sign(host.key, ops.Anchor(1, bytes(32)), sender=host.id)._replace(
-        nonce=1, encoded=tx.encoded
-    )
-    assert len(wide.encoded) > 8192
     executed = chain.step(*[chain.sign(VALIDATOR_KEYS[0], ops.ParameterVote(3, 500))])
     large = executed._replace(block=executed.block._replace(encoded=bytes(100_000)))
     with pytest.raises(StateError, match="disk is full"):
         made.append(large, seal(chain.chain_id, executed.block))
     assert made.height == 1
+    assert db.execute("SELECT flushed FROM meta").fetchone() == (0,), "half a transaction"
     db.execute("PRAGMA max_page_count = 1000000")
     made.append(executed, seal(chain.chain_id, executed.block))
     made.close()
