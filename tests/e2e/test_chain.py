@@ -294,8 +294,10 @@ def test_what_a_host_runs_is_anchored_and_held_by_the_agents_node(
         assert "docklock_chain_validators 4" in page and "docklock_chain_votes 0" in page
         heights = [line for line in page.splitlines() if line.startswith("docklock_chain_height ")]
         assert int(heights[0].split()[1]) > 0
-        dock("run", "--rm", "busybox", "true")
+        dock("run", "--name", "proven", "busybox", "true")
         dock.wait_for(lambda: is_all_available(dock, node), 40)
+    prove_final(dock, node, genesis, tmp_path)
+    dock("rm", "proven")
     shown = json.loads(
         dock("chain", "status", "--dir", str(node), "--format", "json", code=1).stdout
     )
@@ -310,3 +312,19 @@ def is_all_available(dock: Docklock, node: Path) -> bool:
         return False
     shown = json.loads(done.stdout)
     return bool(shown["size"]) and shown["size"] == shown["available"]
+
+
+def prove_final(dock: Docklock, node: Path, genesis: str, tmp_path: Path) -> None:
+    """With no node running: a receipt, and the log, are final to who has the genesis alone."""
+    host = json.loads(dock("keys", "show", "--format", "json").stdout)["fingerprint"]
+    trust = ("--genesis", genesis, "--host-key", host)
+    event, log = tmp_path / "event.final", tmp_path / "log.final"
+    dock("prove", "proven", "0", "--final", "--chain", str(node), "-o", str(event))
+    dock("chain", "proof", host, "--dir", str(node), "-o", str(log))
+    for path in (event, log):
+        shown = dock("verify", str(path), *trust).stdout
+        assert "final" in shown, shown
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        dock("verify", str(path), *trust, code=3)
