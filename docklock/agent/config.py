@@ -56,18 +56,18 @@ def _check_path(value: object) -> str:
 
 
 def _check_level(value: object) -> str:
-    if not isinstance(value, str):
-        raise _Wrong("expected a string")
-    if value not in LEVELS:
-        raise _Wrong(f"expected one of {', '.join(LEVELS)}")
-    return value
+    return _check_word(value, LEVELS)
 
 
 def _check_role(value: object) -> str:
+    return _check_word(value, ROLES)
+
+
+def _check_word(value: object, known: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise _Wrong("expected a string")
-    if value not in ROLES:
-        raise _Wrong(f"expected one of {', '.join(ROLES)}")
+    if value not in known:
+        raise _Wrong(f"expected one of {', '.join(known)}")
     return value
 
 
