@@ -157,7 +157,7 @@ class _Root:
         notifier.send("READY=1", f"STATUS=height {node.height}")
         await self._stopping.wait()
         notifier.send("STOPPING=1")
-        control.close()
+        await control.close()
         os.unlink(self._directory.socket)
         node.close()
         await self._meeting.close()

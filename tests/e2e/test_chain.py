@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chainlite import keys
 from tests.e2e.agents import Agent
-from tests.e2e.chains import DevnetProcess, write_registration
+from tests.e2e.chains import DevnetProcess, NodeProcess, write_registration
 from tests.e2e.conftest import Docklock
 
 QUICK = ("--set", "block_interval_ms=200")
@@ -109,27 +109,15 @@ def test_validators_vote_a_node_in_and_it_votes_then(
     for name in ("v1", "v2", "v3"):
         devnet.chain(name, "validators", "add", str(entry), "--no-wait")
     devnet.dock.wait_for(lambda: devnet.ask("v1", "validators")["n"] == 5, 20)
-    process = host.start("chain", "start", "--dir", str(joining))
-    try:
-        devnet.dock.wait_for(lambda: show(host, joining).get("votes"), 30)
+    with NodeProcess(host, str(joining)) as node:
+        node.wait_votes()
         with_it = int(devnet.ask("v1", "status")["height"])
-        devnet.dock.wait_for(lambda: show(host, joining)["height"] > with_it, 20)
+        devnet.dock.wait_for(lambda: node.show()["height"] > with_it, 20)
         for name in ("v1", "v2", "v3", "v4"):
             devnet.chain(name, "validators", "remove", made["node"][:8], "--no-wait")
         devnet.dock.wait_for(lambda: devnet.ask("v1", "validators")["n"] == 4, 20)
-    finally:
-        process.terminate()
-        said = process.communicate(timeout=20)
-    assert process.returncode == 0, said
     before = devnet.height("v1")
     devnet.wait_height("v1", before + 2)
-
-
-def show(host: Docklock, directory: Path) -> dict[str, Any]:
-    done = host("chain", "status", "--dir", str(directory), "--format", "json", code=None)
-    found = json.loads(done.stdout) if done.stdout else {}
-    assert isinstance(found, dict)
-    return found
 
 
 def find_port() -> int:
@@ -186,16 +174,31 @@ def test_a_damaged_store_is_refused_with_its_place_and_repaired_from_peers(
         assert "table blocks, height 7" in refused.stderr
         assert "docklock chain start --repair" in refused.stderr
         height = net.height("v1")
-        process = host.start("chain", *start, "--repair")
-        try:
-            host.wait_for(lambda: get_pid(net, "v2"), 20)
+        with NodeProcess(host, net.directory("v2"), "--repair") as node:
+            node.wait_votes()
             net.wait_height("v2", height)
-            host.wait_for(lambda: net.ask("v2", "status")["votes"], 20)
-        finally:
-            process.terminate()
-            said = process.communicate(timeout=20)[1]
-        assert "kept the blocks to 6; the rest comes from the peers" in said
+        assert "kept the blocks to 6; the rest comes from the peers" in node.said
         assert net.ask("v1", "status")["accused"] == []
+
+
+def test_a_validator_whose_disk_was_put_back_votes_for_nothing_twice(
+    host: Docklock, tmp_path: Path
+) -> None:
+    with DevnetProcess(host, tmp_path / "net", *QUICK) as net:
+        directory, backup = net.directory("v2"), tmp_path / "backup"
+        os.kill(int(net.ask("v2", "status")["pid"]), signal.SIGTERM)
+        host.wait_for(lambda: "v2 was ended" in net.said(), 20)
+        shutil.copytree(directory, backup)
+        with NodeProcess(host, directory) as node:
+            node.wait_votes()
+            net.wait_height("v2", net.height("v1") + 5)
+        shutil.rmtree(directory)
+        shutil.copytree(backup, directory)
+        with NodeProcess(host, directory) as node:
+            node.wait_votes()
+            net.wait_height("v2", net.height("v1") + 5)
+        assert [net.ask(name, "status")["accused"] for name in ("v1", "v3", "v4")] == [[], [], []]
+        assert net.ask("v1", "validators")["n"] == 4
 
 
 def test_a_second_node_on_a_directory_is_refused(devnet: DevnetProcess) -> None:
