@@ -201,6 +201,27 @@ def test_a_validator_whose_disk_was_put_back_votes_for_nothing_twice(
         assert net.ask("v1", "validators")["n"] == 4
 
 
+def test_a_validator_alone_says_nothing_before_a_quorum_has_told_its_height(
+    host: Docklock, tmp_path: Path
+) -> None:
+    with DevnetProcess(host, tmp_path / "net", "--keep", *QUICK) as net:
+        assert net.stop() == 0
+    votes = Path(net.directory("v2"), "votes")
+    before = votes.read_bytes()
+    with NodeProcess(host, net.directory("v2")) as second:
+        host.wait_for(lambda: second.show().get("running"), 20)
+        assert second.show()["why_no_votes"] == "2 more validators must be up to make a quorum of 3"
+        with NodeProcess(host, net.directory("v1")) as first:
+            host.wait_for(lambda: second.show()["peers_up"], 20)
+            assert not second.show()["votes"] and votes.read_bytes() == before
+            with NodeProcess(host, net.directory("v3")) as third:
+                for node in (first, second, third):
+                    node.wait_votes()
+                height = first.show()["height"]
+                host.wait_for(lambda: second.show()["height"] > height + 2, 20)
+    assert votes.read_bytes() != before
+
+
 def test_a_second_node_on_a_directory_is_refused(devnet: DevnetProcess) -> None:
     refused = devnet.chain("v1", "start", code=1)
     assert "another node (process" in refused.stderr
