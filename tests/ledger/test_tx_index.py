@@ -22,9 +22,7 @@ def test_every_transaction_of_every_run_is_found(
         db.execute(statement)
     index, rng = TxIndex(db), Random(seed)
     places: dict[bytes, Place] = {}
-    height = 0
-    for size in (1, 2, 700, 40):
-        height += 1
+    for height, size in enumerate((1, 2, 700, 40), 1):
         hashes = [sha256(rng.randbytes(8)).digest() for _ in range(size)]
         if size == 700:  # runs that are not even at all
             hashes = [bytes(6) + digest[6:] for digest in hashes]
