@@ -97,9 +97,8 @@ def get_notary_name(notary: bytes) -> str:
 
 def encode_block(block: LogBlock) -> bytes:
     """The canonical bytes of a block."""
-    totals = b"".join([value.to_bytes(TOTAL_BYTES, "big") for value in block.totals])
-    head = codec.encode_head(domains.LOGBLOCK, VERSION)
-    return head + _FIXED.pack(*block[:10]) + totals + codec.encode_text(block.app)
+    fixed = codec.encode_head(domains.LOGBLOCK, VERSION) + _FIXED.pack(*block[:10])
+    return fixed + encode_totals(block.totals) + codec.encode_text(block.app)
 
 
 def decode_block(data: bytes) -> LogBlock:
@@ -117,6 +116,11 @@ def decode_block(data: bytes) -> LogBlock:
     if (block.height == 0) != (block.previous == ZERO_HASH):
         raise SpecError("LogBlock: only the first block, at height 0, has none before it")
     return block
+
+
+def encode_totals(totals: tuple[int, ...]) -> bytes:
+    """Five 128-bit counters."""
+    return b"".join([value.to_bytes(TOTAL_BYTES, "big") for value in totals])
 
 
 def read_totals(reader: Reader) -> tuple[int, ...]:

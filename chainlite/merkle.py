@@ -72,6 +72,31 @@ def compute_range_root(start: int, end: int, read: Callable[[int, int], bytes]) 
     return compute_node_hash(left, compute_range_root(start + split, end, read))
 
 
+def add_leaf(frontier: list[bytes], size: int, data: bytes) -> list[bytes]:
+    """The leaf at index `size` joins the complete subtrees of the first `size` leaves.
+
+    The hashes of the subtrees that it completes, from its own leaf hash upwards.
+    """
+    value = compute_leaf_hash(data)
+    made = [value]
+    while size & 1:
+        value = compute_node_hash(frontier.pop(), value)
+        made.append(value)
+        size >>= 1
+    frontier.append(value)
+    return made
+
+
+def compute_frontier_root(frontier: Sequence[bytes]) -> bytes:
+    """The root over complete subtrees, the largest first."""
+    if not frontier:
+        return EMPTY_ROOT
+    value = frontier[-1]
+    for left in reversed(frontier[:-1]):
+        value = compute_node_hash(left, value)
+    return value
+
+
 def compute_tree_root(tree_size: int, read: Callable[[int, int], bytes]) -> bytes:
     """Root of a tree whose complete subtrees `read` gives."""
     return compute_range_root(0, tree_size, read) if tree_size else EMPTY_ROOT
@@ -117,12 +142,19 @@ def is_included(
     leaf_hash: bytes, leaf_index: int, tree_size: int, proof: Sequence[bytes], root: bytes
 ) -> bool:
     """Whether the proof shows the leaf at this index under the root (RFC 9162, 2.1.3.2)."""
+    return compute_root_of_path(leaf_hash, leaf_index, tree_size, proof) == root
+
+
+def compute_root_of_path(
+    leaf_hash: bytes, leaf_index: int, tree_size: int, proof: Sequence[bytes]
+) -> bytes | None:
+    """The root that an inclusion proof leads to; None if no proof has this shape."""
     if not 0 <= leaf_index < tree_size or len(leaf_hash) != HASH_BYTES:
-        return False
+        return None
     number, last, value = leaf_index, tree_size - 1, leaf_hash
     for sibling in proof:
         if last == 0 or len(sibling) != HASH_BYTES:
-            return False
+            return None
         if number & 1 or number == last:
             value = compute_node_hash(sibling, value)
             while number & 1 == 0 and number:
@@ -130,7 +162,7 @@ def is_included(
         else:
             value = compute_node_hash(value, sibling)
         number, last = number >> 1, last >> 1
-    return last == 0 and value == root
+    return value if last == 0 else None
 
 
 def is_consistent(

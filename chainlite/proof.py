@@ -85,11 +85,14 @@ def encode_proof(proof: Proof) -> bytes:
         bundle.encode_proof(proof.segment_proof),
         codec.encode_bytes(proof.receipt),
     ]
-    for opened in proof.values:
-        parts.append(codec.encode_u8(0 if opened is None else 1))
-        if opened is not None:
-            parts += (opened.salt, codec.encode_bytes(opened.value))
-    return b"".join(parts)
+    return b"".join([*parts, *map(encode_opened, proof.values)])
+
+
+def encode_opened(opened: Opened | None) -> bytes:
+    """What a proof tells of one value."""
+    if opened is None:
+        return codec.encode_u8(0)
+    return codec.encode_u8(1) + opened.salt + codec.encode_bytes(opened.value)
 
 
 def fit(proof: Proof) -> bytes:
@@ -118,7 +121,7 @@ def decode_proof(data: bytes) -> Proof:
     certificates = _read_certificates(r)
     paths = (r.read_u64(), bundle.read_proof(r), bundle.read_proof(r))
     event = r.read_bytes(receipt.RECEIPT_LIMIT_BYTES)
-    values = tuple(_read_opened(r) for _ in receipt.decode_receipt(event).commitments)
+    values = tuple(read_opened(r) for _ in receipt.decode_receipt(event).commitments)
     r.finish()
     signed = (public, note, header, signature, certificates)
     return Proof(*signed, *paths, event, values, records)
@@ -134,7 +137,8 @@ def _read_certificates(r: Reader) -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
-def _read_opened(r: Reader) -> Opened | None:
+def read_opened(r: Reader) -> Opened | None:
+    """The value that comes next; None if it is not told."""
     if not r.read_u8(limit=1):
         return None
     return Opened(r.read_fixed(receipt.SALT_BYTES), r.read_bytes(receipt.VALUE_LIMIT_BYTES))
@@ -170,7 +174,7 @@ def check_proof(data: bytes) -> Proven:
         host.hex(),
         known.publics,
         event,
-        _check_values(proof, event),
+        check_values(proof.values, event),
         proof.leaf_index,
         SeenLog(log.size, log.root, proof.note),
         certificate,
@@ -245,9 +249,12 @@ def _check_receipt(proof: Proof, header: segment.Header, event: receipt.Receipt)
         raise TamperError("the receipt is not in the segment at its index")
 
 
-def _check_values(proof: Proof, event: receipt.Receipt) -> tuple[tuple[str, bytes | None], ...]:
+def check_values(
+    values: tuple[Opened | None, ...], event: receipt.Receipt
+) -> tuple[tuple[str, bytes | None], ...]:
+    """Each value's name and what is told of it; TamperError if it is not what was committed to."""
     shown = []
-    for (name, digest), opened in zip(event.commitments, proof.values, strict=True):
+    for (name, digest), opened in zip(event.commitments, values, strict=True):
         if opened is not None and sha256(opened.salt + opened.value).digest() != digest:
             raise TamperError(f"the value of {name} is not the one committed to")
         shown.append((name, None if opened is None else opened.value))

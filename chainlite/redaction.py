@@ -74,6 +74,26 @@ def iterate_events(stored: bundle.StoredSegment, body: bytes) -> Iterator[Event]
         yield Event(raw, event, values, tuple(salts), end)
 
 
+def remove_values(stored: bundle.StoredSegment) -> bundle.StoredSegment:
+    """The segment without any value: what `redact_segment` makes of it for ALL, ten times as fast.
+
+    SpecError if its body does not read. Nothing here is verified.
+    """
+    body = segment.unpack_body(stored.body)
+    count = segment.decode_header(stored.header).event_count
+    parts: list[bytes] = []
+    end = 0
+    for raw, data, position in receipt.iterate_frames(body, count):
+        end = position
+        if len(raw) < receipt.FIXED.size:
+            raise SpecError("body: a receipt is too short")
+        left = receipt.encode_values((None,) * raw[receipt.FIXED.size - 1]) if data else b""
+        parts.append(receipt.FRAME.pack(len(raw), len(left)) + raw + left)
+    secret = bundle.SALTED if stored.secret else b""
+    packed = segment.pack_body(b"".join(parts) + body[end:])
+    return stored._replace(secret=secret, body=packed)
+
+
 def redact_segment(stored: bundle.StoredSegment, classes: frozenset[str]) -> bundle.StoredSegment:
     """The segment without its values of these classes; itself if it has none of them.
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from chainlite.note import VerifierKey
+    from chainlite.proofs.light import Final
+    from chainlite.proofs.trusted import Trusted
     from chainlite.quorum import Quorum, Standing
 
 EXIT_WHOLE, EXIT_NOT_EVIDENCE, EXIT_TAMPERED, EXIT_UNTRUSTED = 0, 2, 3, 4
@@ -90,7 +92,8 @@ class Trust(NamedTuple):
     `note` is a checkpoint from outside which the host's log must continue, or empty. `log_keys`
     are both keys of a host's log, which a tlog-proof asks for. Under a `policy` nothing counts as
     anchored but what its quorum cosigned; `witnesses` has the keys of its members, too. `notary`
-    is the fingerprint of a notary's key, or empty.
+    is the fingerprint of a notary's key, or empty. `chain` is what is believed of a chain at
+    `now_ms`, and `finals` the states of host logs that were shown final on it.
     """
 
     fingerprint: str = ""
@@ -100,6 +103,9 @@ class Trust(NamedTuple):
     log_keys: tuple[VerifierKey, ...] = ()
     policy: Quorum | None = None
     notary: str = ""
+    chain: Trusted | None = None
+    now_ms: int = 0
+    finals: tuple[Final, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -124,7 +130,7 @@ def judge(report: Report, trust: Trust) -> Verdict:
     if report.first_bad is not None or not report.logs:
         return Verdict(is_trusted, None, (), nothing, "")
     log, by, refusal, standing = judge_logs(report.logs, report.publics, trust)
-    anchored = tuple([_find_logged(run, log) for run in report.runs]) if log else nothing
+    anchored = tuple([find_logged(run, log) for run in report.runs]) if log else nothing
     if not refusal and trust.is_anchor_required:
         refusal = _find_unanchored(report, anchored)
     return Verdict(is_trusted, log, by, anchored, refusal, standing)
@@ -178,7 +184,7 @@ def _compare(logs: tuple[SeenLog, ...], publics: tuple[bytes, ...], note: bytes)
     return ""
 
 
-def _find_logged(run: RunReport, log: SeenLog) -> Logged | None:
+def find_logged(run: RunReport, log: SeenLog) -> Logged | None:
     """The newest leaf of the run that this state of the log has."""
     return next((leaf for leaf in reversed(run.logged) if leaf.leaf_index < log.size), None)
 

@@ -56,8 +56,31 @@ def add_trust_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="FILE", default="", help="the host's log must continue this one"
     )
+    _add_chain_options(parser)
     parser.add_argument(
         "--require-anchor", action="store_true", help="exit 3 on what no named witness cosigned"
+    )
+
+
+def _add_chain_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--genesis", metavar="FILE", default="", help="the chain's genesis file, for light proofs"
+    )
+    parser.add_argument(
+        "--header-checkpoint",
+        metavar="FILE",
+        default="",
+        help="a header of the chain that your witnesses have cosigned lately",
+    )
+    parser.add_argument(
+        "--final",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a light proof of the host's log: say which receipts of FILE are final",
+    )
+    parser.add_argument(
+        "--now", metavar="SECONDS", type=int, default=None, help="the time, if not the clock's"
     )
 
 
@@ -81,7 +104,7 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
     named = [
         cosignature.parse_witness(line) for text in texts for line in text.splitlines() or [text]
     ]
-    return Trust(
+    known = Trust(
         fingerprint,
         tuple(dict.fromkeys((*named, *(policy.keys if policy else ())))),
         read_note(options.checkpoint) if options.checkpoint else b"",
@@ -90,13 +113,20 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
         policy,
         notary,
     )
+    if not options.genesis:
+        if options.final or options.header_checkpoint:
+            raise SpecError("--final, --header-checkpoint: name the chain's file with --genesis")
+        return known
+    from chainlite.proofs.light_program import trust_chain
+
+    return trust_chain(known, options)
 
 
 def read_policy(path: str) -> Quorum:
     """The policy in a file; SpecError names file, line and key."""
     from chainlite import quorum_file, toml_lines
 
-    return quorum_file.parse_quorum(_read(path, toml_lines.FILE_BYTES_MAX + 1), path)
+    return quorum_file.parse_quorum(read_file(path, toml_lines.FILE_BYTES_MAX + 1), path)
 
 
 def parse_log_keys(texts: list[str]) -> tuple[VerifierKey, ...]:
@@ -115,7 +145,7 @@ def parse_log_keys(texts: list[str]) -> tuple[VerifierKey, ...]:
 
 def read_note(path: str) -> bytes:
     """The checkpoint in a file, as it lies there; SpecError if it is no signed note."""
-    data = _read(path, note.NOTE_LIMIT_BYTES + 1)
+    data = read_file(path, note.NOTE_LIMIT_BYTES + 1)
     try:
         note.parse_note(data)
     except SpecError as error:
@@ -127,10 +157,11 @@ def _read_option(text: str) -> str:
     """The text of a file of this name, or the text itself."""
     if not os.path.exists(text):
         return text
-    return _read(text, OPTION_LIMIT_BYTES).decode("ascii", errors="replace")
+    return read_file(text, OPTION_LIMIT_BYTES).decode("ascii", errors="replace")
 
 
-def _read(path: str, limit: int) -> bytes:
+def read_file(path: str, limit: int) -> bytes:
+    """The file's first bytes, at most `limit`; SpecError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(limit)

@@ -187,8 +187,12 @@ class Verification:
 
     def upon_segment(self, frame: bundle.Frame) -> None:
         """A segment: next in index, signed by its epoch, its receipts under root and chain."""
+        self._get_open_run()
+        self.take_segment(*bundle.decode_segment(frame.payload, frame.kind))
+
+    def take_segment(self, header: segment.Header, stored: bundle.StoredSegment) -> None:
+        """A segment that is decoded already."""
         run = self._get_open_run()
-        header, stored = bundle.decode_segment(frame.payload, frame.kind)
         last = header.first_index + header.event_count - 1
         if header.first_index == run.event_count:
             self.span = (header.first_index, last)
@@ -399,13 +403,17 @@ def is_revoked(state: Verification, run: Run) -> bool:
 
 
 def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """What to print about an evidence file, a proof, a fork or a notary's file; the exit code.
+    """What to print about evidence, a proof, a light proof, a fork or a notary's file; exit code.
 
     SpecError: it is none of them, or the trust's checkpoint is not signed by its host.
     """
     start = read(len(proof.MAGIC))
     if start == proof.MAGIC:
         return check_proof_file(start + read(proof.PROOF_LIMIT_BYTES), trust, as_json=as_json)
+    if start[:14] == b"DOCKLOCK-FINAL":
+        from chainlite.proofs.light_program import LIGHT_READ_BYTES, check_light_file
+
+        return check_light_file(start + read(LIGHT_READ_BYTES), trust, as_json=as_json)
     if start == bundle.NOTARY_MAGIC[: len(proof.MAGIC)]:
         from chainlite.notary_report import check_notary_file
 
@@ -424,9 +432,12 @@ def show_report(report: Report, trust: Trust, *, as_json: bool) -> tuple[str, in
 
     verdict = judge(report, trust)
     code = compute_exit_code(report, verdict)
-    if as_json:
-        return json.dumps(describe_report(report, verdict)) + "\n", code
-    return render_report(report, verdict), code
+    text, described = render_report(report, verdict), describe_report(report, verdict)
+    if trust.finals:
+        from chainlite.proofs.light_report import add_finals
+
+        text, code = add_finals(report, trust.finals, text, described, code)
+    return json.dumps(described) + "\n" if as_json else text, code
 
 
 def check_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, int]:

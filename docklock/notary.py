@@ -15,8 +15,10 @@ from chainlite.errors import DocklockError, StateError
 from chainlite.notarised import write_file
 from docklock.evidence import keyring
 from docklock.evidence.database import sqlite3
+from docklock.evidence.kept_log import look_at_log
 from docklock.evidence.notarising import LocalSource
 from docklock.evidence.notary_key import ensure_notary_key
+from docklock.program import is_wanted
 from enc.notary.export import collect_frames
 from enc.notary.notary import Notary
 from enc.notary.store import Store
@@ -69,8 +71,8 @@ def follow(
     After a pass that failed, which `fail` is told, the next comes in AFTER_FAILURE_S.
     """
     source = LocalSource(paths)
-    while _is_wanted(parent):
-        state, began = _look(paths), time.monotonic()
+    while is_wanted(parent):
+        state, began = look_at_log(paths), time.monotonic()
         if not state:  # nothing has run here yet
             time.sleep(LOOK_S)
             continue
@@ -85,10 +87,10 @@ def follow(
             fail(done.unread)
             time.sleep(AFTER_FAILURE_S)
             continue
-        while _is_wanted(parent) and not _is_due(done.due_ms):
+        while is_wanted(parent) and not _is_due(done.due_ms):
             time.sleep(LOOK_S)
             is_later = time.monotonic() - began >= PASS_APART_S
-            if is_later and _look(paths) != state:
+            if is_later and look_at_log(paths) != state:
                 break
 
 
@@ -117,21 +119,5 @@ def write_export(paths: Paths, app: str, path: str) -> NotaryVerification:
     return state
 
 
-def _is_wanted(parent: int) -> bool:
-    return not parent or os.getppid() == parent
-
-
 def _is_due(due_ms: int | None) -> bool:
     return due_ms is not None and time.time_ns() // 1_000_000 >= due_ms
-
-
-def _look(paths: Paths) -> tuple[tuple[int, int], ...]:
-    """What changes when the log grows."""
-    found = []
-    for path in (paths.host_db, f"{paths.host_db}-wal"):
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            continue
-        found.append((status.st_mtime_ns, status.st_size))
-    return tuple(found)

@@ -25,3 +25,8 @@ def find_program(paths: Paths) -> list[str]:
     )
     root = [] if paths == get_paths() else ["--root", paths.state, "--runroot", paths.run]
     return [sys.executable, "-S", "-c", text, *root]
+
+
+def is_wanted(parent: int) -> bool:
+    """Whether process `parent` is still this one's parent (0: whatever it is)."""
+    return not parent or os.getppid() == parent

@@ -96,8 +96,7 @@ class NewBlock(NamedTuple):
     seals: Seals
 
 
-if TYPE_CHECKING:
-    Message: TypeAlias = Proposal | Prepare | Commit | RoundChange | NewBlock
+Message: TypeAlias = Proposal | Prepare | Commit | RoundChange | NewBlock
 
 
 def sign_vote(

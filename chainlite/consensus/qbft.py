@@ -202,6 +202,7 @@ def _upon_restart(turn: _Turn, event: Start) -> None:
         turn.set(accepted=mine)
     _upon_resend(turn)
     _advance(turn)
+    upon_commit(turn, turn.state.round)
 
 
 def upon_block_timeout(turn: _Turn, event: BlockTimeout) -> None:

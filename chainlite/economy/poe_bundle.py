@@ -24,11 +24,11 @@ from chainlite.economy.poe_index import (
 from chainlite.errors import SpecError, TamperError
 from chainlite.lean import NamedTuple
 from chainlite.logblock import (
-    TOTAL_BYTES,
     ZERO_HASH,
     ZERO_TOTALS,
     compute_block_hash,
     decode_block,
+    encode_totals,
     read_totals,
 )
 from chainlite.receipt import APP_LIMIT
@@ -154,15 +154,15 @@ def encode_bundle(bundle: PoeBundle) -> bytes:
         codec.encode_head(domains.POE_BUNDLE, VERSION),
         _WINDOW.pack(b.notary, *b.window),
         _TERMS.pack(*b.terms.weights_ppm, *b.terms.scales, b.terms.receipts_max),
-        _encode_number(b.phi.numerator),
-        _encode_number(b.phi.denominator),
+        encode_number(b.phi.numerator),
+        encode_number(b.phi.denominator),
         codec.encode_u64(b.time),
         codec.encode_text(b.app),
         codec.encode_u32(len(b.parts)),
     ]
     for part in b.parts:
         parts.append(_PART.pack(*part[:5]))
-        parts += [value.to_bytes(TOTAL_BYTES, "big") for value in part.usage]
+        parts.append(encode_totals(part.usage))
     return b"".join(parts)
 
 
@@ -173,7 +173,7 @@ def decode_bundle(data: bytes) -> PoeBundle:
     notary, start, seconds = _WINDOW.unpack(r.read_fixed(_WINDOW.size))
     numbers = _TERMS.unpack(r.read_fixed(_TERMS.size))
     terms = Terms(numbers[:COUNTERS], numbers[COUNTERS:-1], numbers[-1])
-    phi = Ratio(_read_number(r), _read_number(r))
+    phi = Ratio(read_number(r), read_number(r))
     time, app = r.read_u64(), r.read_text(APP_LIMIT)
     parts = tuple([_read_part(r) for _ in range(r.read_u32(limit=HOSTS_MAX))])
     r.finish()
@@ -202,12 +202,13 @@ def _read_part(r: Reader) -> Part:
     return Part._make((*fixed, read_totals(r)))
 
 
-def _encode_number(value: int) -> bytes:
+def encode_number(value: int) -> bytes:
     """A number of any size: a u32 length and its bytes, without a leading zero."""
     return codec.encode_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
 
 
-def _read_number(r: Reader) -> int:
+def read_number(r: Reader) -> int:
+    """The number that comes next, as `encode_number` writes it."""
     raw = r.read_bytes(NUMBER_LIMIT_BYTES)
     if raw[:1] == b"\0":
         r.refuse("a number has a leading zero")

@@ -23,7 +23,9 @@ LEVELS = ("error", "warning", "info", "debug")
 class Settings(NamedTuple):
     """What the file may say. An empty `socket` is agent.sock in the run directory.
 
-    An empty `witnesses` is /etc/docklock/witnesses.toml, if it is there.
+    An empty `witnesses` is /etc/docklock/witnesses.toml, if it is there. `submit` is the directory
+    of this host's node of a chain (`docklock chain init`): there the host's log is anchored and its
+    bodies are offered; empty: nowhere.
     """
 
     socket: str = ""
@@ -32,6 +34,7 @@ class Settings(NamedTuple):
     notary: bool = True
     witnesses: str = ""
     witness_seconds: int = 60
+    submit: str = ""
 
 
 class _Wrong(Exception):
@@ -76,6 +79,7 @@ SCHEMA: dict[str, Callable[[object], object]] = {
     "notary": _check_switch,
     "witnesses": _check_path,
     "witness-seconds": _check_seconds,
+    "submit": _check_path,
 }
 
 

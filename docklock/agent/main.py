@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError
 from docklock.agent.asker import Asker
+from docklock.agent.child import Child
 from docklock.agent.journal import Log, find_journal
 from docklock.agent.lock import acquire_lock
 from docklock.agent.mend_process import MendProcess
 from docklock.agent.mend_request import MendRequest
 from docklock.agent.mender import Mender
 from docklock.agent.metrics import CONTENT_TYPE, Counts, LogCounts, format_metrics
-from docklock.agent.notary import NotaryChild
 from docklock.agent.server import Server, bind
 from docklock.agent.supervisors import Supervisors, count_containers
 from docklock.agent.systemd import (
@@ -37,7 +37,7 @@ from docklock.witness.fork_files import list_forks
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from docklock.agent.config import Settings
     from docklock.paths import Paths
@@ -112,7 +112,7 @@ class Agent:
         self._mender.request()  # once at the beginning: what a boot has ended is due now
         self._scan_often()
         await self._settle()
-        notary = NotaryChild(self._paths, self._log) if self._settings.notary else None
+        children = list(self._start_children())
         self._notifier.send("READY=1", f"STATUS={self._describe()}")
         self._follow_policy()
         if self._watchdog_s:
@@ -122,8 +122,8 @@ class Agent:
         self._log.info("stopping; containers go on")
         self._notifier.send("STOPPING=1", "STATUS=stopping; containers go on")
         server.close()
-        if notary is not None:
-            await notary.close()
+        for child in children:
+            await child.close()
         self._supervisors.close()
         self._mender.close()
         self._asker.close()
@@ -132,6 +132,14 @@ class Agent:
             os.unlink(path)
         self._notifier.close()
         self._log.close()
+
+    def _start_children(self) -> Iterator[Child]:
+        """What the settings ask for beside the supervisors."""
+        if self._settings.notary:
+            yield Child(self._paths, self._log, "notary", "notary", "run", "--follow")
+        if self._settings.submit:
+            words = ("chain", "submit", "--follow", "--dir", self._settings.submit)
+            yield Child(self._paths, self._log, "submitter", *words)
 
     async def _settle(self) -> None:
         """Wait, not for ever, until each run that was there is adopted or known to be over."""
@@ -185,7 +193,7 @@ class Agent:
         except (DocklockError, OSError) as error:
             self._log.error(f"the old settings stay: {error}")
         else:
-            fixed = {key: getattr(self._settings, key) for key in ("socket", "notary")}
+            fixed = {key: getattr(self._settings, key) for key in ("socket", "notary", "submit")}
             for key, value in fixed.items():
                 if getattr(settings, key) != value:
                     self._log.warning(f"{key}: changes with the next start of the agent")

@@ -242,6 +242,24 @@ def iterate_segments(
         yield SegmentRow(*row)
 
 
+def find_segment(db: sqlite3.Connection, run: int, first_index: int) -> SegmentRow | None:
+    """The segment of a run that begins at this receipt."""
+    row = db.execute(
+        "SELECT * FROM segments WHERE run = ? AND first_index = ?", (run, first_index)
+    ).fetchone()
+    return SegmentRow(*row) if row else None
+
+
+def get_header_before(db: sqlite3.Connection, run: int, first_index: int) -> bytes:
+    """The header of the segment of a run before the one at this receipt; empty if it is first."""
+    row = db.execute(
+        "SELECT header FROM segments WHERE run = ? AND first_index < ?"
+        " ORDER BY first_index DESC LIMIT 1",
+        (run, first_index),
+    ).fetchone()
+    return bytes(row[0]) if row else b""
+
+
 def iterate_epochs(db: sqlite3.Connection, run: int, after: int = 0) -> Iterator[EpochRow]:
     """The certificates of a run after epoch `after`, in order (the first is in the host log)."""
     for row in db.execute(

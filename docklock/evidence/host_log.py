@@ -250,6 +250,11 @@ class HostLog:
         row = self._db.execute("SELECT size FROM state").fetchone()
         return int(row[0]) if row else 0
 
+    def read_host(self) -> bytes:
+        """The id of the host whose log this is; empty while it has no leaf."""
+        row = self._db.execute("SELECT host FROM state").fetchone()
+        return _check_blob(row[0]) if row else b""
+
     def get_note(self) -> bytes:
         """The checkpoint of the last commit."""
         row = self._db.execute("SELECT note FROM state").fetchone()

@@ -8,7 +8,6 @@ that run alone. Each segment comes with its place in the log.
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 from chainlite import bundle, checkpoint, hostlog, segment
@@ -21,13 +20,13 @@ from docklock.evidence.export import (
     get_anchor,
     open_container,
 )
-from docklock.evidence.host_log import HostLog, has_host_log
+from docklock.evidence.kept_log import KeptLog
 from docklock.evidence.keyring import get_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from docklock.evidence.host_log import RunRecord
+    from docklock.evidence.host_log import HostLog, RunRecord
     from docklock.paths import Paths
     from enc.notary.source import HostView, RunName
 
@@ -128,35 +127,26 @@ class LocalView:
 
 
 class LocalSource:
-    """This host (an enc.notary.source.Source). Its log stays open from pass to pass.
-
-    The last to close host.db would fold SQLite's log back, and the next start pay for that.
-    """
+    """This host (an enc.notary.source.Source). Its log stays open from pass to pass."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._log: HostLog | None = None
-        self._inode = 0
+        self._kept = KeptLog(paths)
         self._reading = contextlib.ExitStack()
 
     def open(self) -> HostView | None:
-        if not has_host_log(self._paths):
+        log = self._kept.open()
+        if log is None:
             return None
-        inode = os.stat(self._paths.host_db).st_ino
-        if self._log is None or inode != self._inode:
-            self.end()
-            self._log, self._inode = HostLog(self._paths, None), inode
-        self._reading.enter_context(self._log.read())
-        return LocalView(self._paths, self._log) if self._log.get_size() else None
+        self._reading.enter_context(log.read())
+        return LocalView(self._paths, log) if log.get_size() else None
 
     def close(self) -> None:
         self._reading.close()
 
     def end(self) -> None:
         """Close the log."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        self._kept.end()
 
 
 @contextlib.contextmanager

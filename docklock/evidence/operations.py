@@ -34,6 +34,7 @@ OPERATIONS = {
     "pause": "a container is frozen, or thawed; label: state",
     "policy": "a policy is made, changed or removed",
     "pull": "an image is fetched; labels: image, name",
+    "register": "this host is to be registered on a chain; labels: chain, operator",
     "remove": "a container is removed; its evidence stays; label: force",
     "rmi": "an image is removed; label: name",
     "signal": "a signal is sent to a container; label: signal",

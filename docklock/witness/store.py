@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import SpecError, StateError
-from docklock.evidence.database import sqlite3
+from docklock.evidence.database import ensure_schema, sqlite3
 
 if TYPE_CHECKING:
     from typing import Self
@@ -148,20 +148,12 @@ def get_path(paths: Paths) -> str:
 def _open(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            os.chmod(path, 0o600)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                db.execute(statement)
-            db.execute("COMMIT")
-            version = SCHEMA_VERSION
+        ensure_schema(db, path, _SCHEMA, SCHEMA_VERSION)
         db.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
         db.close()
         raise StateError(f"{path}: the witness's state cannot be opened: {error}") from None
-    if version != SCHEMA_VERSION:
+    except SpecError:
         db.close()
-        raise SpecError(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+        raise
     return db

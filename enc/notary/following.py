@@ -63,7 +63,7 @@ def follow(view: HostView, host: bytes, seen: SeenLog) -> Followed:
                 "restored from a snapshot"
             )
         frontier, changed = _read_leaves(state, view.read_leaves(seen.size), seen)
-        if compute_frontier_root(frontier) != log.root:
+        if merkle.compute_frontier_root(frontier) != log.root:
             raise TamperError(
                 f"the host's log of {log.size} leaves does not continue the {seen.size} that were "
                 "seen: it was forked or rewritten"
@@ -85,7 +85,7 @@ def _read_leaves(
     for data in leaves:
         if index == state.checkpoint.size:
             raise TamperError("more leaves are shown than the host has signed")
-        add_leaf(frontier, index, data)
+        merkle.add_leaf(frontier, index, data)
         leaf = hostlog.decode_leaf(data)
         if isinstance(leaf, hostlog.Key | hostlog.Revocation) and index > last_key:
             raise TamperError(f"the key record at leaf {index} is not among the host's keys")
@@ -109,22 +109,3 @@ def get_run_name(leaf: hostlog.Leaf) -> RunName | None:
     if isinstance(leaf, hostlog.Exit):
         return RunName(leaf.container, leaf.run)
     return None
-
-
-def add_leaf(frontier: list[bytes], size: int, data: bytes) -> None:
-    """The leaf at index `size` joins the complete subtrees of the first `size` leaves."""
-    value = merkle.compute_leaf_hash(data)
-    while size & 1:
-        value = merkle.compute_node_hash(frontier.pop(), value)
-        size >>= 1
-    frontier.append(value)
-
-
-def compute_frontier_root(frontier: tuple[bytes, ...]) -> bytes:
-    """The root over complete subtrees, the largest first."""
-    if not frontier:
-        return merkle.EMPTY_ROOT
-    value = frontier[-1]
-    for left in reversed(frontier[:-1]):
-        value = merkle.compute_node_hash(left, value)
-    return value

@@ -20,7 +20,8 @@ def test_every_setting_is_read() -> None:
     text += b"notary = false\n"
     assert parse_config(text, "f") == Settings("/run/x.sock", "debug", 3600, notary=False)
     more = b'witnesses = "/w.toml"\nwitness-seconds = 5\n'
-    assert parse_config(text + more, "f")[4:] == ("/w.toml", 5)
+    assert parse_config(text + more, "f")[4:6] == ("/w.toml", 5)
+    assert parse_config(b'submit = "/srv/chain"', "f").submit == "/srv/chain"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_every_setting_is_read() -> None:
         ("scan-seconds = 3601", "line 1: scan-seconds: expected 1 to 3600"),
         ("scan-seconds = true", "line 1: scan-seconds: expected an integer"),
         ('witnesses = "w.toml"', "line 1: witnesses: expected an absolute path"),
+        ('submit = "chain"', "line 1: submit: expected an absolute path"),
         ("witness-seconds = 0", "line 1: witness-seconds: expected 1 to 3600"),
         ("scan-seconds = 1.0", "line 1: scan-seconds: expected an integer"),
         ("notary = 1", "line 1: notary: expected true or false"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chainlite import keys
+from chainlite import keys, merkle
 from chainlite.consensus import messages
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.ledger.block import Block, make_block
@@ -30,6 +30,7 @@ def make_child(parent: Block, proposer: bytes, *transactions: bytes) -> Block:
     header = parent.header._replace(
         height=parent.header.height + 1,
         previous=parent.hash,
+        receipts_root=merkle.compute_root([merkle.compute_leaf_hash(tx) for tx in transactions]),
         timestamp_ms=parent.header.timestamp_ms + 1,
         proposer=proposer,
     )

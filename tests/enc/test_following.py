@@ -8,19 +8,18 @@ from pathlib import Path
 
 from chainlite import merkle
 from docklock.evidence import rotation
-from enc.notary.following import add_leaf, compute_frontier_root
 from tests.enc.notarising import count_taken, get_aside, notarise
 from tests.evidence.recording import make_id, make_paths, record
 
 
 def test_the_frontier_has_the_trees_root_at_every_size() -> None:
     frontier, hashes = list[bytes](), list[bytes]()
-    assert compute_frontier_root(()) == merkle.EMPTY_ROOT
+    assert merkle.compute_frontier_root(()) == merkle.EMPTY_ROOT
     for size in range(300):
         leaf = size.to_bytes(4, "big")
-        add_leaf(frontier, size, leaf)
+        merkle.add_leaf(frontier, size, leaf)
         hashes.append(merkle.compute_leaf_hash(leaf))
-        assert compute_frontier_root(tuple(frontier)) == merkle.compute_root(hashes)
+        assert merkle.compute_frontier_root(tuple(frontier)) == merkle.compute_root(hashes)
         assert len(frontier) == (size + 1).bit_count()
 
 

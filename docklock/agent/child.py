@@ -1,8 +1,8 @@
-"""Keep this host's notary running: a `docklock notary run --follow` of the agent's own.
+"""Keep a docklock command running as a child of the agent's: this host's notary, its submitter.
 
 A process apart, since it loads SQLite and keys and hashes for seconds after a busy hour. It ends
 when the agent does: told so, or because it sees that its parent is gone. Not here: what it does
-(docklock/notary.py, enc/notary).
+(docklock/notary.py, enc/notary; docklock/submitter.py).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 AGAIN_S = 5.0
 
 
-class NotaryChild:
-    """The notary's process; after one that ended the next comes in AGAIN_S."""
+class Child:
+    """The process of a command; after one that ended the next comes in AGAIN_S."""
 
-    def __init__(self, paths: Paths, log: Log) -> None:
-        parent = ["--parent", str(os.getpid())]
-        self._argv = [*find_program(paths), "notary", "run", "--follow", *parent]
-        self._log = log
+    def __init__(self, paths: Paths, log: Log, name: str, *words: str) -> None:
+        """`name` is how the log calls it; `words` the command, which takes `--parent PID`."""
+        self._argv = [*find_program(paths), *words, "--parent", str(os.getpid())]
+        self._log, self._name = log, name
         self._process: asyncio.subprocess.Process | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -50,5 +50,5 @@ class NotaryChild:
                 text = line.decode(errors="replace").rstrip("\n")
                 self._log.warning(text.removeprefix("docklock: "))
             code = await self._process.wait()
-            self._log.error(f"the notary ended with code {code}; again in {AGAIN_S:g} s")
+            self._log.error(f"the {self._name} ended with code {code}; again in {AGAIN_S:g} s")
             await asyncio.sleep(AGAIN_S)

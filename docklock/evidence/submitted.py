@@ -1,0 +1,139 @@
+"""What this host has submitted to a chain and what became of it: chain/submitted.db.
+
+For each node how far it has acknowledged, for each anchor when it was submitted, in which block it
+was ordered (which is final) and by which block it was available. Not here: submitting (submitter).
+Invariant: nothing rests on it. The chain says what is anchored and each node what it holds: who
+loses or edits this file submits a little again, and signs nothing that does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from chainlite.errors import SpecError
+from docklock.evidence.database import ensure_schema, sqlite3
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from docklock.paths import Paths
+
+SCHEMA_VERSION = 1
+BUSY_S = 30.0
+ANCHORS_KEPT = 100_000
+_SCHEMA = (
+    "CREATE TABLE nodes (chain BLOB, node BLOB, size INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+    " PRIMARY KEY (chain, node)) WITHOUT ROWID",
+    "CREATE TABLE anchors (chain BLOB, size INTEGER, root BLOB NOT NULL, tx BLOB NOT NULL,"
+    " submitted_ms INTEGER NOT NULL, ordered INTEGER, ordered_ms INTEGER, available INTEGER,"
+    " available_ms INTEGER, PRIMARY KEY (chain, size)) WITHOUT ROWID",
+    "CREATE TABLE registrations (chain BLOB PRIMARY KEY, leaf INTEGER NOT NULL) WITHOUT ROWID",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+
+class AnchorRow(NamedTuple):
+    """An anchor of `size` leaves; None for what has not come yet. `ordered` and `available` are
+    heights: of the block that it is in, and of the first one that was seen to say so."""
+
+    size: int
+    root: bytes
+    tx: bytes
+    submitted_ms: int
+    ordered: int | None
+    ordered_ms: int | None
+    available: int | None
+    available_ms: int | None
+
+
+class Submitted:
+    """The open file. One thread."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Open it, or make it; SpecError if it is another file."""
+        directory = f"{paths.state}/chain"
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self._db = _open(f"{directory}/submitted.db")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def get_node_size(self, chain: bytes, node: bytes) -> int:
+        """How far a node has acknowledged."""
+        row = self._db.execute(
+            "SELECT size FROM nodes WHERE chain = ? AND node = ?", (chain, node)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def put_node_size(self, chain: bytes, node: bytes, size: int, now_ms: int) -> None:
+        """A node holds so much."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", (chain, node, size, now_ms)
+        )
+
+    def find_registration(self, chain: bytes) -> int | None:
+        """The leaf that says that this host asked to be registered."""
+        row = self._db.execute(
+            "SELECT leaf FROM registrations WHERE chain = ?", (chain,)
+        ).fetchone()
+        return int(row[0]) if row else None
+
+    def put_registration(self, chain: bytes, leaf: int) -> None:
+        """The host's log says that it asks to be registered."""
+        self._db.execute("INSERT OR IGNORE INTO registrations VALUES (?, ?)", (chain, leaf))
+
+    def put_anchor(self, chain: bytes, size: int, root: bytes, tx: bytes, now_ms: int) -> None:
+        """An anchor is submitted; the first time counts."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO anchors (chain, size, root, tx, submitted_ms)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (chain, size, root, tx, now_ms),
+        )
+        self._db.execute(
+            "DELETE FROM anchors WHERE chain = ? AND size <= (SELECT size FROM anchors"
+            " WHERE chain = ? ORDER BY size DESC LIMIT 1 OFFSET ?)",
+            (chain, chain, ANCHORS_KEPT),
+        )
+
+    def set_ordered(self, chain: bytes, size: int, height: int, now_ms: int) -> None:
+        """The chain has an anchor of this size, in the block of this height."""
+        self._db.execute(
+            "UPDATE anchors SET ordered = ?, ordered_ms = ?"
+            " WHERE chain = ? AND size = ? AND ordered IS NULL",
+            (height, now_ms, chain, size),
+        )
+
+    def set_available(self, chain: bytes, size: int, height: int, now_ms: int) -> None:
+        """What is anchored up to this size was available in the block of this height."""
+        self._db.execute(
+            "UPDATE anchors SET available = ?, available_ms = ?"
+            " WHERE chain = ? AND size <= ? AND available IS NULL AND ordered IS NOT NULL",
+            (height, now_ms, chain, size),
+        )
+
+    def get_anchors(self, chain: bytes, limit: int) -> list[AnchorRow]:
+        """The newest anchors, newest first."""
+        rows = self._db.execute(
+            "SELECT size, root, tx, submitted_ms, ordered, ordered_ms, available, available_ms"
+            " FROM anchors WHERE chain = ? ORDER BY size DESC LIMIT ?",
+            (chain, limit),
+        )
+        return [AnchorRow(*row) for row in rows]
+
+
+def _open(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        ensure_schema(db, path, _SCHEMA, SCHEMA_VERSION)
+        db.execute("PRAGMA synchronous = NORMAL")  # nothing rests on the last of it
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise SpecError(f"{path}: not a record of what was submitted: {error}") from None
+    except SpecError:
+        db.close()
+        raise
+    return db
