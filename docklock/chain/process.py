@@ -38,9 +38,9 @@ from docklock.chain.voting import find_obstacle
 
 if TYPE_CHECKING:
     from chainlite.keys import GuardedKey
-    from chainlite.ledger.block import Block
     from chainlite.ledger.genesis import Member
     from chainlite.ledger.header import Seals
+    from chainlite.ledger.state import Executed
     from chainlite.ledger.store import Store
     from docklock.agent.journal import Log
     from docklock.chain.directory import Chain, ChainDirectory
@@ -157,7 +157,7 @@ class _Root:
         notifier.send("READY=1", f"STATUS=height {node.height}")
         await self._stopping.wait()
         notifier.send("STOPPING=1")
-        control.close()
+        await control.close()
         os.unlink(self._directory.socket)
         node.close()
         await self._meeting.close()
@@ -172,9 +172,9 @@ class _Root:
         assert isinstance(row, records.Validators)
         return row.members
 
-    def _upon_block(self, block: Block, _seals: Seals) -> None:
+    def _upon_block(self, executed: Executed, _seals: Seals) -> None:
         self._meeting.look()
-        self._bodies.upon_block(block)
+        self._bodies.upon_block(executed)
 
     def _look(self) -> None:
         node, loop = self._node, asyncio.get_running_loop()
@@ -200,7 +200,6 @@ class _Root:
         )
         if not self._obstacle:
             node.begin_voting(self._key, self._votes)
-            self._bodies.may_say = True
             self._log.info(f"votes from height {node.height + 1} on")
         elif before == FOLLOWS:
             self._log.info(f"follows: {self._obstacle}")

@@ -45,6 +45,7 @@ KINDS = {
     ops.NotaryBundle: "poe-bundle",
     ops.MemberVote: "member-vote",
     ops.ParameterVote: "parameter-vote",
+    ops.Statement: "statement",
 }
 
 
