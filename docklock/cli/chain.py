@@ -41,6 +41,11 @@ COMMANDS = {
         "With --genesis, join that chain.",
         DIR, LISTEN, ADDRESS,
         text("--operator", help="who runs it, in a word", metavar="NAME"),
+        text("--introduce", help="where it introduces newcomers", metavar="HOST:PORT"),
+        listed("--introducers", help="ask there to be introduced; may be given several times",
+               metavar="HOST:PORT"),
+        text("--admit", help="anybody: let in whoever asks; nobody: but those that the chain names",
+             metavar="WHOM"),
         text("--genesis", help="the chain to join", metavar="FILE"),
         FORMAT,
     ),
@@ -152,7 +157,7 @@ def _run_init(values: dict[str, Any], words: list[str], paths: Paths) -> int:
 
     wanted: dict[str, object] = {}
     for key, read in READERS.items():
-        if values[key] is not None:
+        if values[key]:
             try:
                 wanted[key] = read(values[key])
             except SpecError as error:
