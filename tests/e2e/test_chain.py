@@ -113,12 +113,18 @@ def test_validators_vote_a_node_in_and_it_votes_then(
     with NodeProcess(host, str(joining)) as node:
         node.wait_votes()
         with_it = int(devnet.ask("v1", "status")["height"])
+        joined = {
+            one["operator"]: one["since"] for one in devnet.ask("v1", "validators")["validators"]
+        }
+        assert 0 < joined.pop("five") <= with_it + 1 and set(joined.values()) == {0}
         devnet.dock.wait_for(lambda: node.show()["height"] > with_it, 20)
         for name in ("v1", "v2", "v3", "v4"):
             devnet.chain(name, "validators", "remove", made["node"][:8], "--no-wait")
         devnet.dock.wait_for(lambda: devnet.ask("v1", "validators")["n"] == 4, 20)
     before = devnet.height("v1")
     devnet.wait_height("v1", before + 2)
+    sizes = [devnet.ask("v1", "validators", str(at))["n"] for at in (1, with_it, before + 1)]
+    assert sizes == [4, 5, 4]
 
 
 def find_port() -> int:
