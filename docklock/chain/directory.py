@@ -61,6 +61,10 @@ class ChainDirectory(NamedTuple):
         return f"{self.path}/registration"
 
     @property
+    def peers_toml(self) -> str:
+        return f"{self.path}/peers.toml"
+
+    @property
     def peers(self) -> str:
         return f"{self.path}/peers"
 

@@ -41,6 +41,11 @@ COMMANDS = {
         "With --genesis, join that chain.",
         DIR, LISTEN, ADDRESS,
         text("--operator", help="who runs it, in a word", metavar="NAME"),
+        text("--introduce", help="where it introduces newcomers", metavar="HOST:PORT"),
+        listed("--introducers", help="ask there to be introduced; may be given several times",
+               metavar="HOST:PORT"),
+        text("--admit", help="anybody: let in whoever asks; nobody: but those that the chain names",
+             metavar="WHOM"),
         text("--genesis", help="the chain to join", metavar="FILE"),
         FORMAT,
     ),
@@ -74,7 +79,7 @@ COMMANDS = {
         DIR, NO_WAIT, FORMAT,
     ),
     "validators": _make(
-        "validators", "[OPTIONS] [add ENTRY | remove KEY]",
+        "validators", "[OPTIONS] [HEIGHT | add ENTRY | remove KEY]",
         "Show who decides, what changes, and votes in progress; or vote that a node joins (by the "
         "entry that its `chain init` printed) or leaves (by its key, or the beginning of it).",
         DIR, flag("--archive", help="vote on an archive instead"), NO_WAIT, FORMAT,
@@ -152,7 +157,7 @@ def _run_init(values: dict[str, Any], words: list[str], paths: Paths) -> int:
 
     wanted: dict[str, object] = {}
     for key, read in READERS.items():
-        if values[key] is not None:
+        if values[key]:
             try:
                 wanted[key] = read(values[key])
             except SpecError as error:
@@ -317,10 +322,13 @@ def _run_validators(values: dict[str, Any], words: list[str], paths: Paths) -> i
     check_count(COMMANDS["validators"], words, 0, 2)
     from docklock.cli import chain_text
 
-    if not words:
-        return _show(values, paths, "/validators", chain_text.render_validators)
+    if len(words) < 2 and words[:1] not in (["add"], ["remove"]):
+        target = "/".join(["/validators", *words])
+        return _show(values, paths, target, chain_text.render_validators)
     if len(words) != 2 or words[0] not in ("add", "remove"):
-        raise UsageError("docklock chain validators: want nothing, add ENTRY, or remove KEY")
+        raise UsageError(
+            "docklock chain validators: want nothing, HEIGHT, add ENTRY, or remove KEY"
+        )
     from docklock.chain.directory import get_directory
     from docklock.chain.submitting import make_vote
 

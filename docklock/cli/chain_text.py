@@ -185,9 +185,9 @@ def render_validators(shown: dict[str, Any]) -> str:
     return text
 
 
-def _render_members(members: list[dict[str, str]]) -> str:
-    rows = [(one["key"], one["operator"], one["address"]) for one in members]
-    return render_table(("KEY", "OPERATOR", "ADDRESS"), rows)
+def _render_members(members: list[dict[str, Any]]) -> str:
+    rows = [(one["key"], one["operator"], one["address"], one.get("since", "")) for one in members]
+    return render_table(("KEY", "OPERATOR", "ADDRESS", "SINCE"), rows)
 
 
 def _render_proposal(proposal: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ from docklock.chain.settings import NodeSettings, format_settings, parse_address
         NodeSettings(Address("127.0.0.1", 1), Address("127.0.0.1", 1), "me"),
         NodeSettings(Address("0.0.0.0", 7), Address("v1.example", 65_535), "a.b-c"),
         NodeSettings(Address("::", 7), Address("::1", 8)),
+        NodeSettings(None, None, "a", Address("h", 1), (Address("i", 2), Address("::2", 3))),
+        NodeSettings(admit="anybody"),
     ],
 )
 def test_what_is_written_is_read_back(settings: NodeSettings) -> None:
@@ -35,6 +37,8 @@ def test_others_dial_where_it_listens_if_nothing_else_is_said() -> None:
         ("listen = 3", "f: line 1: listen: want HOST:PORT"),
         ('operator = "a b"', "f: line 1: operator: want 1 to 64 plain characters"),
         ('address = "h:0"', "f: line 1: address: want HOST:PORT"),
+        ('admit = "me"', "f: line 1: admit: want nobody or anybody"),
+        ('introducers = "h:1"', "f: line 1: introducers: want at most 16 texts HOST:PORT"),
         ("port = 3", "f: line 1: port: unknown key; known are operator, listen, address"),
     ],
 )

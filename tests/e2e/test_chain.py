@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -112,12 +113,18 @@ def test_validators_vote_a_node_in_and_it_votes_then(
     with NodeProcess(host, str(joining)) as node:
         node.wait_votes()
         with_it = int(devnet.ask("v1", "status")["height"])
+        joined = {
+            one["operator"]: one["since"] for one in devnet.ask("v1", "validators")["validators"]
+        }
+        assert 0 < joined.pop("five") <= with_it + 1 and set(joined.values()) == {0}
         devnet.dock.wait_for(lambda: node.show()["height"] > with_it, 20)
         for name in ("v1", "v2", "v3", "v4"):
             devnet.chain(name, "validators", "remove", made["node"][:8], "--no-wait")
         devnet.dock.wait_for(lambda: devnet.ask("v1", "validators")["n"] == 4, 20)
     before = devnet.height("v1")
     devnet.wait_height("v1", before + 2)
+    sizes = [devnet.ask("v1", "validators", str(at))["n"] for at in (1, with_it, before + 1)]
+    assert sizes == [4, 5, 4]
 
 
 def find_port() -> int:
@@ -222,6 +229,23 @@ def test_a_validator_alone_says_nothing_before_a_quorum_has_told_its_height(
     assert votes.read_bytes() != before
 
 
+def test_a_newcomer_is_introduced_and_follows(
+    host: Docklock, devnet: DevnetProcess, tmp_path: Path
+) -> None:
+    genesis, node = f"{devnet.directory('v1')}/genesis.toml", str(tmp_path / "node")
+    settings = Path(devnet.directory("v1"), "node.toml").read_text()
+    introducer = re.search('introduce = "(.*)"', settings)[1]  # type: ignore[index]
+    words = ("--genesis", genesis, "--introducers", introducer, "--operator", "new")
+    host("chain", "init", "--dir", node, *words)
+    with NodeProcess(host, node) as newcomer:
+        host.wait_for(lambda: newcomer.show().get("peers_up") == 4, 30)
+        height = devnet.height("v1")
+        host.wait_for(lambda: newcomer.show()["height"] >= height, 20)
+        assert newcomer.show()["role"] == "follower"
+        listed = devnet.ask("v3", "peers")
+        assert [one["up"] for one in listed if one["operator"] == "new"] == [True]
+
+
 def test_a_second_node_on_a_directory_is_refused(devnet: DevnetProcess) -> None:
     refused = devnet.chain("v1", "start", code=1)
     assert "another node (process" in refused.stderr
@@ -307,8 +331,7 @@ def test_what_a_host_runs_is_anchored_and_held_by_the_agents_node(
     node, config = tmp_path / "node", tmp_path / "agent.toml"
     genesis = f"{devnet.directory('v1')}/genesis.toml"
     dock("chain", "init", "--dir", str(node), "--operator", "host", "--genesis", genesis)
-    for name in ("v1", "v2", "v3", "v4"):
-        devnet.chain(name, "peers", "add", str(node / "registration"))
+    devnet.chain("v2", "peers", "add", str(node / "registration"))
     config.write_text(f'[chain]\nrole = "submitter"\ndir = "{node}"\n')
     dock("run", "--rm", "busybox", "true")
     with Agent(dock, "--config", str(config)) as agent:
