@@ -2,8 +2,9 @@
 
 Run by `chain` as `chain_load.py DIRECTORY GENESIS_HEX single|batch SECONDS`: it prints its
 registration on the mesh, reads the validators' from stdin, registers its hosts on the chain, prints
-`registered`, signs enough transactions, and on `go` sends them, each host its own, to the
-validators in turn. What is refused for want of room is sent again.
+`registered`, signs enough transactions, and sends them, each host its own, to the validators in
+turn, as many as the client's count, on stdin, leaves room for (OUTSTANDING). What is refused for
+want of room is sent again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-import time
 from collections import deque
 from pathlib import Path
 
@@ -30,7 +30,9 @@ HOSTS = 1_000
 BATCH = 64
 RATE_PER_S = {"single": 7_000, "batch": 16_000}
 IN_FLIGHT = 4
-SEND = 250
+SEND = 50
+OUTSTANDING = {"single": 1_500, "batch": 60}
+"""Transactions that were sent and that the client has not yet seen final."""
 
 
 class Tree:
@@ -67,6 +69,9 @@ class Load:
             for number in range(HOSTS)
         ]
         self.validators: list[PeerId] = []
+        self.sent = self.committed = 0
+        self.outstanding = 0
+        self.changed = asyncio.Event()
 
     async def send(self, validator: PeerId, encoded: list[bytes]) -> list[bytes]:
         """Those that there was no room for."""
@@ -98,11 +103,21 @@ class Load:
 
     async def send_all(self, validator: PeerId, waiting: deque[bytes]) -> None:
         while waiting:
+            while self.sent - self.committed > self.outstanding:
+                self.changed.clear()
+                await self.changed.wait()
             encoded = [waiting.popleft() for _ in range(min(SEND, len(waiting)))]
+            self.sent += len(encoded)
             refused = await self.send(validator, encoded)
             waiting.extendleft(reversed(refused))
+            self.sent -= len(refused)
             if refused:
                 await asyncio.sleep(0.01)
+
+    def hear(self, committed: str) -> None:
+        """What the client has counted so far: so much more may be sent."""
+        self.committed = int(committed)
+        self.changed.set()
 
 
 async def run(directory: Path, genesis: bytes, kind: str, seconds: float) -> None:
@@ -136,14 +151,18 @@ async def run(directory: Path, genesis: bytes, kind: str, seconds: float) -> Non
             tx = sign_tx(key, load.chain_id, 1 + number // (HOSTS - 1), operations)
             waiting[number % (HOSTS - 1) % len(waiting)].append(tx.encoded)
     print("registered", flush=True)
-    await read_line(stdin)
+    load.hear(await read_line(stdin))
+    load.sent = load.committed
+    load.outstanding = OUTSTANDING[kind]
     senders = [
         load.send_all(validator, queue)
         for validator, queue in zip(load.validators, waiting, strict=True)
         for _ in range(IN_FLIGHT)
     ]
-    await asyncio.gather(*senders)
-    print(time.time(), flush=True)
+    sending = asyncio.gather(*senders)
+    while line := await read_line(stdin):
+        load.hear(line)
+    sending.cancel()
 
 
 if __name__ == "__main__":

@@ -82,10 +82,10 @@ def _walk(
         genesis.run, genesis.host, genesis.container, genesis.policy, genesis.boot
     )
     read_frame, read_fields = receipt.FRAME.unpack_from, receipt.VARYING.unpack_from
-    constant_size, decode_rest = receipt.CONSTANT.size, receipt.decode_rest
+    constant_size, find_shape = receipt.CONSTANT.size, receipt.find_shape
     app, tags, position, redacted = genesis.app, stored.leaf_tags, 0, 0
     get_salt, salts = make_salt_reader(stored)
-    leaf_tag, chain_tag = domains.LEAF, domains.RECEIPT
+    leaf_start, chain_hasher, chain_tag = sha256(domains.LEAF), blake3(), domains.RECEIPT
     leaf_hashes: list[bytes] = []
     chain_hashes: list[bytes] = []
     index = header.first_index
@@ -97,20 +97,23 @@ def _walk(
             middle = start + size
             position = middle + values_size
             data = body[start:middle]
-            leaf_hash = sha256(leaf_tag + data).digest()
+            hasher = leaf_start.copy()  # less than half of what a new one costs
+            hasher.update(data)
+            leaf_hash = hasher.digest()
             if leaf_hash[:4] != tags[at : at + 4]:
                 raise SpecError("its bytes are not those that were signed")
-            chain_hash = blake3(chain_tag + chain_hash + data).digest()
+            chain_hasher.reset()
+            chain_hasher.update(chain_tag + chain_hash + data)
+            chain_hash = chain_hasher.digest()
             leaf_hashes.append(leaf_hash)
             chain_hashes.append(chain_hash)
             if size > receipt.RECEIPT_LIMIT_BYTES or not data.startswith(constant):
                 raise SpecError("it is too long, or of another run")
             fields = read_fields(data, constant_size)
-            shape, digests = decode_rest(data, fields)
-            if fields[0] != index or shape.app != app:
+            if fields[0] != index or find_shape(data, fields).app != app:
                 raise SpecError("it is another receipt")
-            if values_size or digests:
-                redacted += _check_values(get_salt, index, digests, body[middle:position])
+            if values_size or fields[23]:
+                redacted += _check_values(get_salt, data, fields, body[middle:position])
             if index == header.first_index and fields[2] != header.time_first:
                 raise SpecError("its time is not the header's")
             index += 1
@@ -140,15 +143,16 @@ def make_salt_reader(
 
 
 def _check_values(
-    get_salt: Callable[[int, int], bytes | None],
-    index: int,
-    digests: tuple[bytes, ...],
-    data: bytes,
+    get_salt: Callable[[int, int], bytes | None], raw: bytes, fields: tuple[int, ...], data: bytes
 ) -> int:
     """Check the values that are there against their commitments; how many are not."""
-    if data == _NO_VALUES[len(digests)]:
-        return len(digests)
-    values = receipt.decode_values(data, len(digests), "values")
+    index, count = fields[0], fields[23]
+    if data == _NO_VALUES[count]:
+        return count
+    values, digests = (
+        receipt.decode_values(data, count, "values"),
+        receipt.split_digests(raw, count),
+    )
     redacted = 0
     for field, value in enumerate(values):
         if value is None:

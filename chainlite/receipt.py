@@ -166,24 +166,37 @@ def decode_receipt(data: bytes) -> Receipt:
 
 def decode_rest(data: bytes, fields: tuple[int, ...]) -> tuple[Shape, tuple[bytes, ...]]:
     """Shape and commitments of a receipt whose VARYING fields are these, which are checked."""
+    shape = find_shape(data, fields)
+    return shape, split_digests(data, fields[23])
+
+
+def find_shape(data: bytes, fields: tuple[int, ...]) -> Shape:
+    """The shape of a receipt whose VARYING fields are these, which are checked."""
     if fields[9] > ABORTED or fields[10] > RUNTIME or fields[11] > OBSERVED:
         raise SpecError(f"receipt {fields[0]}: decision, plane or seen has no name")
     count = fields[23]
     end = len(data) - 32 * count
     if end < FIXED.size:
         raise SpecError(f"receipt {fields[0]}: too short for {count} values")
-    key = data[FIXED.size : end] + count.to_bytes(1, "big")
+    key = data[_COUNT_AT:end]
     shape = _shapes.get(key)
     if shape is None:
         shape = _parse_shape(data[FIXED.size : end], count)
         if len(_shapes) >= _SHAPES_MAX:
             _shapes.clear()
         _shapes[key] = shape
+    return shape
+
+
+def split_digests(data: bytes, count: int) -> tuple[bytes, ...]:
+    """The commitments of a receipt with so many values."""
     if not count:
-        return shape, ()
-    return shape, tuple([data[at : at + 32] for at in range(end, len(data), 32)])
+        return ()
+    return tuple([data[at : at + 32] for at in range(len(data) - 32 * count, len(data), 32)])
 
 
+_COUNT_AT = FIXED.size - 1
+"""The number of values is the last of the fixed fields."""
 _shapes: dict[bytes, Shape] = {}
 
 

@@ -32,7 +32,7 @@ from chainlite.consensus.events import (
     Start,
 )
 from chainlite.consensus.following import Following
-from chainlite.consensus.intake import RELAY_BYTES_MAX, Intake
+from chainlite.consensus.intake import Intake
 from chainlite.consensus.messages import (
     NewBlock,
     decode_message,
@@ -42,21 +42,13 @@ from chainlite.consensus.messages import (
 )
 from chainlite.consensus.pace import Pace
 from chainlite.consensus.wire import (
-    FULL,
-    REFUSED,
-    TAKEN,
     Verdict,
-    decode_transactions,
-    encode_transactions,
-    encode_verdicts,
 )
 from chainlite.errors import PeerError, SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger import operations as ops
-from chainlite.ledger.mempool import Mempool
 from chainlite.ledger.state import InvalidBlock
 from chainlite.ledger.tx import sign_tx
-from chainlite.ledger.view import Refused
 from chainlite.net.transport import Channel, PeerId
 
 if TYPE_CHECKING:
@@ -71,7 +63,6 @@ if TYPE_CHECKING:
     from chainlite.ledger.header import Seals
     from chainlite.ledger.state import Executed
     from chainlite.ledger.store import Store
-    from chainlite.ledger.tx import Tx
     from chainlite.net.transport import Transport
 
 RETRY_S = 0.5
@@ -103,7 +94,6 @@ class Node:
         """`key` is the validator's; `get_now_ms` is Unix time."""
         self.store, self.transport, self._votes = parts
         self.ledger = self.store.ledger
-        self.mempool = Mempool(self.ledger.find_nonce)
         self._key = key
         self._get_now_ms = get_now_ms
         self._state = qbft.make_state(self.ledger.chain_id, key)
@@ -124,7 +114,8 @@ class Node:
         """Why nothing ever goes on: more than f validators lied, or this state is wrong."""
         self.accused: deque[Equivocation] = deque(maxlen=ACCUSED_KEPT)
         self.on_block: Callable[[Executed, Seals], None] = lambda _, __: None
-        self.intake = Intake(self.ledger.chain_id, self._admit, self._is_known, self._relay)
+        self.intake = Intake(self.ledger, self.transport, self._upon_ready, get_now_ms)
+        self.mempool = self.intake.mempool
         self.following = Following(self)
 
     # Life
@@ -132,8 +123,8 @@ class Node:
     def start(self) -> None:
         """Take part, from the last block on disk; the transport is started by its owner."""
         self.transport.listen(Channel.CONSENSUS, self._upon_consensus)
-        self.transport.listen(Channel.TRANSACTIONS, self._upon_relayed, self._upon_submitted)
         self.transport.watch(self._upon_up, lambda _: None)
+        self.intake.start()
         self.following.start()
         self._begin(recover=True)
 
@@ -297,7 +288,8 @@ class Node:
         if len(self._judged) >= VERDICTS_MAX:
             return False
         try:
-            executed = self.ledger.check(block, self.mempool.find)
+            executed = self.ledger.check(block, self.intake.find)
+            self.intake.note_signed(executed.txs)
         except (InvalidBlock, SpecError):
             executed = None
         self._judged[block.encoded] = executed
@@ -305,10 +297,9 @@ class Node:
 
     def _append(self, block: Block, seals: Seals) -> None:
         """Final: the disk first, then the state, then the next height."""
-        executed = self._judged.get(block.encoded) or self.ledger.check(block, self.mempool.find)
+        executed = self._judged.get(block.encoded) or self.ledger.check(block, self.intake.find)
         self.store.append(executed, seals)
-        self.mempool.remove_committed(executed.txs)
-        self.mempool.expire(self._get_now_ms())
+        self.intake.upon_block(executed.txs)
         if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
             self._pace.note(self._get_now_ms() - self._round_ms)
         self.following.tell()
@@ -332,13 +323,10 @@ class Node:
         self._schedule()
         self._work()
 
-    def _upon_up(self, peer: PeerId) -> None:
-        """Who comes may lack what was said, and passed on, while it was away."""
+    def _upon_up(self, _: PeerId) -> None:
+        """Who comes may lack what was said while it was away."""
         if self._state.timer_runs:
             self.feed(Resend())
-        if peer in self.validators:
-            for batch in self.mempool.get_batches(RELAY_BYTES_MAX):
-                self.transport.send(peer, Channel.TRANSACTIONS, encode_transactions(batch))
 
     def _lead(self, signer: bytes, height: int) -> None:
         """Send a laggard the block of the height at which it still votes; not too often."""
@@ -371,7 +359,7 @@ class Node:
     def get_fault(self, block: Block) -> str:
         """Why a block does not follow from the state here; empty if it does."""
         try:
-            self.ledger.check(block, self.mempool.find)
+            self.ledger.check(block, self.intake.find)
         except SpecError as error:
             return str(error)
         return ""
@@ -412,43 +400,15 @@ class Node:
 
     # Transactions
 
-    def _admit(self, tx: Tx) -> Verdict:
-        try:
-            self.mempool.admit(tx, self._get_now_ms())
-        except Refused as why:
-            return Verdict(FULL if why.later else REFUSED, str(why))
+    def _upon_ready(self) -> None:
+        """Something waits that could go into a block: one is due at once."""
         self._stale = False
-        if not self._state.timer_runs and not self._busy and self.mempool.is_ready():
+        if not self._state.timer_runs and not self._busy:
             self.feed(BlockTimeout(self.height + 1))
-        return Verdict(TAKEN)
-
-    def _is_known(self, data: bytes) -> bool:
-        return self.mempool.find(data) is not None
-
-    def _relay(self, payload: bytes) -> None:
-        for peer in self.transport.peers():
-            if peer in self.validators:
-                self.transport.send(peer, Channel.TRANSACTIONS, payload)
-
-    def _upon_relayed(self, _: PeerId, __: Channel, payload: bytes) -> None:
-        try:
-            transactions = decode_transactions(payload)
-        except SpecError as error:
-            raise PeerError(str(error)) from None
-        self._take(transactions, relay=False)
-
-    async def _upon_submitted(self, _: PeerId, __: Channel, payload: bytes) -> bytes:
-        transactions = decode_transactions(payload)
-        return encode_verdicts(await self.submit(transactions))
 
     async def submit(self, transactions: Sequence[bytes]) -> list[Verdict]:
         """What became of each: it waits for a block, or why it does not."""
         return await self.intake.take(transactions, relay=True)
-
-    def _take(self, transactions: Sequence[bytes], *, relay: bool) -> None:
-        task = asyncio.ensure_future(self.intake.take(transactions, relay=relay))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def submit_own(self, operations: Sequence[ops.Operation]) -> bytes:
         """Sign operations as this validator, keep them and pass them on; the transaction's hash."""
@@ -456,8 +416,7 @@ class Node:
         sender = keys.compute_host_id(self._key.public)
         nonce = self.mempool.get_free_nonce(sender, self._key.public)
         tx = sign_tx(self._key, self.ledger.chain_id, nonce, operations)
-        if self._admit(tx).kind == TAKEN:
-            self._relay(encode_transactions([tx.encoded]))
+        self.intake.admit(tx, relay=True)
         return tx.hash
 
     def _accuse(self, effect: Accuse) -> None:

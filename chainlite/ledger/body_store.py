@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import checkpoint, merkle
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger.bodies import (
     HostBodies,
     Taken,
@@ -168,7 +168,11 @@ class BodyStore:
         held = host.get_held()
         if start != held.size:
             return Ack(name, held.size, held.root, 0)
-        return self._keep(host, verify_items(host.known, items), note, tuple(items))
+        taken = verify_items(host.known, items)
+        state = checkpoint.parse_claim(note) if note else None
+        if state is not None and (state.size, state.root) != (taken.progress.size, taken.root):
+            raise TamperError(f"the leaves from {start} on do not reach the checkpoint with them")
+        return self._keep(host, taken, note, tuple(items))
 
     def sync(self) -> None:
         """All that was taken is durable: one fdatasync for each host of which something was.

@@ -35,7 +35,9 @@ SENDER_TXS_MAX = 256
 """Waiting from one sender, and how far ahead of its next nonce they may be."""
 SENDER_BYTES_MAX = 2 * 1024 * 1024
 REGISTRATIONS_MAX = 4_096
-"""Waiting from keys that nobody knows: they cost their senders nothing."""
+"""Waiting from keys that nobody knows: they cost their senders nothing, so each has but one,"""
+REGISTRATION_BYTES_MAX = 4_096
+"""of at most so many bytes."""
 EXPIRE_MS = 600_000
 REGISTRATION = len(CLASSES)
 """The queue of registrations, apart from the rest: a block takes few of them."""
@@ -103,35 +105,43 @@ class Mempool:
         """Whether a transaction could go into the next block."""
         return any(self._rings)
 
-    def check(self, tx: Tx) -> None:
-        """Refused, and why, where `admit` would refuse it; cheap, to ask before the signature."""
+    def check(self, tx: Tx) -> int:
+        """Refused, and why, where `admit` would refuse it; cheap, to ask before the signature.
+
+        Else the sender's next nonce in the ledger.
+        """
         if tx.encoded in self._by_bytes:
-            raise Refused("the transaction waits already")
-        registers = get_queue(tx) == REGISTRATION
+            raise Refused("the transaction waits already", known=True)
+        queue = get_queue(tx)
         nonce = self._find_nonce(tx.sender, tx.key)
-        if nonce is None and not registers:
-            raise Refused("the sender may not send")
-        expected = nonce or 0
-        if tx.nonce < expected:
-            raise Refused(f"nonce {tx.nonce} was used; the next is {expected}")
-        if tx.nonce >= expected + SENDER_TXS_MAX:
-            raise Refused(f"nonce {tx.nonce} is too far ahead of {expected}")
-        self._check_room(tx, registers=registers)
+        if nonce is None:
+            if queue != REGISTRATION:
+                raise Refused("the sender may not send")
+            nonce = 0
+        if tx.nonce < nonce:
+            raise Refused(f"nonce {tx.nonce} was used; the next is {nonce}")
+        if tx.nonce >= nonce + SENDER_TXS_MAX:
+            raise Refused(f"nonce {tx.nonce} is too far ahead of {nonce}")
+        small = get_size(tx) <= REGISTRATION_BYTES_MAX
+        if queue == REGISTRATION and not (small and tx.nonce == nonce):
+            raise Refused("a registration is small, and the sender's next transaction")
+        self._check_room(tx, queue)
+        return nonce
 
     def admit(self, tx: Tx, now_ms: int) -> None:
         """Take a transaction whose signature was checked; Refused says why it is not taken."""
-        self.check(tx)
+        nonce = self.check(tx)
         sender = self._senders.get(tx.sender)
         if sender is None:
-            nonce = self._find_nonce(tx.sender, tx.key) or 0
             sender = self._senders[tx.sender] = _Sender(nonce)
-        self._forget_turn(tx.sender, sender)
+        size, queue = get_size(tx), get_queue(tx)
         sender.txs[tx.nonce] = tx
-        sender.size += get_size(tx)
-        self._sizes[get_queue(tx)] += get_size(tx)
+        sender.size += size
+        self._sizes[queue] += size
         self._by_bytes[tx.encoded] = tx
         self._arrivals.append((now_ms, tx))
-        self._take_turn(tx.sender, sender)
+        if tx.nonce == sender.next:
+            self._rings[queue][tx.sender] = None
 
     def take(self, registrations_max: int) -> list[Tx]:
         """What the next block may hold, in its order: each class's share, its senders in turn."""
@@ -172,18 +182,18 @@ class Mempool:
         while arrivals and arrivals[0][0] + EXPIRE_MS <= now_ms:
             self.remove((arrivals.popleft()[1],))
 
-    def _check_room(self, tx: Tx, *, registers: bool) -> None:
+    def _check_room(self, tx: Tx, queue: int) -> None:
         size, sender = get_size(tx), self._senders.get(tx.sender)
         if sender is not None:
             if tx.nonce in sender.txs:
                 raise Refused("another transaction of the sender waits with this nonce")
             if len(sender.txs) >= SENDER_TXS_MAX or sender.size + size > SENDER_BYTES_MAX:
                 raise Refused("too many transactions of the sender wait", later=True)
-        if registers:
+        if queue == REGISTRATION:
             full = len(self._rings[REGISTRATION]) >= REGISTRATIONS_MAX
         else:
-            limit = POOL_BYTES_MAX * SHARES[get_class(tx)] // TXS_LIMIT_BYTES
-            full = self._sizes[get_queue(tx)] + size > limit
+            limit = POOL_BYTES_MAX * SHARES[queue] // TXS_LIMIT_BYTES
+            full = self._sizes[queue] + size > limit
         if full:
             raise Refused("too many transactions of this class wait", later=True)
 

@@ -66,7 +66,9 @@ def _check_notary_block(view: View, operation: NotaryBlock) -> LogBlock:
     point = operation.point
     if point > host.available:
         raise Refused("the anchor that the LogBlock stands on is not available", later=True)
-    root = host.available_root if point == host.available else _find_root(host, point)
+    root = (
+        host.available_root if point == host.available else records.find_point(host.points, point)
+    )
     if root is None or block.log_size == 0:
         raise Refused("the anchor that the LogBlock stands on is not known any more")
     if not merkle.is_consistent(
@@ -83,14 +85,6 @@ def _check_notary(
     named = notary == logblock.compute_notary_id(public)
     if not named or not keys.is_signed(public, tag, message, signature):
         raise Refused("it is not signed by its notary")
-
-
-def _find_root(host: Host, size: int) -> bytes | None:
-    points = host.points
-    for at in range(0, len(points), records.POINT_BYTES):
-        if int.from_bytes(points[at : at + 8], "big") == size:
-            return points[at + 8 : at + records.POINT_BYTES]
-    return None
 
 
 def _extend_spans(

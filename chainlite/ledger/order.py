@@ -94,17 +94,16 @@ def fill_shares(queues: Sequence[Sequence[Tx]]) -> list[list[Tx]]:
     First each takes its share; then, in order, each takes of what is left.
     """
     taken: list[list[Tx]] = [[] for _ in queues]
-    used = [0] * len(queues)
+    used, total = [0] * len(queues), 0
     for limits in (SHARES, (TXS_LIMIT_BYTES,) * len(SHARES)):
         for number, queue in enumerate(queues):
             for tx in queue[len(taken[number]) :]:
                 size = get_size(tx)
-                total = sum(used)
-                others = total - used[ANCHOR]
                 if used[number] + size > limits[number] or total + size > TXS_LIMIT_BYTES:
                     break
-                if number != ANCHOR and others + size > OTHERS_LIMIT_BYTES:
+                if number != ANCHOR and total - used[ANCHOR] + size > OTHERS_LIMIT_BYTES:
                     break
                 taken[number].append(tx)
                 used[number] += size
+                total += size
     return taken

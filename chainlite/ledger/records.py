@@ -36,7 +36,7 @@ VERSION = 1
 HOST, KEY, ACCOUNT, REMOVED = b"h", b"k", b"a", b"s"
 HEAD, WINDOWS = b"n", b"w"
 VALIDATORS_KEY, PARAMETERS_KEY, PROPOSALS_KEY = b"V", b"P", b"v"
-HISTORY_KEY, ARCHIVES_KEY = b"H", b"A"
+HISTORY_KEY, ARCHIVES_KEY, COUNTS_KEY = b"H", b"A", b"c"
 ACTIVE, FORKED = 0, 1
 STATUSES = ("active", "forked")
 POINT_BYTES = 40
@@ -129,6 +129,12 @@ class History(NamedTuple):
     frontier: tuple[bytes, ...]
 
 
+class Counts(NamedTuple):
+    """How many hosts are registered."""
+
+    hosts: int
+
+
 class Span(NamedTuple):
     """What one window of a notarised chain begins after and ends with: heights, hashes, totals."""
 
@@ -164,7 +170,7 @@ class PoeWindow(NamedTuple):
 
 if TYPE_CHECKING:
     Record: TypeAlias = (
-        Host | HostKey | Account | Validators | Parameters | Removed | History | NotaryHead
+        Host | HostKey | Account | Validators | Parameters | Removed | History | Counts | NotaryHead
         | tuple[Proposal, ...] | tuple[Member, ...] | tuple[PoeWindow, ...]
     )  # fmt: skip
 
@@ -182,6 +188,15 @@ def get_windows_key(notary: bytes, app: str) -> bytes:
 def get_key_key(host: bytes, number: int) -> bytes:
     """The key of the row of a host's key by its number."""
     return KEY + host + number.to_bytes(4, "big")
+
+
+def find_point(points: bytes, size: int) -> bytes | None:
+    """The root of a host's recent anchor of this size; the newest is found first."""
+    for at in range(len(points) - POINT_BYTES, -1, -POINT_BYTES):
+        found = int.from_bytes(points[at : at + 8], "big")
+        if found <= size:
+            return points[at + 8 : at + POINT_BYTES] if found == size else None
+    return None
 
 
 def append_history(history: History, block_hash: bytes) -> History:
@@ -347,6 +362,7 @@ _CODECS: dict[bytes, tuple[Callable[..., bytes], Callable[[Reader], Record]]] = 
     VALIDATORS_KEY: (_encode_validators, _read_validators),
     PARAMETERS_KEY: (lambda p: _HEAD + b"".join(map(encode_u64, p)), read_parameters),
     PROPOSALS_KEY: (_encode_proposals, _read_proposals),
+    COUNTS_KEY: (lambda c: _HEAD + encode_u64(c.hosts), lambda r: Counts(r.read_u64())),
     HISTORY_KEY: (_encode_history, _read_history),
     ARCHIVES_KEY: (lambda members: _HEAD + _encode_members(members), _read_members),
 }

@@ -17,12 +17,12 @@ from chainlite.lean import TYPE_CHECKING
 from chainlite.ledger import notarised_rules, records, votes
 from chainlite.ledger import operations as ops
 from chainlite.ledger.records import (
-    ACK_BYTES,
     ACTIVE,
     FORKED,
     POINT_BYTES,
     POINTS_MAX,
     Account,
+    Counts,
     Host,
     HostKey,
 )
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from chainlite.ledger.tx import Tx
     from chainlite.ledger.view import View
 
+HOSTS_MAX = 100_000
+"""Registered: all are in every validator's memory, and anybody can register."""
 KEYS_MAX = 4096
 """Rotations of one host."""
 _POINT = struct.Struct(">Q32s")
@@ -107,9 +109,13 @@ def _register(view: View, tx: Tx, operation: ops.Register) -> None:
         raise Refused("the host is registered")
     if not ops.is_operator(operation.operator):
         raise Refused("the operator has no name")
-    if view.registered >= view.parameters.registrations_per_block:
+    hosts = view.get(records.COUNTS_KEY, Counts).hosts
+    before = view.get_before(records.COUNTS_KEY, Counts).hosts
+    if hosts - before >= view.parameters.registrations_per_block:
         raise Refused("the block has registered as many hosts as it may", later=True)
-    view.registered += 1
+    if hosts >= HOSTS_MAX:
+        raise Refused(f"{HOSTS_MAX} hosts are registered")
+    view.put(records.COUNTS_KEY, Counts(hosts + 1))
     view.put(records.ACCOUNT + tx.sender, None)
     view.put(key, Host(
         tx.key, 0, ACTIVE, operation.certificate, view.height, tx.nonce + 1,
@@ -180,40 +186,29 @@ def _available(view: View, tx: Tx, operation: ops.Available) -> None:
         raise Refused("the host is not registered", later=True)
     if operation.size > host.size:
         raise Refused("the anchor is not in the state", later=True)
-    roots = dict(get_points(host))
-    root = roots.get(operation.size)
+    root = records.find_point(host.points, operation.size)
     if root is not None and root != operation.root:
         raise Refused("the anchor in the state has another root")
     if root is None or operation.size <= host.available:
         return
-    acks = dict(_ACK.iter_unpack(host.acks))
+    acks: dict[bytes, int] = dict(_ACK.iter_unpack(host.acks))
     acks[tx.key] = max(operation.size, acks.get(tx.key, 0))
-    view.put(
-        key, _count_acks(host, acks, roots, validators.weak_quorum, (*validators.keys, *archives))
-    )
+    known = [public for public in acks if public in validators or public in archives]
+    acks = {public: acks[public] for public in sorted(known)}
+    view.put(key, _count_acks(host, acks, validators.weak_quorum))
 
 
-def _count_acks(
-    host: Host,
-    acks: dict[bytes, int],
-    roots: dict[int, bytes],
-    needed: int,
-    known: tuple[bytes, ...],
-) -> Host:
+def _count_acks(host: Host, acks: dict[bytes, int], needed: int) -> Host:
     """The host with these acknowledgements: who holds more leaves holds all that come before."""
-    held = sorted([size for public, size in acks.items() if public in known], reverse=True)
+    held = sorted(acks.values(), reverse=True)
     available, root = host.available, host.available_root
     if len(held) >= needed:
-        reached = [size for size in roots if available < size <= held[needed - 1]]
-        if reached:
-            available = max(reached)
-            root = roots[available]
-    left = sorted(
-        (public, size) for public, size in acks.items() if size > available and public in known
-    )
-    packed = b"".join([_ACK.pack(*ack) for ack in left])
-    assert len(packed) <= records.ACKS_MAX * ACK_BYTES
-    return host._replace(available=available, available_root=root, acks=packed)
+        for size, found in get_points(host):
+            if available < size <= held[needed - 1]:
+                available, root = size, found
+    left = [_ACK.pack(public, size) for public, size in acks.items() if size > available]
+    assert len(left) <= records.ACKS_MAX
+    return host._replace(available=available, available_root=root, acks=b"".join(left))
 
 
 def _rotate(view: View, tx: Tx, operation: ops.Rotate) -> None:

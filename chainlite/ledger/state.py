@@ -96,10 +96,10 @@ class Ledger:
 
     def find_nonce(self, sender: bytes, key: bytes) -> int | None:
         """The nonce of a sender's next transaction; None if nobody with this key may send one."""
-        view = self._look()
-        host = view.find(records.HOST + sender, records.Host)
-        if host is not None:
+        host = self._rows.get(records.HOST + sender)
+        if isinstance(host, records.Host):
             return host.nonce if host.key == key and host.status == records.ACTIVE else None
+        view = self._look()
         if keys.compute_host_id(key) != sender or not is_member(view, key):
             return None
         return get_nonce(view, sender)
@@ -311,4 +311,5 @@ def _make_rows(genesis: Genesis) -> dict[bytes, Record]:
         records.PROPOSALS_KEY: (),
         records.HISTORY_KEY: records.History(0, ()),
         records.ARCHIVES_KEY: (),
+        records.COUNTS_KEY: records.Counts(0),
     }

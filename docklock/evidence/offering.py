@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 STORES_MAX = 64
 """Containers' files that are open at once."""
 LEAVES_STEP = 256
+RECEIPTS_MAX = 1 << 14
+"""An offer that has so many is full: others wait while a node verifies it (50 ms)."""
 PROOF_LIMIT_BYTES = 1 + bundle.PROOF_MAX * 32
 
 
@@ -76,6 +78,8 @@ def make_offer(
                 break
             items.append(encoded)
             receipts += count
+            if receipts >= RECEIPTS_MAX:
+                break
         if not items:
             raise StateError(f"leaf {start} of the host's log is too large to be offered")
         end = start + len(items)

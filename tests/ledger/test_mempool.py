@@ -81,6 +81,10 @@ def test_each_sender_each_class_and_strangers_are_bounded(monkeypatch: pytest.Mo
     fill(pool, [make_tx(0, nonce) for nonce in range(3)])
     with pytest.raises(Refused, match="too far ahead"):
         pool.admit(make_tx(0, 3), 0)
+    monkeypatch.setattr(mempool, "SENDER_BYTES_MAX", 12_000)
+    fill(pool, [make_tx(3, 0, ops.NotaryBundle(bytes(32), bytes(9_000), bytes(64)))])
+    with pytest.raises(Refused, match="of the sender wait"):
+        pool.admit(make_tx(3, 1, EVIDENCE), 0)
     monkeypatch.setattr(mempool, "POOL_BYTES_MAX", 8 * 12_000)
     fill(pool, [make_tx(1, 0, EVIDENCE), make_tx(1, 1, EVIDENCE)])
     with pytest.raises(Refused, match="this class"):
@@ -94,6 +98,9 @@ def test_each_sender_each_class_and_strangers_are_bounded(monkeypatch: pytest.Mo
         strangers.admit(make_tx(1, 0, register), 0)
     with pytest.raises(Refused, match="may not send"):
         strangers.admit(make_tx(1, 0), 0)
+    for wrong in (make_tx(0, 1, register), make_tx(0, 0, register, *[ANCHOR] * 99)):
+        with pytest.raises(Refused, match="a registration is small"):
+            make_pool().admit(wrong, 0)
 
 
 def test_no_class_starves_when_all_are_full() -> None:

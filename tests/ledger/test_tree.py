@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from random import Random
 
 import pytest
 
+from chainlite import domains
 from chainlite.errors import SpecError
 from chainlite.ledger import tree
 
@@ -91,3 +93,15 @@ def test_a_proof_that_is_not_canonical_is_refused() -> None:
     for spoilt in (data + b"\0", data[:-1], b"\x00" + data[1:], data[:3] + b"\x03" + data[4:]):
         with pytest.raises(SpecError):
             tree.decode_proof(spoilt)
+
+
+def test_a_leaf_that_stands_where_it_does_not_belong_hides_nothing() -> None:
+    """Under a root that nobody who keeps the rules makes: the proof is refused all the same."""
+    keys = [b"k%d" % number for number in range(20)]
+    left = next(key for key in keys if tree.compute_path(key) >> 255 == 0)
+    right = next(key for key in keys if tree.compute_path(key) >> 255 == 1)
+    leaf = tree.make_leaf(tree.compute_path(right), b"v")
+    assert leaf is not None
+    root = sha256(domains.STATE_NODE + leaf[0] + tree.EMPTY).digest()
+    claim = tree.Proof(tree.OTHER, leaf[1].to_bytes(32, "big"), leaf[2], (tree.EMPTY,))
+    assert not tree.is_proven(root, left, None, claim)
