@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import merkle
 from chainlite.codec import Reader
+from chainlite.consensus.validators import ValidatorSet, read_validators
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger.block import Block, decode_block
 from chainlite.ledger.header import Seals, read_seals
@@ -39,6 +40,7 @@ _SCHEMA = (
     " position INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (host, size)) WITHOUT ROWID",
     "CREATE TABLE history (level INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL,"
     " PRIMARY KEY (level, number)) WITHOUT ROWID",
+    "CREATE TABLE sets (height INTEGER PRIMARY KEY, before BLOB NOT NULL, after BLOB NOT NULL)",
     "CREATE TABLE tx_runs (last INTEGER PRIMARY KEY, size INTEGER NOT NULL, entries BLOB NOT NULL)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -61,6 +63,14 @@ class AnchorPlace(NamedTuple):
     height: int
     position: int
     place: int
+
+
+class SetChange(NamedTuple):
+    """The block at `height` was sealed by the validators `before`; `after` seal the next one."""
+
+    height: int
+    before: ValidatorSet
+    after: ValidatorSet
 
 
 class Tables:
@@ -188,6 +198,21 @@ class Tables:
             digest = self._compute_node(level, number)
             self.db.execute("INSERT INTO history VALUES (?, ?, ?)", (level, number, digest))
 
+    def insert_set(self, height: int, before: ValidatorSet, after: ValidatorSet) -> None:
+        """That the block at this height ends the validators before, within `begin`."""
+        row = (height, before.encode(), after.encode())
+        self.db.execute("INSERT INTO sets VALUES (?, ?, ?)", row)
+
+    def read_sets(self) -> list[SetChange]:
+        """All changes of the validators after `base`, in order."""
+        with self.guard("sets"):
+            rows = self.db.execute("SELECT height, before, after FROM sets ORDER BY height")
+            found = rows.fetchall()
+        try:
+            return [SetChange(row[0], *map(_decode_validators, row[1:])) for row in found]
+        except (SpecError, TypeError) as error:
+            raise self.name_damage("sets", -1, str(error)) from None
+
     def write_state(
         self,
         values: dict[bytes, bytes | None],
@@ -207,6 +232,7 @@ class Tables:
         """Take out blocks above a height and what follows from them but the state, in `begin`."""
         self.db.execute("DELETE FROM blocks WHERE height > ?", (height,))
         self.db.execute("DELETE FROM anchors WHERE height > ?", (height,))
+        self.db.execute("DELETE FROM sets WHERE height > ?", (height,))
         self.db.execute("DELETE FROM history WHERE ((number + 1) << level) > ?", (height + 1,))
         self.db.execute("DELETE FROM tx_runs WHERE last > ?", (height,))
 
@@ -355,6 +381,13 @@ def _get_nodes(history: History) -> list[tuple[int, int, bytes]]:
         rows.append((level, start >> level, digest))
         start += 1 << level
     return rows
+
+
+def _decode_validators(data: bytes) -> ValidatorSet:
+    reader = Reader(data, "validators")
+    validators = read_validators(reader)
+    reader.finish()
+    return validators
 
 
 def _decode_seals(data: bytes) -> Seals:

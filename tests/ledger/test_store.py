@@ -43,7 +43,7 @@ def copy_store(path: Path, to: Path) -> Path:
 def fetch_all(path: Path) -> list[list[tuple[object, ...]]]:
     db = sqlite3.connect(path)
     try:
-        names = ("meta", "blocks", "state", "anchors", "history", "tx_runs")
+        names = ("meta", "blocks", "state", "anchors", "history", "sets", "tx_runs")
         return [db.execute(f"SELECT * FROM {name}").fetchall() for name in names]
     finally:
         db.close()
@@ -227,6 +227,9 @@ def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
         ("state", "DELETE FROM state WHERE key = (SELECT max(key) FROM state)"),
         ("state", "UPDATE state SET value = x'00' WHERE key = x'50'"),
         ("anchors", "DELETE FROM anchors WHERE size = (SELECT max(size) FROM anchors)"),
+        ("sets", "INSERT INTO sets VALUES (299, zeroblob(34), 'text')"),
+        ("sets", "INSERT OR REPLACE INTO sets "
+         f"VALUES (299, x'0001{'00' * 32}', x'0001{'11' * 32}')"),
         ("history", "UPDATE history SET hash = zeroblob(32)"),
         ("blocks", "UPDATE blocks SET seals = (SELECT seals FROM blocks WHERE height = 3) "
          "WHERE height = 4"),
@@ -249,7 +252,7 @@ def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
         if values:
             with pytest.raises(StoreDamage, match="what the genesis makes"):
                 open_store(copy)
-        if table in ("state", "anchors", "history"):
+        if table in ("state", "anchors", "history", "sets"):
             store_check.truncate_to(copy, 280)
             assert store_check.check_store(copy) == 280
             assert fetch_all(copy)[4] == fetch_all(tmp_path / "chain.db")[4]
