@@ -186,16 +186,15 @@ class Verification:
 
     def upon_segment(self, frame: bundle.Frame) -> None:
         """A segment: next in index, signed by its epoch, its receipts under root and chain."""
-        self._get_open_run()
         self.take_segment(*bundle.decode_segment(frame.payload, frame.kind))
 
     def take_segment(self, header: segment.Header, stored: bundle.StoredSegment) -> None:
         """A segment that is decoded already."""
         run = self._get_open_run()
+        genesis, certificate = run.genesis, run.certificate
         last = header.first_index + header.event_count - 1
         if header.first_index == run.event_count:
             self.span = (header.first_index, last)
-        genesis, certificate = run.genesis, run.certificate
         names = (genesis.host, genesis.container, genesis.run, certificate.epoch)
         if header[:4] != names or header.mode != genesis.sign_each:
             self.refuse("the segment is of another host, container, run, epoch or mode")
@@ -207,9 +206,8 @@ class Verification:
         if header.first_index != run.event_count:
             self._refuse_hole(run, header.first_index)
         try:
-            run.redacted += check_events(
-                header, stored, genesis, run.chain_hash, certificate.public
-            )
+            public = certificate.public
+            run.redacted += check_events(header, stored, genesis, run.chain_hash, public)
         except BadEvent as error:
             if error.index is not None:
                 self.span = (error.index, error.index)

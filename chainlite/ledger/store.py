@@ -148,6 +148,9 @@ class Store:
         base, last = tables.flushed, tables.get_last()
         if not tables.base <= base <= last:
             raise tables.name_damage("meta", -1, f"the state is of block {base}, not here")
+        first = _make_genesis_block(tables) if tables.base == 0 else None
+        if first is not None and tables.get_hash(0) != first.hash:
+            raise tables.name_damage("blocks", 0, "it is not what the genesis makes")
         try:
             ledger = state.restore(tables.genesis, tables.read_state(), tables.get_block(base)[0])
         except (TamperError, SpecError) as error:
@@ -177,6 +180,13 @@ class Store:
         self._anchors.clear()
         self._waiting_txs = 0
         self.tables.flushed = height
+
+
+def _make_genesis_block(tables: Tables) -> Block:
+    try:
+        return state.make_genesis_block(decode_genesis(tables.genesis))
+    except SpecError as error:
+        raise tables.name_damage("meta", -1, str(error)) from None
 
 
 def find_set_change(executed: Executed) -> SetChange | None:

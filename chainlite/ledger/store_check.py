@@ -14,7 +14,7 @@ from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger import records, state
 from chainlite.ledger.header import is_sealed
 from chainlite.ledger.store import find_set_change, list_anchors, open_store
-from chainlite.ledger.store_tables import Tables
+from chainlite.ledger.store_tables import NODE_LEVEL, Tables
 from chainlite.ledger.tx import decode_tx
 
 if TYPE_CHECKING:
@@ -72,8 +72,10 @@ def truncate_to(path: Path, height: int) -> None:
         rows = {key: records.encode_record(key, row) for key, row in ledger.get_items()}
         with tables.begin():
             tables.drop_after(height)
-            for table in ("state", "anchors", "sets", "tx_runs"):
+            for table in ("state", "anchors", "sets", "tx_runs", "history"):
                 tables.db.execute(f"DELETE FROM {table}")
+            for complete in range((1 << NODE_LEVEL) - 1, height + 1, 1 << NODE_LEVEL):
+                tables.insert_nodes(complete)
             for change in sets:
                 tables.insert_set(*change)
             tables.write_state(dict(rows), anchors, height)

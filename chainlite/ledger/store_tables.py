@@ -77,6 +77,9 @@ class Tables:
     """The open file. `base` is the height it begins with, `flushed` that of its state's rows."""
 
     __slots__ = ("base", "db", "flushed", "genesis", "path")
+    genesis: bytes
+    base: int
+    flushed: int
 
     def __init__(self, path: Path) -> None:
         """Open a file that is there; StateError or StoreDamage if it is no store."""
@@ -96,9 +99,11 @@ class Tables:
         except BaseException:
             self.db.close()
             raise
-        self.genesis: bytes = row[0]
-        self.base: int = row[1]
-        self.flushed: int = row[2]
+        kinds = tuple([type(value) for value in row])
+        if kinds != (bytes, int, int):
+            self.db.close()
+            raise self.name_damage("meta", -1, "a value is not of its type")
+        self.genesis, self.base, self.flushed = row
 
     def guard(self, table: str, height: int = -1) -> _Guard:
         """For `with`: what SQLite cannot read there is a damage."""
@@ -159,7 +164,9 @@ class Tables:
     def read_state(self) -> list[tuple[bytes, bytes]]:
         """The rows of the state, after block `flushed`."""
         with self.guard("state"):
-            return self.db.execute("SELECT key, value FROM state").fetchall()
+            rows = self.db.execute("SELECT key, value FROM state").fetchall()
+        self._check_types("state", self.flushed, *[value for row in rows for value in row])
+        return rows
 
     def find_anchor(self, host: bytes, leaf_index: int) -> AnchorPlace | None:
         """The first anchor in the table of a host's log that has this leaf."""
@@ -182,6 +189,10 @@ class Tables:
         height = block.header.height
         row = (height, block.hash, seals, block.encoded)
         self.db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", row)
+        self.insert_nodes(height)
+
+    def insert_nodes(self, height: int) -> None:
+        """The nodes of the history that the block at this height completes, within `begin`."""
         for level in range(NODE_LEVEL, merkle.get_new_nodes(height) + 1):
             number = height >> level
             digest = self._compute_node(level, number)
@@ -231,7 +242,11 @@ class Tables:
             row = self.db.execute(
                 "SELECT hash FROM history WHERE level = ? AND number = ?", (level, number)
             ).fetchone()
-        return row[0] if row is not None else self._compute_node(level, number)
+        if row is None:
+            return self._compute_node(level, number)
+        self._check_types("history", (number + 1 << level) - 1, row[0])
+        found: bytes = row[0]
+        return found
 
     def _compute_node(self, level: int, number: int) -> bytes:
         if level <= NODE_LEVEL:
@@ -259,7 +274,13 @@ class Tables:
             if self.base <= height < self.get_last():
                 raise self.name_damage("blocks", height, "the block is missing")
             raise StateError(f"block {height} is not here")
+        self._check_types("blocks", height, *row)
         return row
+
+    def _check_types(self, table: str, height: int, *values: object) -> None:
+        """A flipped bit can make a text or a number of what was written as bytes."""
+        if not all(isinstance(value, bytes) for value in values):
+            raise self.name_damage(table, height, "a value is not bytes")
 
 
 class _Guard:

@@ -23,6 +23,7 @@ from chainlite.consensus.messages import (
     Prepare,
     Proposal,
     RoundChange,
+    Vote,
     encode_message,
     sign_vote,
 )
@@ -32,16 +33,22 @@ from tests.sim import toychain
 from tests.sim.node import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from chainlite.consensus.messages import Message, Vote
+    from chainlite.consensus.messages import Message
     from chainlite.ledger.block import Block
     from tests.sim.world import World
 
 HEARD_MAX = 400
 """Messages that the coalition remembers."""
+FLOOD = 20
 TRICK_MS = (3, 60)
 """Between two tricks during the faults; after them ten times as long."""
+
+
+def make_message(vote: Vote) -> Message:
+    """The plain message of a vote: a ROUND-CHANGE that shows nothing."""
+    if vote.kind == ROUND_CHANGE:
+        return RoundChange(vote, None, ())
+    return Prepare(vote) if vote.kind == PREPARE else Commit(vote)
 
 
 class Liar(Node):
@@ -94,6 +101,8 @@ class Coalition:
             self._forge_new_block,
             self._spoil,
             self._vote_elsewhere,
+            self._flood,
+            self._swap_body,
             self._lead_round_0,
         )
         self.tricks = [trick for trick in tricks if rng.random() < 0.7] or [self._replay]
@@ -266,7 +275,7 @@ class Coalition:
         quorum = liar.ledger.validators.quorum
         claimed, digest, block = proposal.vote.round, proposal.vote.digest, proposal.block
         prepares = prepares[-quorum:]
-        fault = rng.randrange(8)
+        fault = rng.randrange(10)
         if fault == 0:  # the same prepares, said to be of a later round
             claimed = claimed + rng.randint(1, 2)
             digest = compute_seal_digest(toychain.CHAIN_ID, block.hash, claimed)
@@ -288,6 +297,13 @@ class Coalition:
             block = self._make_block(liar)
             digest = compute_seal_digest(toychain.CHAIN_ID, block.hash, claimed)
             prepares = self._sign_by_strangers(PREPARE, height, claimed, digest, quorum)
+        elif fault == 7:  # in the others' names, not by them
+            block = self._make_block(liar)
+            digest = compute_seal_digest(toychain.CHAIN_ID, block.hash, claimed)
+            prepares = tuple(
+                Vote(PREPARE, height, claimed, digest, NO_ROUND, key, rng.randbytes(64))
+                for key in liar.ledger.validators.keys[:quorum]
+            )
         return claimed, digest, block, prepares
 
     def _sign_by_strangers(
@@ -332,14 +348,20 @@ class Coalition:
         votes.sort(key=lambda vote: vote.prepared_round != NO_ROUND)
         changes = [mine, *votes][: validators.quorum]
         block, prepares = self._make_block(liar), ()
-        fault = rng.randrange(9)
+        fault = rng.randrange(10)
         if fault == 0:
             changes = changes[: validators.quorum - 1]
         elif fault == 1:
             changes = [mine] * validators.quorum
-        elif fault == 2:
-            older = self.changes.get((height, max(0, target - 1)), {})
+        elif fault == 2:  # who came to an earlier round, or to this one at an earlier height
+            other = rng.choice(((height, max(0, target - 1)), (height - 1, target)))
+            older = self.changes.get(other, {})
             changes = [mine, *(c.vote for c in older.values())][: validators.quorum]
+        elif fault == 9:
+            changes = [
+                Vote(ROUND_CHANGE, height, target, NO_DIGEST, NO_ROUND, key, rng.randbytes(64))
+                for key in validators.keys[: validators.quorum]
+            ]
         elif fault == 3:
             changes = [
                 *changes[:-1],
@@ -417,6 +439,17 @@ class Coalition:
         sealed_in = vote.round + (1 if rng.random() < 0.1 else 0)
         self._tell(liar, NewBlock(block, Seals(sealed_in, bitmap, signatures)))
 
+    def _swap_body(self) -> None:
+        """A message whose block has the right header and other transactions."""
+        found = [m for m in self.heard[-40:] if getattr(m, "block", None) is not None]
+        if not found:
+            return
+        rng, message = self.world.rng, self.world.rng.choice(found)
+        block = message.block
+        transactions = (*block.transactions[rng.randint(0, 1) :], b"a1:%d" % rng.randrange(10**6))
+        other = make_block(block.header, transactions, ())
+        self._tell(self._pick(), message._replace(block=other))
+
     def _spoil(self) -> None:
         """Bytes of a message, changed: garbage, or a message with another field."""
         if not self.heard:
@@ -431,20 +464,27 @@ class Coalition:
             self.world.send(liar.number, rng.randrange(len(self.world.nodes)), bytes(data))
 
     def _vote_elsewhere(self) -> None:
-        """A flood of votes at other heights and rounds."""
+        """Votes at other heights and rounds, or as somebody who has no vote."""
         rng, (height, _) = self.world.rng, self.newest
         liar = self._pick()
-        for _ in range(rng.randint(1, 12)):
+        strange = rng.random() < 0.3
+        for number in range(rng.randint(1, 8)):
             kind = rng.choice((PREPARE, COMMIT, ROUND_CHANGE))
-            at = max(0, height + rng.choice((-2, -1, 0, 1, 1, 2, 1_000)))
+            at = max(0, height + rng.choice((-2, -1, 0, 0, 1, 1, 2, 1_000)))
             digest = NO_DIGEST if kind == ROUND_CHANGE else rng.randbytes(32)
-            vote = self._sign(liar, kind, at, self._pick_round(), digest)
-            make: Callable[[Vote], Message] = {
-                PREPARE: Prepare,
-                COMMIT: Commit,
-                ROUND_CHANGE: lambda v: RoundChange(v, None, ()),
-            }[kind]
-            self._tell(liar, make(vote), some=0.4)
+            key = STRANGERS[number] if strange else liar.key
+            vote = sign_vote(key, toychain.CHAIN_ID, kind, at, self._pick_round(), digest)
+            self._tell(liar, make_message(vote), some=0.4)
+
+    def _flood(self) -> None:
+        """Many votes of one kind at one height, each in a round of its own, to one node."""
+        rng, (height, _) = self.world.rng, self.newest
+        liar, kind = self._pick(), rng.choice((PREPARE, COMMIT, ROUND_CHANGE))
+        victim, at = rng.randrange(len(self.world.nodes)), height + rng.randint(0, 1)
+        digest = NO_DIGEST if kind == ROUND_CHANGE else rng.randbytes(32)
+        for _ in range(FLOOD):
+            vote = self._sign(liar, kind, at, rng.randrange(2**20), digest)
+            self.world.send(liar.number, victim, encode_message(make_message(vote)))
 
     def _lead_round_0(self) -> None:
         """A proposal of round 0 out of turn, or a second one, or with reasons that it needs not."""

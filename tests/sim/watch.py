@@ -60,7 +60,7 @@ class Watch:
         self._votes: dict[tuple[bytes, int, int, int], tuple[bytes, int]] = {}
         self._newest: dict[int, tuple[int, int]] = {}
         self._committed: dict[tuple[int, int], list[int]] = {}
-        self._prepares: dict[tuple[int, bytes], dict[bytes, Vote]] = {}
+        self._prepares: dict[tuple[int, int, int, bytes], dict[bytes, Vote]] = {}
         self._accused: dict[tuple[int, int, int, bytes], bool] = {}
         self._duties: dict[int, Duties] = {}
         self._asked: dict[tuple[int, int], dict[bytes, int]] = {}
@@ -115,7 +115,8 @@ class Watch:
             asked[vote.signer] = max(asked.get(vote.signer, 0), vote.round)
         for vote in get_votes(message):
             if vote.kind == PREPARE:
-                self._prepares.setdefault((node.number, vote.digest), {})[vote.signer] = vote
+                place = (node.number, vote.height, vote.round, vote.digest)
+                self._prepares.setdefault(place, {})[vote.signer] = vote
 
     def upon_step(self, node: Node, event: Event, effects: tuple[Effect, ...]) -> None:
         """The effects of one step, before they are done."""
@@ -213,7 +214,7 @@ class Watch:
                 self.fail("prepare", f"node {node.number}: a block from the future")
 
     def _check_commit(self, node: Node, vote: Vote) -> None:
-        seen = self._prepares.get((node.number, vote.digest), {})
+        seen = self._prepares.get((node.number, vote.height, vote.round, vote.digest), {})
         votes = [v for v in seen.values() if v.signer in node.ledger.validators]
         if not rules.is_quorum(self.world, node.ledger, votes, PREPARE, vote.round):
             self.fail("commit", f"node {node.number} has seen no quorum of prepares")

@@ -223,7 +223,7 @@ class World:
         except SpecError:
             message = None
         self._decoded[data] = message
-        if message is not None and not isinstance(message, NewBlock):
+        if message is not None:
             self.watch.upon_known(message)
         return message
 
