@@ -132,6 +132,9 @@ class Submitter:
                 return self._finish(log, status, due=True)
             self._check_history(log, status)
             self._note_status(submitted, status)
+            if status.key != self._key.public:
+                await self._rotate(log, submitted, first, status)
+                return self._finish(log, status, due=True)
             doors = [door for _, door in statuses]
             offers = [self._offer_all(log, submitted, status, door) for door in doors]
             await asyncio.gather(self._anchor(log, submitted, first, status), *offers)
@@ -151,7 +154,12 @@ class Submitter:
             return None
 
     async def _register(self, submitted: Submitted, door: ChainDoor, status: HostStatus) -> None:
-        """Ask to be registered; the host's log says so first, once."""
+        """Ask to be registered; the host's log says so first, once.
+
+        StateError where the enrolled key is gone: it alone can register the host.
+        """
+        if self._key.number:
+            raise StateError("the host has rotated its key: the enrolled one alone can register it")
         if submitted.find_registration(status.chain_id) is None:
             labels = (("chain", status.chain_id.hex()), ("operator", self._operator))
             with HostLog(self._paths, self._key) as log, log.write():
@@ -184,13 +192,28 @@ class Submitter:
                 f"the chain has another root of the first {status.size} leaves of this host's log: "
                 "it was rewritten, or another has the host's key"
             )
-        if status.key != self._key.public:
+
+    async def _rotate(
+        self, log: HostLog, submitted: Submitted, door: ChainDoor, status: HostStatus
+    ) -> None:
+        """Hand in what the chain's key of this host has signed about the one after it."""
+        publics = log.read_keys(self._key.enrolled).publics
+        at = publics.index(status.key) if status.key in publics else len(publics)
+        following = publics[at + 1] if at + 1 < len(publics) else b""
+        tx = submitted.find_rotation(status.chain_id, status.key, following, status.nonce)
+        if tx is None:
             raise StateError(
-                "the chain has another key of this host than keys/: a rotation was not submitted"
+                "the chain has another key of this host than keys/, and nothing is here that the "
+                "one has signed about the other"
             )
+        try:
+            await door.submit(tx)
+        except DocklockError as error:
+            self._tell(door, error)
 
     def _note_status(self, submitted: Submitted, status: HostStatus) -> None:
         now_ms = _get_now_ms()
+        submitted.put_sender(status.chain_id, status.nonce)
         submitted.set_ordered(status.chain_id, status.size, status.anchored, now_ms)
         submitted.set_available(status.chain_id, status.available, status.height, now_ms)
 

@@ -47,7 +47,6 @@ from chainlite.consensus.wire import (
 from chainlite.errors import PeerError, SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger import operations as ops
-from chainlite.ledger.state import InvalidBlock
 from chainlite.ledger.tx import sign_tx
 from chainlite.net.transport import Channel, PeerId
 
@@ -113,7 +112,7 @@ class Node:
         self.halted = ""
         """Why nothing ever goes on: more than f validators lied, or this state is wrong."""
         self.accused: deque[Equivocation] = deque(maxlen=ACCUSED_KEPT)
-        self.on_block: Callable[[Executed, Seals], None] = lambda _, __: None
+        self.on_block: Callable[[Block, Seals], None] = lambda _, __: None
         self.intake = Intake(self.ledger, self.transport, self._upon_ready, get_now_ms)
         self.mempool = self.intake.mempool
         self.following = Following(self)
@@ -292,6 +291,7 @@ class Node:
         assert self._key is not None
         waiting = self.mempool.take(self.ledger.parameters.registrations_per_block)
         block, executed = self.ledger.propose(parent, time_ms, self._key.public, waiting)
+        self.mempool.remove(executed.refused)
         self._stale = not block.transactions
         self._judged[block.encoded] = executed
         self._events.appendleft(Built(effect.round, block))
@@ -305,7 +305,7 @@ class Node:
         try:
             executed = self.ledger.check(block, self.intake.find)
             self.intake.note_signed(executed.txs)
-        except (InvalidBlock, SpecError):
+        except SpecError:
             executed = None
         self._judged[block.encoded] = executed
         return executed is not None
@@ -318,7 +318,7 @@ class Node:
         if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
             self._pace.note(self._get_now_ms() - self._round_ms)
         self.following.tell()
-        self.on_block(executed, seals)
+        self.on_block(block, seals)
         self._begin(recover=False)
 
     def _begin(self, *, recover: bool) -> None:
