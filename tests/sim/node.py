@@ -179,10 +179,10 @@ class Node:
         """One step, and what follows from it."""
         if not self.up:
             return
-        now_ms, before = self.get_now_ms(), self.state
+        now_ms = self.get_now_ms()
         self.world.watch.upon_event(self, event)
-        self.state, effects = self.world.protocol.step(before, event, now_ms, self.is_valid)
-        self.world.upon_step(self, before, event, now_ms, effects)
+        self.state, effects = self.world.protocol.step(self.state, event, now_ms, self.is_valid)
+        self.world.upon_step(self, event, now_ms, effects)
         for effect in effects:
             if self.fuse is not None:
                 if self.effects_left == 0:
@@ -205,7 +205,7 @@ class Node:
         elif isinstance(effect, events.SetTimer):
             self._set_timer(effect)
         elif isinstance(effect, events.Build):
-            world.at(world.rng.randint(0, 4), self._finish_build, self.life, effect)
+            world.at(world.rng.choice((0, 1, 3, 20)), self._finish_build, self.life, effect)
         elif isinstance(effect, events.Append):
             self._append(effect)
         elif isinstance(effect, events.Lagging):

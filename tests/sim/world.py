@@ -18,6 +18,7 @@ from chainlite.consensus.messages import NewBlock, check_signatures, decode_mess
 from chainlite.errors import SpecError
 from tests.sim import toychain
 from tests.sim.liars import Coalition, Liar
+from tests.sim.lockstep import Lockstep
 from tests.sim.node import Node
 from tests.sim.watch import Violation, Watch
 
@@ -59,7 +60,12 @@ class World:
     """A run in progress."""
 
     def __init__(
-        self, plan: Plan, protocol: Protocol, write: Callable[[str], object] | None = None
+        self,
+        plan: Plan,
+        protocol: Protocol,
+        write: Callable[[str], object] | None = None,
+        *,
+        lockstep: bool = False,
     ) -> None:
         self.plan = plan
         self.protocol = protocol
@@ -78,7 +84,7 @@ class World:
         self.watch = Watch(self)
         self.nodes: list[Node] = []
         self.coalition = Coalition(self)
-        self.on_step: list[Callable[[Node, Any, Event, int, tuple[Effect, ...]], object]] = []
+        self._models: dict[tuple[int, int], Lockstep] | None = {} if lockstep else None
         self._make_nodes()
 
     def _make_nodes(self) -> None:
@@ -196,6 +202,10 @@ class World:
     def _is_lost(self, sender: int, receiver: int, data: bytes) -> bool:
         if self.plan.drop and self.rng.random() < self.plan.drop:
             return True
+        if self.plan.liars_reach and not (
+            self.nodes[sender].honest and self.nodes[receiver].honest
+        ):
+            return False
         return any(
             window.start_ms <= self.now_ms < window.end_ms
             and window.groups[sender] != window.groups[receiver]
@@ -260,13 +270,18 @@ class World:
 
     # What nodes report
 
-    def upon_step(
-        self, node: Node, before: Any, event: Event, now_ms: int, effects: tuple[Effect, ...]
-    ) -> None:
+    def upon_step(self, node: Node, event: Event, now_ms: int, effects: tuple[Effect, ...]) -> None:
         """After every step of the protocol, before its effects."""
         self.watch.upon_step(node, event, effects)
-        for call in self.on_step:
-            call(node, before, event, now_ms, effects)
+        if self._models is None or not node.honest:
+            return
+        life = (node.number, node.life)
+        if life not in self._models:
+            self._models[life] = Lockstep(self.chain_id, node.key.public)
+        try:
+            self._models[life].check(event, now_ms, node.is_valid, node.state, effects)
+        except AssertionError as difference:
+            self.watch.fail("lockstep", str(difference))
 
     def upon_height(self, node: Node) -> None:
         self._log(f"node {node.number} begins height {node.ledger.height}")
@@ -296,10 +311,17 @@ def describe(message: Message) -> str:
 
 
 def simulate(
-    plan: Plan, protocol: Protocol, write: Callable[[str], object] | None = None
+    plan: Plan,
+    protocol: Protocol,
+    write: Callable[[str], object] | None = None,
+    *,
+    lockstep: bool = False,
 ) -> Result:
-    """Run a plan. Violation says what did not hold; `write` gets the trace line by line."""
-    world = World(plan, protocol, write)
+    """Run a plan. Violation says what did not hold; `write` gets the trace line by line.
+
+    With `lockstep`, every honest node's steps are also held against the reference model.
+    """
+    world = World(plan, protocol, write, lockstep=lockstep)
     keys.is_signed, before = world.is_signed, keys.is_signed  # a NEW-BLOCK's seals: asked once
     try:
         return world.run()
