@@ -11,7 +11,7 @@ FREEDOM.
     state, effects = qbft.step(state, event, now_ms, is_valid)
     lockstep.check(event, now_ms, is_valid, state, effects)
 
-    simulate(plan, InLockstep(qbft))                 # or let a whole simulation be checked
+    (world.simulate(plan, qbft, lockstep=True) does that for every honest node)
 
 is_valid must give at `check` what it gave in the step. A node that restarts with an empty state
 gets a new Lockstep. AssertionError names the height, the event and the difference.
@@ -190,35 +190,3 @@ class Lockstep(Permitted):
                 if built and at.validate_fresh_block(self.event.block, place, strict=True):
                     self._must(False, f"does not propose what was built for round {place}")
             self._must(done or not asked, f"leads round {place} and neither proposes nor builds")
-
-
-class InLockstep:
-    """A protocol each of whose steps is checked: for a simulator that takes one (world.simulate).
-
-    A state that is stepped a second time, as only a liar does, is not followed further.
-    """
-
-    def __init__(self, protocol: Any) -> None:
-        self.protocol = protocol
-        self.steps = 0
-        self._followed: dict[int, tuple[Any, Lockstep]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.protocol, name)
-
-    def make_state(self, chain_id: bytes, key: Any) -> Any:
-        state = self.protocol.make_state(chain_id, key)
-        self._follow(state, Lockstep(chain_id, key.public if key else None))
-        return state
-
-    def _follow(self, state: Any, lockstep: Lockstep) -> None:
-        self._followed[id(state)] = (state, lockstep)  # the state is kept, so its id is its own
-
-    def step(self, state: Any, event: e.Event, now_ms: int, is_valid: IsValid) -> Any:
-        after, effects = self.protocol.step(state, event, now_ms, is_valid)
-        _, lockstep = self._followed.pop(id(state), (None, None))
-        if lockstep is not None:
-            lockstep.check(event, now_ms, is_valid, after, effects)
-            self._follow(after, lockstep)
-            self.steps += 1
-        return after, effects

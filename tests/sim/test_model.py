@@ -14,15 +14,11 @@ from chainlite.consensus import messages as m
 from chainlite.consensus import qbft
 from tests.conftest import FULL, get_seed
 from tests.sim import model
-from tests.sim.lockstep import InLockstep
 from tests.sim.permitted import TIMEOUT_MAX_MS
-from tests.sim.plan import PROFILES, make_plan
 from tests.sim.walk import Walk
-from tests.sim.world import simulate
 
 WALKS = 1500 if FULL else 12
 STEPS = 600
-WORLDS = 2000 if FULL else 2 * len(PROFILES)
 
 
 def make_seeds(name: str) -> list[int]:
@@ -44,17 +40,6 @@ def test_every_walk_is_in_lockstep_with_the_specification(size: int, lies: float
             raise AssertionError(f"{say_repeat(seed, size, lies)}\n{wrong}") from wrong
         heights += len(walk.final)
     assert heights >= WALKS // 4, "walks that decide nothing show nothing"
-
-
-def test_every_simulated_validator_is_in_lockstep_with_the_specification() -> None:
-    for seed in range(WORLDS):
-        protocol = InLockstep(qbft)
-        try:
-            simulate(make_plan(seed), protocol)
-        except AssertionError as wrong:
-            repeat = f"repeat: simulate(make_plan({seed}), InLockstep(qbft))"
-            raise AssertionError(f"{repeat}\n{wrong}") from wrong
-        assert protocol.steps > 50
 
 
 def test_quorums_are_those_of_the_specification() -> None:
