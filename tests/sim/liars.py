@@ -188,9 +188,10 @@ class Coalition:
     def _make_block(self, liar: Node) -> Block:
         """A block of its own, mostly right."""
         rng, ledger = self.world.rng, liar.ledger
-        chosen = toychain.choose(ledger, liar.mempool)[rng.randint(0, 1) :]
         now_ms = toychain.EPOCH_MS + self.world.now_ms
-        block = toychain.build(ledger, chosen, now_ms - rng.randrange(300), liar.key.public)
+        waiting = liar.pool.take()[rng.randint(0, 1) :]
+        time_ms = now_ms - rng.randrange(300)
+        block = self.world.chain.build(ledger, waiting, time_ms, liar.key.public)
         header = block.header
         fault = rng.randrange(12)
         if fault == 0:
@@ -206,17 +207,16 @@ class Coalition:
         elif fault == 5:
             header = header._replace(height=header.height + rng.choice((-1, 1)))
         elif fault == 6:
-            return make_block(header, (*chosen, b"a0:0"), ())
+            return make_block(header, (*block.transactions, b"a0:0"), block.poh)
         elif fault == 7:
             header = header._replace(proposer=rng.randbytes(32))
-        return make_block(header, block.transactions, ())
+        return make_block(header, block.transactions, block.poh)
 
     def make_plain_block(self, liar: Node) -> Block:
         """A block of its own that is right."""
         ledger = liar.ledger
         now_ms = toychain.EPOCH_MS + self.world.now_ms - self.world.rng.randrange(200)
-        chosen = toychain.choose(ledger, liar.mempool)
-        return toychain.build(ledger, chosen, now_ms, liar.key.public)
+        return self.world.chain.build(ledger, liar.pool.take(), now_ms, liar.key.public)
 
     def spoil(self, liar: Node, message: Message) -> Message:
         """The message with one thing wrong, or as it is."""
@@ -477,7 +477,7 @@ class Coalition:
         rng, message = self.world.rng, self.world.rng.choice(found)
         block = message.block
         transactions = (*block.transactions[rng.randint(0, 1) :], b"a1:%d" % rng.randrange(10**6))
-        other = make_block(block.header, transactions, ())
+        other = make_block(block.header, transactions, block.poh)
         self._tell(self._pick(), message._replace(block=other))
 
     def _spoil(self) -> None:

@@ -2,8 +2,8 @@
 
 Not here: which they are (mutants.txt), how a mutant is loaded (universe), how many are tried when
 (test_mutants). Each replaces one piece of text that its module has exactly once; one that does not
-apply any more is an error, so the list follows the code. EQUIVALENT names those that no run can
-tell apart, each with the reason: they are run all the same.
+apply any more is an error, so the list follows the code. ARGUED says of those that survive why no
+run should tell them apart: they are run all the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ FORGE_EVERY = 2
 """One in so many runs is of the profile whose liars break one rule at a time."""
 CRASHES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, DocklockError)
 """What broken code may raise; an AssertionError is its own, or a Violation."""
-EQUIVALENT: dict[str, str] = {}
+ARGUED = {
+    "strangers' blocks": "a fresh block is the leader's, a re-proposed one was fresh once, and a "
+    "quorum has prepared it: no other way leads here",
+    "new blocks of any height": "the hash of the block before is compared too, and a seal is for "
+    "one height: a block of another height fails both",
+    "prepared later than now": "the proof needs a quorum's prepares of this round or a later one; "
+    "then this round's leader has proposed, or a quorum has left the round and takes nothing in it",
+}
 
 
 class Mutant(NamedTuple):

@@ -33,6 +33,11 @@ LIARS = frozenset(("liars", "split", "forge", "chaos", "change", "crash", "targe
 """Profiles in which some validators may lie."""
 
 
+REAL = ("lossy", "partition", "crash", "targeted", "liars", "split")
+REAL_SHARE = 0.06
+"""Of the runs of these profiles: with the real ledger and mempool; they take twice as long."""
+
+
 class Window(NamedTuple):
     """From `start_ms` to `end_ms`, messages of these kinds from and to these nodes are lost.
 
@@ -78,6 +83,7 @@ class Plan(NamedTuple):
     liars_after: str
     liars_reach: bool
     client_ms: int
+    is_real: bool
 
 
 def compute_faults(size: int) -> int:
@@ -117,6 +123,7 @@ def make_plan(seed: int, profile: str | None = None, size: int | None = None) ->
         liars_after=rng.choice(AFTER),
         liars_reach=rng.random() < 0.6,
         client_ms=rng.choice((40, 120, 300)),
+        is_real=profile in REAL and rng.random() < REAL_SHARE,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.mutants import EQUIVALENT, Mutant, get_profile, hunt, make_source, read_mutants
+from tests.sim.mutants import ARGUED, Mutant, get_profile, hunt, make_source, read_mutants
 from tests.sim.run import describe_command
 from tests.sim.seeds import FULL
 
@@ -33,7 +33,7 @@ def test_every_mutant_is_another_program() -> None:
     mutants = read_mutants()
     assert len(mutants) >= MUTANTS_MIN
     assert len({mutant.name for mutant in mutants}) == len(mutants)
-    assert set(SLICE) | set(EQUIVALENT) <= {mutant.name for mutant in mutants}
+    assert set(SLICE) | set(ARGUED) <= {mutant.name for mutant in mutants}
     for mutant in mutants:
         compile(make_source(mutant), mutant.name, "exec")
 
@@ -61,7 +61,7 @@ def test_95_of_100_broken_rules_are_noticed(capsys: pytest.CaptureFixture[str]) 
         is_killed, text = describe(mutant, SEEDS_FULL)
         killed += is_killed
         if not is_killed:
-            survivors.append(f"{text}: {EQUIVALENT.get(mutant.name, 'and should not')}")
+            survivors.append(f"{text}: {ARGUED.get(mutant.name, 'and should not')}")
     with capsys.disabled():
         print(f"\n{killed} of {len(mutants)} mutants are killed", *survivors, sep="\n  ")
     assert killed >= KILLED_MIN * len(mutants), survivors

@@ -327,6 +327,11 @@ class Watch:
             for sealed in node.disk.blocks:
                 if self.chain[sealed.block.header.height].encoded != sealed.block.encoded:
                     self.fail("survival", f"node {node.number} lost a block")
+            if self.world.plan.is_real:
+                blocks = [sealed.block for sealed in node.disk.blocks]
+                lost = self.world.chain.find_lost_anchor(node.ledger, blocks)
+                if lost is not None:
+                    self.fail("survival", f"node {node.number} lost an anchor: {lost}")
             heights = [sealed.block.header.height for sealed in node.disk.blocks]
             if heights != list(range(1, len(heights) + 1)):
                 self.fail("survival", f"node {node.number} has heights {heights}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chainlite import keys
 from chainlite.consensus.messages import NewBlock, check_signatures, decode_message
 from chainlite.errors import SpecError
-from tests.sim import toychain
+from tests.sim import realchain, toychain
 from tests.sim.liars import Coalition, Liar
 from tests.sim.lockstep import Lockstep
 from tests.sim.node import Node
@@ -25,6 +25,7 @@ from tests.sim.watch import Violation, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from chainlite.consensus.equivocation import Equivocation
     from chainlite.consensus.events import Effect, Event
     from chainlite.consensus.messages import Message
     from chainlite.ledger.block import Block
@@ -72,6 +73,10 @@ class World:
         self.chain_id = CHAIN_ID
         self.rng = random.Random(plan.seed ^ 0x5EED)
         self.now_ms = 0
+        self.chain: Any = realchain if plan.is_real else toychain
+        """Whose ledger and mempool: a module with extend, build and Pool."""
+        self.sent = [0] * toychain.HOSTS
+        """By host: transactions that its client has sent."""
         self.healed = False
         self.steps = 0
         self.rounds_max = 0
@@ -92,7 +97,11 @@ class World:
         publics = tuple(KEYS[number].public for number in range(plan.size))
         changes = tuple(b"+" + KEYS[number].public for number in plan.joins)
         changes += tuple(b"-" + KEYS[number].public for number in plan.leaves)
-        genesis = toychain.make_genesis(publics, changes)
+        genesis: Any
+        if plan.is_real:
+            genesis, changes = realchain.make_genesis(publics), ()
+        else:
+            genesis = toychain.make_genesis(publics, changes)
         for number in range(plan.size + plan.spares):
             kind = Liar if number in plan.liars else Node
             self.nodes.append(kind(self, number, KEYS[number], genesis))
@@ -245,10 +254,10 @@ class World:
         return self._signed[question]
 
     def extend(self, ledger: Ledger, block: Block) -> Ledger | None:
-        """As toychain.extend, once for all nodes."""
+        """As the chain's extend, once for all nodes."""
         question = (ledger.hash, block.encoded)
         if question not in self._extended:
-            self._extended[question] = toychain.extend(ledger, block)
+            self._extended[question] = self.chain.extend(ledger, block)
         return self._extended[question]
 
     def get_number(self, public: bytes) -> int | None:
@@ -258,7 +267,13 @@ class World:
 
     def _client(self) -> None:
         host = self.rng.randrange(toychain.HOSTS)
-        self._submit(toychain.encode_anchor(host, self.now_ms + 1))
+        if self.plan.is_real:
+            again = self.rng.random() < 0.3  # a client repeats what may have been lost
+            number = max(0, self.sent[host] - 1) if again else self.sent[host]
+            self.sent[host] = max(self.sent[host], number + 1)
+            self._submit(realchain.make_transaction(host, number))
+        else:
+            self._submit(toychain.encode_anchor(host, self.now_ms + 1))
         if not self.healed:
             self.at(self.plan.client_ms, self._client)
 
@@ -282,6 +297,14 @@ class World:
             self._models[life].check(event, now_ms, node.is_valid, node.state, effects)
         except AssertionError as difference:
             self.watch.fail("lockstep", str(difference))
+
+    def upon_accuse(self, node: Node, evidence: Equivocation) -> None:
+        """A node's evidence goes into the real ledger: the liar is removed by it."""
+        if self.plan.is_real and node.honest:
+            transaction = node.pool.accuse(node.key, evidence, node.get_now_ms())
+            for other in self.nodes:
+                if other.up and other is not node:
+                    self.at(self.rng.randint(1, 20), other.submit, transaction)
 
     def upon_height(self, node: Node) -> None:
         self._log(f"node {node.number} begins height {node.ledger.height}")
