@@ -46,6 +46,8 @@ LOOK_S = 0.05
 AGAIN_S = 1.0
 END_S = 10.0
 LOG = "log"
+FOR_GOOD = (2, 3)
+"""Exit codes after which another start would end as this one did."""
 
 
 class Devnet(NamedTuple):
@@ -204,6 +206,10 @@ class _Running:
             if self._stopping.is_set():
                 return
             start = f"docklock chain start --dir {validator.directory.path}"
+            if code in FOR_GOOD:
+                log = f"{validator.directory.path}/{LOG}"
+                self._say(f"{validator.name} ended with code {code}: {_read_end(log)}")
+                return
             if code == 0:
                 self._say(f"{validator.name} was ended; to start it again: {start}")
                 return

@@ -81,6 +81,10 @@ class ChainDirectory(NamedTuple):
         return f"{self.path}/bodies"
 
     @property
+    def halted(self) -> str:
+        return f"{self.path}/halted"
+
+    @property
     def lock(self) -> str:
         return f"{self.path}/lock"
 

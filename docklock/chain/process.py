@@ -9,6 +9,7 @@ process of which a part has come apart ends, and votes on nothing after that.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -28,7 +29,7 @@ from docklock.agent.systemd import Notifier, take_environment
 from docklock.chain.bodies import Bodies
 from docklock.chain.control import Control
 from docklock.chain.desk import Desk
-from docklock.chain.directory import hold_lock, read_chain
+from docklock.chain.directory import hold_lock, read_chain, write_whole
 from docklock.chain.introducing import Introducing
 from docklock.chain.meeting import Meeting
 from docklock.chain.node_key import ensure_certificate, load_node_key
@@ -39,9 +40,9 @@ from docklock.chain.voting import find_obstacle
 
 if TYPE_CHECKING:
     from chainlite.keys import GuardedKey
+    from chainlite.ledger.block import Block
     from chainlite.ledger.genesis import Member
     from chainlite.ledger.header import Seals
-    from chainlite.ledger.state import Executed
     from chainlite.ledger.store import Store
     from docklock.agent.journal import Log
     from docklock.chain.directory import Chain, ChainDirectory
@@ -71,6 +72,8 @@ def run_node(directory: ChainDirectory, choices: Choices, log: Log) -> int:
         if choices.repair:
             _repair(directory, chain, log)
         store = open_or_create(directory, chain)
+        if os.path.exists(directory.halted):
+            os.unlink(directory.halted)  # what is wrong still will be said again
         key = load_node_key(directory)
         votes = VoteLog(Path(directory.votes), chain.id)
         try:
@@ -113,6 +116,7 @@ class _Root:
         self._exit_code = 0
         self._obstacle = FOLLOWS
         self._said = ""
+        self._seen: object = None
         self._node: Node
         self._meeting: Meeting
         self._bodies: Bodies
@@ -156,6 +160,7 @@ class _Root:
         await self._introducing.start(read_listed(self._directory, self._chain))
         self._meeting.look()
         self._look()
+        gc.freeze()  # what is here stays: a look through all of it would keep votes waiting
         where = f", listening on {settings.listen.host}:{mesh.port}" if settings.listen else ""
         self._log.info(f"chain {self._chain.genesis.name} at height {node.height}{where}")
         notifier.send("READY=1", f"STATUS=height {node.height}")
@@ -182,9 +187,12 @@ class _Root:
         archives = cast("tuple[Member, ...]", self._node.ledger.find(records.ARCHIVES_KEY))
         return any(key == member.public for member in (*self._list_members(), *archives))
 
-    def _upon_block(self, executed: Executed, _seals: Seals) -> None:
-        self._meeting.look()
-        self._bodies.upon_block(executed)
+    def _upon_block(self, block: Block, _seals: Seals) -> None:
+        row = self._node.ledger.find(records.VALIDATORS_KEY)
+        if row is not self._seen:
+            self._seen = row
+            self._meeting.look()
+        self._bodies.upon_block(block)
 
     def _look(self) -> None:
         node, loop = self._node, asyncio.get_running_loop()
@@ -193,6 +201,7 @@ class _Root:
         if node.halted:
             if not self._stopping.is_set():
                 self._end(EXIT_HALTED, f"HALTED at height {node.height}: {node.halted}")
+                write_whole(self._directory.halted, f"{node.halted}\n".encode())
             return
         if node.waits_for != self._said:
             self._said = node.waits_for
@@ -210,6 +219,7 @@ class _Root:
         )
         if not self._obstacle:
             node.begin_voting(self._key, self._votes)
+            self._bodies.may_say = True
             self._log.info(f"votes from height {node.height + 1} on")
         elif before == FOLLOWS:
             self._log.info(f"follows: {self._obstacle}")

@@ -253,7 +253,7 @@ def _run_status(values: dict[str, Any], words: list[str], paths: Paths) -> int:
         from docklock.chain.directory import say_start
 
         print(f"docklock: no node runs: {say_start(directory)}", file=sys.stderr)
-        return 1
+        return 3 if status["halted"] else 1
     if status["halted"]:
         print(f"docklock: HALTED: {status['halted']}", file=sys.stderr)
         return 3

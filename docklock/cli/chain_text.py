@@ -85,7 +85,7 @@ def render_status(status: dict[str, Any]) -> str:
         ("head", f"{status['head_hash'][:SHORT]} {_format_ms(status['head_time_ms'])}"),
     ]
     if not status["running"]:
-        return render_lines(head)
+        return render_lines([*head, ("HALTED", status["halted"])])
     validators, finality, pool = status["validators"], status["finality_ms"], status["mempool"]
     votes = "votes" if status["votes"] else f"does not vote: {status['why_no_votes']}"
     role = f"{status['role']}, {votes}" if status["role"] == "validator" else status["role"]

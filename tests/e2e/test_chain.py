@@ -246,6 +246,34 @@ def test_a_newcomer_is_introduced_and_follows(
         assert [one["up"] for one in listed if one["operator"] == "new"] == [True]
 
 
+def test_a_node_that_is_shown_two_histories_halts_and_says_so(
+    host: Docklock, tmp_path: Path
+) -> None:
+    """Its own was sealed by a quorum, and what the others have was too."""
+    with DevnetProcess(host, tmp_path / "one", "--keep", *QUICK) as net:
+        net.wait_height("v4", 3)
+        assert net.stop() == 0
+    for name in ("v1", "v2", "v3", "v4"):
+        for file in ("chain.db", "votes"):
+            Path(net.directory(name), file).rename(Path(net.directory(name), f"{file}.first"))
+    with net:  # the same keys begin again
+        net.wait_height("v1", 8)
+        assert net.stop() == 0
+    fourth = Path(net.directory("v4"))
+    for file in ("chain.db", "votes"):
+        (fourth / f"{file}.first").rename(fourth / file)
+    others = [host.start("chain", "start", "--dir", net.directory(name)) for name in ("v1", "v2")]
+    halted = host("chain", "start", "--dir", str(fourth), code=3)
+    for process in others:  # who sees it before it ends halts too
+        process.terminate()
+        process.communicate(timeout=20)
+        assert process.returncode in (0, 3)
+    assert "HALTED at height" in halted.stderr
+    assert "sealed by a quorum" in halted.stderr
+    shown = host("chain", "status", "--dir", str(fourth), code=3)
+    assert "HALTED: " in shown.stdout
+
+
 def test_a_second_node_on_a_directory_is_refused(devnet: DevnetProcess) -> None:
     refused = devnet.chain("v1", "start", code=1)
     assert "another node (process" in refused.stderr
