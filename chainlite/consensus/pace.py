@@ -1,7 +1,9 @@
 """How long round 0 may take: from how long the deciding rounds of the last heights took.
 
-Not here: timers (node), how a round's timeout grows (qbft). Invariant: never below the chain's
-parameter, so one quick hour makes no validator impatient. Source: README.md of this room, "Time".
+Not here: timers (node), how a round's timeout grows (qbft). Invariants: never below the chain's
+parameter, so one quick hour makes no validator impatient; an outage at three heights of the last 64
+changes nothing, so validators that come back from one, and those that were there, wait alike and
+soon meet in a round. Source: README.md of this room, "Time".
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ class Pace:
         return list(self._durations)
 
     def compute_p95_ms(self) -> int:
-        """The 95th percentile; 0 before the first height."""
-        ordered = sorted(self._durations)
-        return ordered[(len(ordered) * 95 - 1) // 100] if ordered else 0
+        """The 95th percentile of HEIGHTS_KEPT heights, of which those not yet seen took nothing."""
+        slowest = HEIGHTS_KEPT - 1 - (HEIGHTS_KEPT * 95 - 1) // 100
+        ordered = sorted(self._durations, reverse=True)
+        return ordered[slowest] if len(ordered) > slowest else 0
 
     def compute_base_timeout_ms(self, least_ms: int) -> int:
         """Round 0's timeout: four times the percentile, at least `least_ms`."""
