@@ -31,6 +31,7 @@ from chainlite.consensus.justification import (
     Place,
     is_valid_proposal,
     is_valid_round_change,
+    is_well_formed,
     justify,
 )
 from chainlite.consensus.messages import (
@@ -213,8 +214,14 @@ def _upon_message(turn: Turn, message: Message) -> None:
 
 
 def _keep_ahead(turn: Turn, message: Signed) -> None:
-    """Of the next height, the first few of each signer: a restart of the others resends them."""
+    """Of the next height, the first few of each signer: what is lost its signer says again.
+
+    Who passes on another's proposal could wrap its vote in anything: what no block of round 0 has
+    does not take the true one's place.
+    """
     ahead, vote = turn.state.ahead, message.vote
+    if isinstance(message, Proposal) and not is_well_formed(turn.place.chain_id, message):
+        return
     theirs = [_get_key(kept.vote) for kept in ahead if kept.vote.signer == vote.signer]
     if len(theirs) < AHEAD_KEPT and _get_key(vote) not in theirs:
         turn.set(ahead=(*ahead, message))
@@ -313,19 +320,24 @@ def upon_commit(turn: Turn, round: int) -> None:
     commits = turn.get(COMMIT, round)
     if state.decided or len(commits) < turn.place.validators.quorum:
         return
-    proposal = state.inbox.get((PROPOSAL, round, turn.place.get_proposer(round)))
-    if isinstance(proposal, Proposal):
-        block, digest = proposal.block, proposal.vote.digest
-    elif state.prepared_block is not None and state.prepared_round == round:
-        block = state.prepared_block
+    for block in _get_known_blocks(turn):
         digest = turn.place.compute_digest(block, round)
-    else:
-        return
-    votes = [message.vote for message in commits if message.vote.digest == digest]
-    if len(votes) >= turn.place.validators.quorum:
-        chosen = votes[: turn.place.validators.quorum]
-        bitmap = turn.place.validators.encode_bitmap(vote.signer for vote in chosen)
-        _append(turn, block, Seals(round, bitmap, tuple(vote.signature for vote in chosen)))
+        votes = [message.vote for message in commits if message.vote.digest == digest]
+        if len(votes) >= turn.place.validators.quorum:
+            chosen = votes[: turn.place.validators.quorum]
+            bitmap = turn.place.validators.encode_bitmap(vote.signer for vote in chosen)
+            _append(turn, block, Seals(round, bitmap, tuple(vote.signature for vote in chosen)))
+            return
+
+
+def _get_known_blocks(turn: Turn) -> list[Block]:
+    """The blocks of this height that were judged valid here, in whichever round they came."""
+    proposals = [message for message in turn.state.inbox.values() if isinstance(message, Proposal)]
+    known = {proposal.block.hash: proposal.block for proposal in proposals}
+    prepared = turn.state.prepared_block
+    if prepared is not None:
+        known.setdefault(prepared.hash, prepared)
+    return list(known.values())
 
 
 def upon_new_block(turn: Turn, message: NewBlock) -> None:
