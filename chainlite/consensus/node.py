@@ -113,7 +113,7 @@ class Node:
         self.halted = ""
         """Why nothing ever goes on: more than f validators lied, or this state is wrong."""
         self.accused: deque[Equivocation] = deque(maxlen=ACCUSED_KEPT)
-        self.on_block: Callable[[Executed, Seals], None] = lambda _, __: None
+        self.on_block: Callable[[Block, Seals], None] = lambda _, __: None
         self.intake = Intake(self.ledger, self.transport, self._upon_ready, get_now_ms)
         self.mempool = self.intake.mempool
         self.following = Following(self)
@@ -325,7 +325,7 @@ class Node:
         if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
             self._pace.note(self._get_now_ms() - self._round_ms)
         self.following.tell()
-        self.on_block(executed, seals)
+        self.on_block(block, seals)
         self._begin(recover=False)
 
     def _begin(self, *, recover: bool) -> None:

@@ -166,12 +166,6 @@ def get_points(host: Host) -> Iterator[tuple[int, bytes]]:
     return _POINT.iter_unpack(host.points)
 
 
-def get_acknowledged(host: Host, public: bytes) -> int:
-    """How many leaves a validator or archive has said that it holds, above what is available."""
-    acks: dict[bytes, int] = dict(_ACK.iter_unpack(host.acks))
-    return acks.get(public, 0)
-
-
 def _available(view: View, tx: Tx, operation: ops.Available) -> None:
     """An anchor that is available already, or one that is too old to be known, changes nothing.
 
