@@ -31,6 +31,7 @@ from chainlite.net.registration import (
     sign_registration,
 )
 from chainlite.net.transport import PeerId
+from docklock.chain.bodies import Bodies
 
 HOST = "127.0.0.1"
 NETWORK = hashlib.sha256(b"benchmark chain").digest()
@@ -90,7 +91,11 @@ async def run(directory: Path, number: int) -> None:
     store = create(directory / f"chain-{number}.db", genesis)
     votes = VoteLog(directory / f"votes-{number}", store.ledger.chain_id)
     node = Node(Parts(store, peer.mesh, votes), peer.key, get_now_ms)
+    bodies = Bodies(node, peer.key.public, str(directory / f"bodies-{number}"), print)
+    bodies.may_say = True
+    node.on_block = lambda block, _: bodies.upon_block(block)
     node.start()
+    await bodies.start()
     gc.freeze()
     print("ready", flush=True)
     await read_line(stdin)
@@ -101,6 +106,7 @@ async def run(directory: Path, number: int) -> None:
         "mempool": len(node.mempool),
     }  # fmt: skip
     node.close()
+    await bodies.close()
     await peer.mesh.close()
     print(json.dumps(figures), flush=True)
 

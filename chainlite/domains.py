@@ -106,6 +106,8 @@ WANT_BLOCKS = b"\xb9"
 BLOCKS = b"\xba"
 TRANSACTIONS = b"\xbb"
 VERDICTS = b"\xbc"
+WANT_HOST = b"\xbd"
+HOST_STATUS = b"\xbe"
 # Nodes: first bytes of what registers and greets them and of what they tell; what is signed
 REGISTRATION = b"\xb0"
 SIGN_REGISTRATION = b"\xb1"

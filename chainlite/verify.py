@@ -34,7 +34,6 @@ from chainlite.report import (
     compute_exit_code,
     describe_report,
     escape,
-    is_anchored,
     judge,
     render_report,
 )
@@ -187,16 +186,15 @@ class Verification:
 
     def upon_segment(self, frame: bundle.Frame) -> None:
         """A segment: next in index, signed by its epoch, its receipts under root and chain."""
-        self._get_open_run()
         self.take_segment(*bundle.decode_segment(frame.payload, frame.kind))
 
     def take_segment(self, header: segment.Header, stored: bundle.StoredSegment) -> None:
         """A segment that is decoded already."""
         run = self._get_open_run()
+        genesis, certificate = run.genesis, run.certificate
         last = header.first_index + header.event_count - 1
         if header.first_index == run.event_count:
             self.span = (header.first_index, last)
-        genesis, certificate = run.genesis, run.certificate
         names = (genesis.host, genesis.container, genesis.run, certificate.epoch)
         if header[:4] != names or header.mode != genesis.sign_each:
             self.refuse("the segment is of another host, container, run, epoch or mode")
@@ -208,9 +206,8 @@ class Verification:
         if header.first_index != run.event_count:
             self._refuse_hole(run, header.first_index)
         try:
-            run.redacted += check_events(
-                header, stored, genesis, run.chain_hash, certificate.public
-            )
+            public = certificate.public
+            run.redacted += check_events(header, stored, genesis, run.chain_hash, public)
         except BadEvent as error:
             if error.index is not None:
                 self.span = (error.index, error.index)
@@ -420,7 +417,7 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
         return check_notary_file(bundle.Rewound(start, read).read, trust, as_json=as_json)
     if start == tlogproof.MAGIC[: len(start)] != b"":
         data = start + read(tlogproof.PROOF_LIMIT_BYTES)
-        return check_log_proof_file(data, trust, as_json=as_json)
+        return tlogproof.check_log_proof_file(data, trust, as_json=as_json)
     if is_fork(start):
         return show_fork(start + read(FORK_LIMIT_BYTES), trust.log_keys, as_json=as_json)
     return show_report(verify_file(bundle.Rewound(start, read).read), trust, as_json=as_json)
@@ -456,25 +453,6 @@ def check_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, 
     if as_json:
         return json.dumps(describe_proof(proven, verdict)) + "\n", code
     return render_proof(proven, verdict), code
-
-
-def check_log_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """As check_file, for the bytes of a tlog-proof."""
-    import json
-
-    if not trust.log_keys:
-        raise SpecError("a tlog-proof: name both keys of its log with --log-key")
-    try:
-        proven = tlogproof.check_log_proof(data, trust.log_keys, trust.witnesses)
-    except TamperError as error:
-        bad = {"ok": False, "first_bad": {"why": str(error)}}
-        shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
-        return shown, EXIT_TAMPERED
-    is_refused = trust.is_anchor_required and not is_anchored(trust, proven.cosignatures)
-    code = EXIT_TAMPERED if is_refused else EXIT_WHOLE
-    if as_json:
-        return json.dumps(tlogproof.describe_log_proof(proven)) + "\n", code
-    return tlogproof.render_log_proof(proven), code
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from chainlite import keys
+from chainlite import hostlog, keys
 from chainlite.errors import DocklockError, StateError, TamperError
 from chainlite.ledger import operations as ops
 from chainlite.ledger.tx import sign_tx
@@ -23,7 +23,7 @@ from docklock.evidence import keyring
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.kept_log import KeptLog, look_at_log
 from docklock.evidence.offering import MadeOffer, make_offer
-from docklock.evidence.submitted import Submitted
+from docklock.evidence.submitted import REFUSED, Submitted
 from docklock.program import is_wanted
 
 if TYPE_CHECKING:
@@ -132,6 +132,11 @@ class Submitter:
                 return self._finish(log, status, due=True)
             self._check_history(log, status)
             self._note_status(submitted, status)
+            if status.key != self._key.public:
+                await self._rotate(log, submitted, first, status)
+                return self._finish(log, status, due=True)
+            if await self._revoke(log, submitted, first, status):
+                return self._finish(log, status, due=True)
             doors = [door for _, door in statuses]
             offers = [self._offer_all(log, submitted, status, door) for door in doors]
             await asyncio.gather(self._anchor(log, submitted, first, status), *offers)
@@ -151,7 +156,12 @@ class Submitter:
             return None
 
     async def _register(self, submitted: Submitted, door: ChainDoor, status: HostStatus) -> None:
-        """Ask to be registered; the host's log says so first, once."""
+        """Ask to be registered; the host's log says so first, once.
+
+        StateError where the enrolled key is gone: it alone can register the host.
+        """
+        if self._key.number:
+            raise StateError("the host has rotated its key: the enrolled one alone can register it")
         if submitted.find_registration(status.chain_id) is None:
             labels = (("chain", status.chain_id.hex()), ("operator", self._operator))
             with HostLog(self._paths, self._key) as log, log.write():
@@ -184,13 +194,53 @@ class Submitter:
                 f"the chain has another root of the first {status.size} leaves of this host's log: "
                 "it was rewritten, or another has the host's key"
             )
-        if status.key != self._key.public:
+
+    async def _rotate(
+        self, log: HostLog, submitted: Submitted, door: ChainDoor, status: HostStatus
+    ) -> None:
+        """Hand in what the chain's key of this host has signed about the one after it."""
+        publics = log.read_keys(self._key.enrolled).publics
+        at = publics.index(status.key) if status.key in publics else len(publics)
+        following = publics[at + 1] if at + 1 < len(publics) else b""
+        tx = submitted.find_rotation(status.chain_id, status.key, following, status.nonce)
+        if tx is None:
             raise StateError(
-                "the chain has another key of this host than keys/: a rotation was not submitted"
+                "the chain has another key of this host than keys/, and nothing is here that the "
+                "one has signed about the other"
             )
+        try:
+            await door.submit(tx)
+        except DocklockError as error:
+            self._tell(door, error)
+
+    async def _revoke(
+        self, log: HostLog, submitted: Submitted, door: ChainDoor, status: HostStatus
+    ) -> bool:
+        """Hand in the first revocation of the log that the chain has not; whether that was done."""
+        for index, data in log.get_key_leaves():
+            nonce = submitted.find_revocation(status.chain_id, index)
+            leaf = hostlog.decode_leaf(data)
+            is_new = nonce is None or nonce == status.nonce
+            if not isinstance(leaf, hostlog.Revocation) or not is_new:
+                continue
+            operation = ops.Revoke(leaf.number, leaf.first_index)
+            signed = sign_tx(self._key, status.chain_id, status.nonce, [operation], self.host)
+            try:
+                await door.submit(signed.encoded)
+            except StateError as error:
+                self._tell(door, error)  # later, and what else is due now
+                return False
+            except DocklockError as error:
+                self._tell(door, error)
+                submitted.put_revocation(status.chain_id, index, REFUSED)
+                return False
+            submitted.put_revocation(status.chain_id, index, status.nonce)
+            return True
+        return False
 
     def _note_status(self, submitted: Submitted, status: HostStatus) -> None:
         now_ms = _get_now_ms()
+        submitted.put_sender(status.chain_id, status.nonce)
         submitted.set_ordered(status.chain_id, status.size, status.anchored, now_ms)
         submitted.set_available(status.chain_id, status.available, status.height, now_ms)
 

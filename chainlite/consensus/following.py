@@ -71,6 +71,10 @@ class Following:
         """The greatest height that a peer that is up has told of; a hint."""
         return max((status.height for status in self._statuses.values()), default=0)
 
+    def get_heights(self) -> dict[bytes, int]:
+        """What the peers that are up have told of theirs; hints."""
+        return {peer: status.height for peer, status in self._statuses.items()}
+
     def tell(self) -> None:
         """Tell all that are up how far this node is."""
         node = self._node

@@ -31,10 +31,11 @@ from chainlite.consensus.events import (
     SetTimer,
     Start,
 )
-from chainlite.consensus.following import Following
+from chainlite.consensus.following import Following, is_body_of
 from chainlite.consensus.intake import Intake
 from chainlite.consensus.messages import (
     NewBlock,
+    Proposal,
     decode_message,
     encode_message,
     get_votes,
@@ -47,7 +48,6 @@ from chainlite.consensus.wire import (
 from chainlite.errors import PeerError, SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger import operations as ops
-from chainlite.ledger.state import InvalidBlock
 from chainlite.ledger.tx import sign_tx
 from chainlite.net.transport import Channel, PeerId
 
@@ -113,7 +113,7 @@ class Node:
         self.halted = ""
         """Why nothing ever goes on: more than f validators lied, or this state is wrong."""
         self.accused: deque[Equivocation] = deque(maxlen=ACCUSED_KEPT)
-        self.on_block: Callable[[Executed, Seals], None] = lambda _, __: None
+        self.on_block: Callable[[Block, Seals], None] = lambda _, __: None
         self.intake = Intake(self.ledger, self.transport, self._upon_ready, get_now_ms)
         self.mempool = self.intake.mempool
         self.following = Following(self)
@@ -126,6 +126,17 @@ class Node:
         self.transport.watch(self._upon_up, lambda _: None)
         self.intake.start()
         self.following.start()
+        self._begin(recover=True)
+
+    def begin_voting(self, key: keys.Signer, votes: VoteLog) -> None:
+        """From now on vote with this key; not from within an event. TamperError: votes are spoilt.
+
+        For who was made without a key, and has found that it is not behind its own votes.
+        """
+        self._key, self._votes = key, votes
+        self._state = qbft.make_state(self.ledger.chain_id, key)
+        self._events.clear()
+        self._effects.clear()
         self._begin(recover=True)
 
     def close(self) -> None:
@@ -168,6 +179,10 @@ class Node:
     def get_base_timeout_ms(self) -> int:
         """Round 0's timeout now."""
         return self._pace.compute_base_timeout_ms(self.ledger.parameters.base_timeout_ms)
+
+    def get_durations_ms(self) -> list[int]:
+        """How long the last heights took from when a block was due until it was final."""
+        return self._pace.get_durations_ms()
 
     # Events in
 
@@ -224,6 +239,8 @@ class Node:
             return
         if not self._is_wanted(message.vote):
             return
+        if isinstance(message, Proposal) and self._is_ahead_and_wrong(message):
+            raise SpecError("a proposal whose block has other transactions than its header")
         for vote in get_votes(message):
             if vote in self._checked:
                 continue
@@ -232,6 +249,10 @@ class Node:
             if len(self._checked) < CHECKED_MAX:
                 self._checked.add(vote)
         self.feed(Received(message))
+
+    def _is_ahead_and_wrong(self, proposal: Proposal) -> bool:
+        """Of the next height no state can judge a block yet; its header can."""
+        return proposal.vote.height > self.height + 1 and not is_body_of(proposal.block)
 
     def _is_wanted(self, vote: Vote) -> bool:
         """Whether a step would look at it: dropped before its signatures cost anything."""
@@ -277,6 +298,7 @@ class Node:
         assert self._key is not None
         waiting = self.mempool.take(self.ledger.parameters.registrations_per_block)
         block, executed = self.ledger.propose(parent, time_ms, self._key.public, waiting)
+        self.mempool.remove(executed.refused)
         self._stale = not block.transactions
         self._judged[block.encoded] = executed
         self._events.appendleft(Built(effect.round, block))
@@ -290,7 +312,7 @@ class Node:
         try:
             executed = self.ledger.check(block, self.intake.find)
             self.intake.note_signed(executed.txs)
-        except (InvalidBlock, SpecError):
+        except SpecError:
             executed = None
         self._judged[block.encoded] = executed
         return executed is not None
@@ -303,7 +325,7 @@ class Node:
         if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
             self._pace.note(self._get_now_ms() - self._round_ms)
         self.following.tell()
-        self.on_block(executed, seals)
+        self.on_block(block, seals)
         self._begin(recover=False)
 
     def _begin(self, *, recover: bool) -> None:

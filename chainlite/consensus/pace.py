@@ -24,6 +24,10 @@ class Pace:
         """The round that decided a height took so long."""
         self._durations = [*self._durations[1 - HEIGHTS_KEPT :], max(duration_ms, 0)]
 
+    def get_durations_ms(self) -> list[int]:
+        """Those of the last heights, the newest last."""
+        return list(self._durations)
+
     def compute_p95_ms(self) -> int:
         """The 95th percentile; 0 before the first height."""
         ordered = sorted(self._durations)

@@ -66,6 +66,11 @@ class VoteLog:
         """Give the file back."""
         os.close(self._fd)
 
+    def read_height(self) -> int:
+        """The last height at which something was said; 0 if nothing ever was."""
+        head = os.pread(self._fd, _HEAD.size, 0)
+        return int(_HEAD.unpack(head)[1]) if len(head) == _HEAD.size else 0
+
     def begin(self, height: int) -> None:
         """A height begins whose parent is durable: what was said before it may be overwritten."""
         self._height = height

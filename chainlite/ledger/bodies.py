@@ -249,10 +249,9 @@ class _Taking:
         header = segment.decode_header(leaf.header)
         if len(body.leaf_tags) != header.event_count * segment.LEAF_TAG_BYTES:
             raise SpecError("the segment has another number of leaf tags")
-        secret = bundle.SALTED if header.has_secret else b""
-        stored = bundle.StoredSegment(
-            leaf.header, leaf.signature, secret, body.leaf_tags, body.packed
-        )
+        # No secret and no salt: a value that is there cannot be the one committed to.
+        parts = (leaf.header, leaf.signature, b"", body.leaf_tags, body.packed)
+        stored = bundle.StoredSegment(*parts)
         run.take_segment(header, stored)
         self._receipts += header.event_count
 

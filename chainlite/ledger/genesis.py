@@ -168,29 +168,51 @@ def parse_genesis(data: bytes, file: str) -> Genesis:
     return genesis
 
 
+def parse_members(data: bytes, file: str) -> tuple[Member, ...]:
+    """The `[[validator]]` entries of a file that has nothing else; SpecError as `parse_genesis`."""
+    document, text = parse_document(data, file)
+    try:
+        for key in document:
+            if key != "validator":
+                raise Wrong("an entry has [[validator]] and nothing else", key)
+        return _read_members(document)
+    except Wrong as why:
+        raise locate(why, document, text, file, "validator") from None
+
+
 def format_genesis(genesis: Genesis) -> str:
     """The TOML file of a genesis; `parse_genesis` reads the same back."""
     lines = [f'name = "{genesis.name}"', f"time_ms = {genesis.time_ms}", "", "[parameters]"]
     lines += [f"{key} = {value}" for key, value in genesis.parameters._asdict().items()]
-    for member in genesis.members:
-        lines += ["", "[[validator]]", f'key = "{member.public.hex()}"']
-        lines += [f'operator = "{member.operator}"', f'address = "{member.address}"']
-        lines += [f'certificate = "{member.certificate.hex()}"']
-    return "\n".join(lines) + "\n"
+    entries = [format_member(member) for member in genesis.members]
+    return "\n".join([*lines, ""]) + "\n".join(["", *entries])
+
+
+def format_member(member: Member) -> str:
+    """The `[[validator]]` entry of a genesis file."""
+    return (
+        f'[[validator]]\nkey = "{member.public.hex()}"\noperator = "{member.operator}"\n'
+        f'address = "{member.address}"\ncertificate = "{member.certificate.hex()}"\n'
+    )
 
 
 def _read(document: dict[str, Any]) -> Genesis:
     for key in document:
         if key not in TOP_KEYS:
             raise Wrong(f"unknown key; known are {', '.join(TOP_KEYS)}", key)
-    name, tables = document.get("name"), document.get("validator")
+    name = document.get("name")
     if not isinstance(name, str):
         raise Wrong("want a text", "name")
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise Wrong("want tables [[validator]]", "validator")
-    members = sorted(_read_member(table, index) for index, table in enumerate(tables))
+    members = sorted(_read_members(document))
     time_ms = _read_number(document.get("time_ms"), "time_ms")
     return Genesis(name, time_ms, _read_parameters(document), tuple(members))
+
+
+def _read_members(document: dict[str, Any]) -> tuple[Member, ...]:
+    tables = document.get("validator")
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise Wrong("want tables [[validator]]", "validator")
+    return tuple([_read_member(table, index) for index, table in enumerate(tables)])
 
 
 def _read_parameters(document: dict[str, Any]) -> Parameters:

@@ -35,7 +35,9 @@ SENDER_TXS_MAX = 256
 """Waiting from one sender, and how far ahead of its next nonce they may be."""
 SENDER_BYTES_MAX = 2 * 1024 * 1024
 REGISTRATIONS_MAX = 4_096
-"""Waiting from keys that nobody knows: they cost their senders nothing."""
+"""Waiting from keys that nobody knows: they cost their senders nothing, so each has but one,"""
+REGISTRATION_BYTES_MAX = 4_096
+"""of at most so many bytes."""
 EXPIRE_MS = 600_000
 REGISTRATION = len(CLASSES)
 """The queue of registrations, apart from the rest: a block takes few of them."""
@@ -120,6 +122,9 @@ class Mempool:
             raise Refused(f"nonce {tx.nonce} was used; the next is {nonce}")
         if tx.nonce >= nonce + SENDER_TXS_MAX:
             raise Refused(f"nonce {tx.nonce} is too far ahead of {nonce}")
+        small = get_size(tx) <= REGISTRATION_BYTES_MAX
+        if queue == REGISTRATION and not (small and tx.nonce == nonce):
+            raise Refused("a registration is small, and the sender's next transaction")
         self._check_room(tx, queue)
         return nonce
 

@@ -36,7 +36,7 @@ VERSION = 1
 HOST, KEY, ACCOUNT, REMOVED = b"h", b"k", b"a", b"s"
 HEAD, WINDOWS = b"n", b"w"
 VALIDATORS_KEY, PARAMETERS_KEY, PROPOSALS_KEY = b"V", b"P", b"v"
-HISTORY_KEY, ARCHIVES_KEY = b"H", b"A"
+HISTORY_KEY, ARCHIVES_KEY, COUNTS_KEY = b"H", b"A", b"c"
 ACTIVE, FORKED = 0, 1
 STATUSES = ("active", "forked")
 POINT_BYTES = 40
@@ -129,6 +129,12 @@ class History(NamedTuple):
     frontier: tuple[bytes, ...]
 
 
+class Counts(NamedTuple):
+    """How many hosts are registered."""
+
+    hosts: int
+
+
 class Span(NamedTuple):
     """What one window of a notarised chain begins after and ends with: heights, hashes, totals."""
 
@@ -164,7 +170,7 @@ class PoeWindow(NamedTuple):
 
 if TYPE_CHECKING:
     Record: TypeAlias = (
-        Host | HostKey | Account | Validators | Parameters | Removed | History | NotaryHead
+        Host | HostKey | Account | Validators | Parameters | Removed | History | Counts | NotaryHead
         | tuple[Proposal, ...] | tuple[Member, ...] | tuple[PoeWindow, ...]
     )  # fmt: skip
 
@@ -356,6 +362,7 @@ _CODECS: dict[bytes, tuple[Callable[..., bytes], Callable[[Reader], Record]]] = 
     VALIDATORS_KEY: (_encode_validators, _read_validators),
     PARAMETERS_KEY: (lambda p: _HEAD + b"".join(map(encode_u64, p)), read_parameters),
     PROPOSALS_KEY: (_encode_proposals, _read_proposals),
+    COUNTS_KEY: (lambda c: _HEAD + encode_u64(c.hosts), lambda r: Counts(r.read_u64())),
     HISTORY_KEY: (_encode_history, _read_history),
     ARCHIVES_KEY: (lambda members: _HEAD + _encode_members(members), _read_members),
 }

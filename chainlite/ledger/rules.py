@@ -22,6 +22,7 @@ from chainlite.ledger.records import (
     POINT_BYTES,
     POINTS_MAX,
     Account,
+    Counts,
     Host,
     HostKey,
 )
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from chainlite.ledger.tx import Tx
     from chainlite.ledger.view import View
 
+HOSTS_MAX = 100_000
+"""Registered: all are in every validator's memory, and anybody can register."""
 KEYS_MAX = 4096
 """Rotations of one host."""
 _POINT = struct.Struct(">Q32s")
@@ -106,9 +109,13 @@ def _register(view: View, tx: Tx, operation: ops.Register) -> None:
         raise Refused("the host is registered")
     if not ops.is_operator(operation.operator):
         raise Refused("the operator has no name")
-    if view.registered >= view.parameters.registrations_per_block:
+    hosts = view.get(records.COUNTS_KEY, Counts).hosts
+    before = view.get_before(records.COUNTS_KEY, Counts).hosts
+    if hosts - before >= view.parameters.registrations_per_block:
         raise Refused("the block has registered as many hosts as it may", later=True)
-    view.registered += 1
+    if hosts >= HOSTS_MAX:
+        raise Refused(f"{HOSTS_MAX} hosts are registered")
+    view.put(records.COUNTS_KEY, Counts(hosts + 1))
     view.put(records.ACCOUNT + tx.sender, None)
     view.put(key, Host(
         tx.key, 0, ACTIVE, operation.certificate, view.height, tx.nonce + 1,
@@ -157,12 +164,6 @@ def _anchor(view: View, tx: Tx, operation: ops.Anchor) -> None:
 def get_points(host: Host) -> Iterator[tuple[int, bytes]]:
     """The recent anchors of a host, ascending."""
     return _POINT.iter_unpack(host.points)
-
-
-def get_acknowledged(host: Host, public: bytes) -> int:
-    """How many leaves a validator or archive has said that it holds, above what is available."""
-    acks: dict[bytes, int] = dict(_ACK.iter_unpack(host.acks))
-    return acks.get(public, 0)
 
 
 def _available(view: View, tx: Tx, operation: ops.Available) -> None:

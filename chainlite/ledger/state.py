@@ -311,4 +311,5 @@ def _make_rows(genesis: Genesis) -> dict[bytes, Record]:
         records.PROPOSALS_KEY: (),
         records.HISTORY_KEY: records.History(0, ()),
         records.ARCHIVES_KEY: (),
+        records.COUNTS_KEY: records.Counts(0),
     }

@@ -18,7 +18,7 @@ from chainlite.ledger import operations as ops
 from chainlite.ledger import records, state
 from chainlite.ledger.genesis import decode_genesis
 from chainlite.ledger.header import encode_seals
-from chainlite.ledger.store_tables import AnchorPlace, Tables, make_tables
+from chainlite.ledger.store_tables import AnchorPlace, SetChange, Tables, make_tables
 from chainlite.ledger.tx import SIGNED_BYTES, decode_tx
 from chainlite.ledger.tx_index import Place, TxIndex
 
@@ -80,6 +80,9 @@ class Store:
             if run:
                 self._index.write_run(height - 1)
             tables.insert_block(block, encode_seals(seals))
+            change = find_set_change(executed)
+            if change is not None:
+                tables.insert_set(*change)
         if flush:
             self._forget_flushed(height - 1)
         if run:
@@ -120,6 +123,10 @@ class Store:
             raise StateError(f"block {height} is not one of {size}, or not all are here")
         return merkle.compute_inclusion(height, size, self.tables.read_node)
 
+    def read_sets(self) -> list[SetChange]:
+        """Each change of the validators after the block that the store begins with."""
+        return self.tables.read_sets()
+
     def read_anchors(self) -> list[tuple[bytes, AnchorPlace]]:
         """Every host's anchors, in no order."""
         return self.tables.read_anchors() + self._anchors
@@ -141,6 +148,9 @@ class Store:
         base, last = tables.flushed, tables.get_last()
         if not tables.base <= base <= last:
             raise tables.name_damage("meta", -1, f"the state is of block {base}, not here")
+        first = _make_genesis_block(tables) if tables.base == 0 else None
+        if first is not None and tables.get_hash(0) != first.hash:
+            raise tables.name_damage("blocks", 0, "it is not what the genesis makes")
         try:
             ledger = state.restore(tables.genesis, tables.read_state(), tables.get_block(base)[0])
         except (TamperError, SpecError) as error:
@@ -170,6 +180,21 @@ class Store:
         self._anchors.clear()
         self._waiting_txs = 0
         self.tables.flushed = height
+
+
+def _make_genesis_block(tables: Tables) -> Block:
+    try:
+        return state.make_genesis_block(decode_genesis(tables.genesis))
+    except SpecError as error:
+        raise tables.name_damage("meta", -1, str(error)) from None
+
+
+def find_set_change(executed: Executed) -> SetChange | None:
+    """The change of validators that a block makes, if it makes one."""
+    row = executed.changes.get(records.VALIDATORS_KEY)
+    if not isinstance(row, records.Validators) or row.current == row.next:
+        return None
+    return SetChange(executed.block.header.height, row.current, row.next)
 
 
 def list_anchors(executed: Executed) -> list[tuple[bytes, AnchorPlace]]:

@@ -13,8 +13,8 @@ from chainlite import merkle
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger import records, state
 from chainlite.ledger.header import is_sealed
-from chainlite.ledger.store import list_anchors, open_store
-from chainlite.ledger.store_tables import Tables
+from chainlite.ledger.store import find_set_change, list_anchors, open_store
+from chainlite.ledger.store_tables import NODE_LEVEL, Tables
 from chainlite.ledger.tx import decode_tx
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chainlite.ledger.state import Ledger
-    from chainlite.ledger.store_tables import AnchorPlace
+    from chainlite.ledger.store_tables import AnchorPlace, SetChange
     from chainlite.ledger.tx import Tx
 
 
@@ -41,11 +41,14 @@ def check_store(path: Path) -> int:
                     raise tables.name_damage("blocks", height, "it does not follow the one before")
         else:
             anchors: list[tuple[bytes, AnchorPlace]] = []
-            replayed = _replay(tables, last, _know_none, anchors)
+            sets: list[SetChange] = []
+            replayed = _replay(tables, last, _know_none, anchors, sets)
             if dict(replayed.get_items()) != rows:
                 raise tables.name_damage("state", tables.flushed, "it is not what the blocks make")
             if sorted(anchors) != sorted(store.read_anchors()):
                 raise tables.name_damage("anchors", -1, "they are not those of the blocks")
+            if sets != store.read_sets():
+                raise tables.name_damage("sets", -1, "they are not those of the blocks")
         _check_history(tables)
         return last
     finally:
@@ -64,12 +67,17 @@ def truncate_to(path: Path, height: int) -> None:
         if tables.base:
             raise StateError(f"{path}: it began with a snapshot; make it anew from a peer's")
         anchors: list[tuple[bytes, AnchorPlace]] = []
-        ledger = _replay(tables, height, decode_tx, anchors)
+        sets: list[SetChange] = []
+        ledger = _replay(tables, height, decode_tx, anchors, sets)
         rows = {key: records.encode_record(key, row) for key, row in ledger.get_items()}
         with tables.begin():
             tables.drop_after(height)
-            for table in ("state", "anchors", "tx_runs"):
+            for table in ("state", "anchors", "sets", "tx_runs", "history"):
                 tables.db.execute(f"DELETE FROM {table}")
+            for complete in range((1 << NODE_LEVEL) - 1, height + 1, 1 << NODE_LEVEL):
+                tables.insert_nodes(complete)
+            for change in sets:
+                tables.insert_set(*change)
             tables.write_state(dict(rows), anchors, height)
     finally:
         tables.db.close()
@@ -85,10 +93,11 @@ def _replay(
     last: int,
     find_checked: Callable[[bytes], Tx | None],
     anchors: list[tuple[bytes, AnchorPlace]],
+    sets: list[SetChange],
 ) -> Ledger:
     """The ledger of all blocks up to `last`, each executed, sealed and in its place.
 
-    The anchors in them are added to `anchors`.
+    The anchors in them are added to `anchors`, the changes of the validators to `sets`.
     """
     try:
         ledger = state.begin(tables.genesis)
@@ -105,6 +114,8 @@ def _replay(
         validators = ledger.get_validators(height)
         if not seals or not is_sealed(seals, validators, ledger.chain_id, height, block.hash):
             raise tables.name_damage("blocks", height, "no quorum has sealed it")
+        change = find_set_change(executed)
+        sets += [change] if change is not None else []
         ledger.commit(executed)
         anchors += list_anchors(executed)
     return ledger

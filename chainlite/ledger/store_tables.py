@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import merkle
 from chainlite.codec import Reader
+from chainlite.consensus.validators import ValidatorSet, read_validators
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger.block import Block, decode_block
 from chainlite.ledger.header import Seals, read_seals
@@ -39,6 +40,7 @@ _SCHEMA = (
     " position INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (host, size)) WITHOUT ROWID",
     "CREATE TABLE history (level INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL,"
     " PRIMARY KEY (level, number)) WITHOUT ROWID",
+    "CREATE TABLE sets (height INTEGER PRIMARY KEY, before BLOB NOT NULL, after BLOB NOT NULL)",
     "CREATE TABLE tx_runs (last INTEGER PRIMARY KEY, size INTEGER NOT NULL, entries BLOB NOT NULL)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -63,10 +65,21 @@ class AnchorPlace(NamedTuple):
     place: int
 
 
+class SetChange(NamedTuple):
+    """The block at `height` was sealed by the validators `before`; `after` seal the next one."""
+
+    height: int
+    before: ValidatorSet
+    after: ValidatorSet
+
+
 class Tables:
     """The open file. `base` is the height it begins with, `flushed` that of its state's rows."""
 
     __slots__ = ("base", "db", "flushed", "genesis", "path")
+    genesis: bytes
+    base: int
+    flushed: int
 
     def __init__(self, path: Path) -> None:
         """Open a file that is there; StateError or StoreDamage if it is no store."""
@@ -86,9 +99,11 @@ class Tables:
         except BaseException:
             self.db.close()
             raise
-        self.genesis: bytes = row[0]
-        self.base: int = row[1]
-        self.flushed: int = row[2]
+        kinds = tuple([type(value) for value in row])
+        if kinds != (bytes, int, int):
+            self.db.close()
+            raise self.name_damage("meta", -1, "a value is not of its type")
+        self.genesis, self.base, self.flushed = row
 
     def guard(self, table: str, height: int = -1) -> _Guard:
         """For `with`: what SQLite cannot read there is a damage."""
@@ -149,7 +164,9 @@ class Tables:
     def read_state(self) -> list[tuple[bytes, bytes]]:
         """The rows of the state, after block `flushed`."""
         with self.guard("state"):
-            return self.db.execute("SELECT key, value FROM state").fetchall()
+            rows = self.db.execute("SELECT key, value FROM state").fetchall()
+        self._check_types("state", self.flushed, *[value for row in rows for value in row])
+        return rows
 
     def find_anchor(self, host: bytes, leaf_index: int) -> AnchorPlace | None:
         """The first anchor in the table of a host's log that has this leaf."""
@@ -172,10 +189,29 @@ class Tables:
         height = block.header.height
         row = (height, block.hash, seals, block.encoded)
         self.db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", row)
+        self.insert_nodes(height)
+
+    def insert_nodes(self, height: int) -> None:
+        """The nodes of the history that the block at this height completes, within `begin`."""
         for level in range(NODE_LEVEL, merkle.get_new_nodes(height) + 1):
             number = height >> level
             digest = self._compute_node(level, number)
             self.db.execute("INSERT INTO history VALUES (?, ?, ?)", (level, number, digest))
+
+    def insert_set(self, height: int, before: ValidatorSet, after: ValidatorSet) -> None:
+        """That the block at this height ends the validators before, within `begin`."""
+        row = (height, before.encode(), after.encode())
+        self.db.execute("INSERT INTO sets VALUES (?, ?, ?)", row)
+
+    def read_sets(self) -> list[SetChange]:
+        """All changes of the validators after `base`, in order."""
+        with self.guard("sets"):
+            rows = self.db.execute("SELECT height, before, after FROM sets ORDER BY height")
+            found = rows.fetchall()
+        try:
+            return [SetChange(row[0], *map(_decode_validators, row[1:])) for row in found]
+        except (SpecError, TypeError) as error:
+            raise self.name_damage("sets", -1, str(error)) from None
 
     def write_state(
         self,
@@ -196,6 +232,7 @@ class Tables:
         """Take out blocks above a height and what follows from them but the state, in `begin`."""
         self.db.execute("DELETE FROM blocks WHERE height > ?", (height,))
         self.db.execute("DELETE FROM anchors WHERE height > ?", (height,))
+        self.db.execute("DELETE FROM sets WHERE height > ?", (height,))
         self.db.execute("DELETE FROM history WHERE ((number + 1) << level) > ?", (height + 1,))
         self.db.execute("DELETE FROM tx_runs WHERE last > ?", (height,))
 
@@ -205,7 +242,11 @@ class Tables:
             row = self.db.execute(
                 "SELECT hash FROM history WHERE level = ? AND number = ?", (level, number)
             ).fetchone()
-        return row[0] if row is not None else self._compute_node(level, number)
+        if row is None:
+            return self._compute_node(level, number)
+        self._check_types("history", (number + 1 << level) - 1, row[0])
+        found: bytes = row[0]
+        return found
 
     def _compute_node(self, level: int, number: int) -> bytes:
         if level <= NODE_LEVEL:
@@ -233,7 +274,13 @@ class Tables:
             if self.base <= height < self.get_last():
                 raise self.name_damage("blocks", height, "the block is missing")
             raise StateError(f"block {height} is not here")
+        self._check_types("blocks", height, *row)
         return row
+
+    def _check_types(self, table: str, height: int, *values: object) -> None:
+        """A flipped bit can make a text or a number of what was written as bytes."""
+        if not all(isinstance(value, bytes) for value in values):
+            raise self.name_damage(table, height, "a value is not bytes")
 
 
 class _Guard:
@@ -334,6 +381,13 @@ def _get_nodes(history: History) -> list[tuple[int, int, bytes]]:
         rows.append((level, start >> level, digest))
         start += 1 << level
     return rows
+
+
+def _decode_validators(data: bytes) -> ValidatorSet:
+    reader = Reader(data, "validators")
+    validators = read_validators(reader)
+    reader.finish()
+    return validators
 
 
 def _decode_seals(data: bytes) -> Seals:

@@ -31,7 +31,7 @@ class Refused(StateError):
 class View:
     """The state that the block at `height` sees; `changes` are its rows, None where one goes."""
 
-    __slots__ = ("_rows", "_undo", "chain_id", "changes", "height", "registered", "timestamp_ms")
+    __slots__ = ("_rows", "_undo", "chain_id", "changes", "height", "timestamp_ms")
 
     def __init__(
         self, rows: dict[bytes, Record], chain_id: bytes, height: int, timestamp_ms: int
@@ -42,8 +42,6 @@ class View:
         self.chain_id = chain_id
         self.height = height
         self.timestamp_ms = timestamp_ms
-        self.registered = 0
-        """Hosts that this block has registered."""
 
     def find(self, key: bytes, kind: type[Kind]) -> Kind | None:
         """The row at a key, which is of this kind, or None."""
@@ -55,6 +53,12 @@ class View:
         """The row at a key that every state has."""
         record = self.find(key, kind)
         assert record is not None
+        return record
+
+    def get_before(self, key: bytes, kind: type[Kind]) -> Kind:
+        """The row at a key that every state has, as it was before this block."""
+        record = self._rows[key]
+        assert isinstance(record, kind)
         return record
 
     def put(self, key: bytes, record: Record | None) -> None:

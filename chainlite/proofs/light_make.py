@@ -6,7 +6,7 @@ Invariant: what `make_light_proof` gives is as small as it can be: a quorum of s
 
 from __future__ import annotations
 
-from chainlite import segment
+from chainlite import hostlog, merkle, segment
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger import operations, tx
@@ -118,3 +118,13 @@ def make_event_of_proof(proven: proof.Proof, log_path: tuple[bytes, ...]) -> Eve
         proven.receipt, proven.values, (proven.header, proven.signature), proven.segment_proof,
         (proven.leaf_index, log_path),
     )  # fmt: skip
+
+
+def add_event(made: LightProof, event: Event) -> LightProof:
+    """The proof of a log with an event in it; SpecError unless the event leads to its root."""
+    about = event.header
+    leaf = hostlog.encode_segment(hostlog.Segment(segment.encode_header(about), event.signature))
+    place = (merkle.compute_leaf_hash(leaf), event.leaf_index, made.log_size)
+    if not merkle.is_included(*place, event.log_path, made.log_root):
+        raise SpecError("the event is not in the host's log that is final")
+    return made._replace(event=event)

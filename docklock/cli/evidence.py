@@ -46,12 +46,25 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
         default=[],
         help="show that the host's log continues this checkpoint; may be given several times",
     )
+    parser.add_argument(
+        "--final",
+        metavar="FILE",
+        help="write what of the host's log is final on the chain, for `verify --final`, and show "
+        "that the log continues it",
+    )
+    parser.add_argument(
+        "--chain",
+        metavar="DIR",
+        help="--final: the node's directory (chain in the state directory)",
+    )
     options = parser.parse_args(argv)
     container = find_evidence(paths, options.container)
     output = options.output or f"{container[:12]}.evidence"
     with About(container):
         redact = parse_classes(options.redact, "--redact") if options.redact else NOTHING
         notes = tuple([read_note(path) for path in options.checkpoint])
+        if options.final:
+            notes += (_write_final(paths, options.chain, options.final),)
         labels = (("redact", ",".join(sorted(redact))),) if redact else ()
         record_operation(paths, "evidence", container, labels)
         written = write_evidence(paths, container, output, redact=redact, notes=notes)
@@ -61,6 +74,20 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
         sys.stdout.write(f"{written.redacted} values redacted\n")
     sys.stdout.write(f"{output}: {written.size_bytes} bytes\n")
     return 0
+
+
+def _write_final(paths: Paths, chain: str | None, output: str) -> bytes:
+    """The light proof of the newest final state of the host's log; its checkpoint."""
+    from chainlite.proofs.light_format import encode_light
+    from docklock.cli.prove import ask_finality, write_proof
+    from docklock.evidence.final_proving import sign_final_checkpoint
+    from docklock.evidence.keyring import get_fingerprint
+
+    host = bytes.fromhex(get_fingerprint(paths))
+    anchored = ask_finality(paths, chain, host, "newest", "0")
+    note = sign_final_checkpoint(paths, anchored)
+    write_proof(output, encode_light(anchored))
+    return note
 
 
 def _run_erase(argv: list[str], paths: Paths) -> int:

@@ -1,6 +1,8 @@
 """`docklock prove CONTAINER INDEX`: write the proof of one receipt to a small file.
 
-Not here: its bytes and checks (chainlite.proof), who finds its parts (docklock.evidence.proving).
+With --final it leads on to the seals of a chain's validators. Not here: bytes and checks
+(chainlite.proof, chainlite.proofs), who finds the parts (docklock.evidence.proving,
+final_proving; docklock.chain).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from chainlite.proofs.light_format import LightProof
     from docklock.paths import Paths
 
 DIGITS_MAX = 19
@@ -20,6 +23,7 @@ def run_prove(argv: list[str], paths: Paths) -> int:
     """Write the file, which `verify` checks alone."""
     import argparse
 
+    from chainlite.errors import SpecError
     from chainlite.proven import render_holder
     from chainlite.redaction import parse_classes
     from chainlite.trust import read_note
@@ -40,18 +44,59 @@ def run_prove(argv: list[str], paths: Paths) -> int:
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="prove under this checkpoint of the host's log"
     )
+    parser.add_argument(
+        "--final", action="store_true", help="prove that it is final on the chain, too"
+    )
+    parser.add_argument(
+        "--chain",
+        metavar="DIR",
+        help="--final: the node's directory (chain in the state directory)",
+    )
+    parser.add_argument(
+        "--trusted-height", metavar="HEIGHT", default="0",
+        help="--final: the reader trusts the header at this height (0: the genesis)",
+    )  # fmt: skip
     options = parser.parse_args(argv)
+    if options.final and options.checkpoint:
+        raise SpecError("prove: --final proves under the chain's anchor, not under a --checkpoint")
     run, index = parse_index(options.index)
     container = find_evidence(paths, options.container)
     classes = parse_classes(options.values, "--values") if options.values else NOTHING
     note = read_note(options.checkpoint) if options.checkpoint else b""
     flush(paths, container)
+    if options.final:
+        from docklock.evidence.final_proving import make_final_proof
+
+        def find(host: bytes, leaf_index: int) -> LightProof:
+            return ask_finality(paths, options.chain, host, str(leaf_index), options.trusted_height)
+
+        data, made = make_final_proof(paths, container, run, index, classes=classes, find=find)
+        output = options.output or f"{container[:12]}-{run}-{index}.final"
+        write_proof(output, data)
+        sys.stdout.write(f"{output}: {len(data)} bytes; final in block {made.header.height}\n")
+        return 0
     data, proven = make_proof(paths, container, run, index, classes=classes, note=note)
     output = options.output or f"{container[:12]}-{run}-{index}.proof"
-    _write(output, data)
+    write_proof(output, data)
     held = render_holder(proven)
     sys.stdout.write(f"{output}: {len(data)} bytes; its epoch's certificate is {held}\n")
     return 0
+
+
+def ask_finality(
+    paths: Paths, chosen: str | None, host: bytes, leaf: str, trusted_height: str
+) -> LightProof:
+    """The light proof of an anchor of a host's log with this leaf, from a node's directory.
+
+    StateError where there is no node, or no anchor yet.
+    """
+    from chainlite.proofs.light_format import decode_light
+    from docklock.chain.directory import get_directory, read_chain
+    from docklock.chain.reading import query
+
+    directory = get_directory(paths, chosen)
+    answer = query(directory, f"/finality/{host.hex()}/{leaf}/{trusted_height}")
+    return decode_light(bytes.fromhex(answer["proof"]), read_chain(directory).id)
 
 
 def parse_index(text: str) -> tuple[int, int]:
@@ -65,7 +110,7 @@ def parse_index(text: str) -> tuple[int, int]:
     return int(run or "0"), int(index)
 
 
-def _write(path: str, data: bytes) -> None:
+def write_proof(path: str, data: bytes) -> None:
     """The file, whole under its name or absent."""
     from chainlite.errors import StateError
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from docklock.agent.config import POLICY_DEFAULT
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from chainlite.report import Trust
     from docklock.paths import Paths
 
@@ -43,6 +45,9 @@ def run_verify(argv: list[str], paths: Paths) -> int:
         raise SpecError("verify: name a container, or --all, not both")
     if not options.witness_policy and not options.witness_key and os.path.exists(POLICY_DEFAULT):
         options.witness_policy = POLICY_DEFAULT
+    genesis = f"{paths.state}/chain/genesis"
+    if not options.genesis and _is_of_chain(options) and os.path.exists(genesis):
+        options.genesis = genesis
     own = keyring.get_fingerprint(paths) if keyring.has_host_key(paths) else ""
     trust = read_trust(options, own, _get_own_notary(paths))
     if own and not options.host_key and not trust.log_keys and _is_log_proof(options.target):
@@ -88,9 +93,19 @@ def _is_log_proof(target: str) -> bool:
     """Whether it is a file that begins as a tlog-proof does: then this host's own keys serve."""
     from chainlite.tlogproof import MAGIC
 
+    return _begins(target, MAGIC)
+
+
+def _is_of_chain(options: Namespace) -> bool:
+    """Whether a chain's genesis is needed: that of this host's own node serves."""
+    named = options.final or options.header_checkpoint
+    return bool(named) or _begins(options.target, b"DOCKLOCK-FINAL\0")
+
+
+def _begins(target: str, magic: bytes) -> bool:
     try:
         with open(target, "rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+            return file.read(len(magic)) == magic
     except OSError:
         return False
 

@@ -1,7 +1,8 @@
 """Change the host's key: the old one signs the new one in the log, and is overwritten on disk.
 
 Not here: what the records mean to a verifier (chainlite.hostkeys). Order, each step durable:
-1. the new key is in host.key.next;  2. one transaction of the log appends its record, signed by
+1. the new key is in host.key.next, and the old one has named it for the chains that know the host
+(parting);  2. one transaction of the log appends its record, signed by
 the old key, and signs the checkpoint with the new one;  3. host.key becomes the new file, and
 host.key.old names the old one;  4. host.key.old is overwritten and removed.
 Invariants: after a crash anywhere the log can be signed, and the next command that needs the key
@@ -27,6 +28,7 @@ from docklock.evidence.keyring import (
     get_next_path,
     get_old_path,
 )
+from docklock.evidence.parting import sign_partings
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
@@ -80,6 +82,7 @@ def _rotate(paths: Paths) -> HostKey:
         try:
             with log.write():
                 signer = log_keys.get_signer(log, key)
+                sign_partings(paths, key, new)
                 log.append_key(new)
                 if signer is not None:
                     log_keys.append_log_key(log, key, signer)

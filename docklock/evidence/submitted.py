@@ -2,8 +2,9 @@
 
 For each node how far it has acknowledged, for each anchor when it was submitted, in which block it
 was ordered (which is final) and by which block it was available. Not here: submitting (submitter).
-Invariant: nothing rests on it. The chain says what is anchored and each node what it holds: who
-loses or edits this file submits a little again, and signs nothing that does not hold.
+Nothing rests on all this: the chain says what is anchored and each node what it holds, so who loses
+or edits it submits a little again, and signs nothing that does not hold. One table is more: what a
+key that went had signed about the one after it (parting), which nobody can sign again.
 """
 
 from __future__ import annotations
@@ -29,8 +30,15 @@ _SCHEMA = (
     " submitted_ms INTEGER NOT NULL, ordered INTEGER, ordered_ms INTEGER, available INTEGER,"
     " available_ms INTEGER, PRIMARY KEY (chain, size)) WITHOUT ROWID",
     "CREATE TABLE registrations (chain BLOB PRIMARY KEY, leaf INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE senders (chain BLOB PRIMARY KEY, nonce INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE rotations (chain BLOB, public BLOB, following BLOB, nonce INTEGER,"
+    " tx BLOB NOT NULL, PRIMARY KEY (chain, public, following, nonce)) WITHOUT ROWID",
+    "CREATE TABLE revocations (chain BLOB, leaf INTEGER, nonce INTEGER NOT NULL,"
+    " PRIMARY KEY (chain, leaf)) WITHOUT ROWID",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+REFUSED = -1
+"""In place of the nonce of a revocation that the chain does not take."""
 
 
 class AnchorRow(NamedTuple):
@@ -47,14 +55,23 @@ class AnchorRow(NamedTuple):
     available_ms: int | None
 
 
+def has_submitted(paths: Paths) -> bool:
+    """Whether this host has ever submitted anything."""
+    return os.path.exists(_get_path(paths))
+
+
+def _get_path(paths: Paths) -> str:
+    return f"{paths.state}/chain/submitted.db"
+
+
 class Submitted:
     """The open file. One thread."""
 
     def __init__(self, paths: Paths) -> None:
         """Open it, or make it; SpecError if it is another file."""
-        directory = f"{paths.state}/chain"
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._db = _open(f"{directory}/submitted.db")
+        path = _get_path(paths)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        self._db = _open(path)
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +102,56 @@ class Submitted:
     def put_registration(self, chain: bytes, leaf: int) -> None:
         """The host's log says that it asks to be registered."""
         self._db.execute("INSERT OR IGNORE INTO registrations VALUES (?, ?)", (chain, leaf))
+
+    def put_sender(self, chain: bytes, nonce: int) -> None:
+        """The chain wants this nonce next of this host, which is registered."""
+        self._db.execute("INSERT OR REPLACE INTO senders VALUES (?, ?)", (chain, nonce))
+
+    def get_senders(self) -> list[tuple[bytes, int]]:
+        """The chains where this host is registered, and the nonce that each wanted last."""
+        return list(self._db.execute("SELECT chain, nonce FROM senders ORDER BY chain"))
+
+    def put_rotations(
+        self, chain: bytes, public: bytes, following: bytes, txs: dict[int, bytes]
+    ) -> None:
+        """What key `public` has signed about the key after it, by nonce; durable."""
+        rows = [(chain, public, following, nonce, tx) for nonce, tx in txs.items()]
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany("INSERT OR REPLACE INTO rotations VALUES (?, ?, ?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    def find_rotation(
+        self, chain: bytes, public: bytes, following: bytes, nonce: int
+    ) -> bytes | None:
+        """The transaction by which the key after `public` takes over."""
+        row = self._db.execute(
+            "SELECT tx FROM rotations WHERE chain = ? AND public = ? AND following = ?"
+            " AND nonce = ?",
+            (chain, public, following, nonce),
+        ).fetchone()
+        return bytes(row[0]) if row else None
+
+    def count_rotations(self, chain: bytes, nonce: int) -> int:
+        """How many keys have gone whose last word may not be on the chain yet."""
+        row = self._db.execute(
+            "SELECT count(DISTINCT public) FROM rotations WHERE chain = ? AND nonce >= ?",
+            (chain, nonce),
+        ).fetchone()
+        return int(row[0])
+
+    def find_revocation(self, chain: bytes, leaf: int) -> int | None:
+        """The nonce under which the revocation at this leaf was submitted, or REFUSED."""
+        row = self._db.execute(
+            "SELECT nonce FROM revocations WHERE chain = ? AND leaf = ?", (chain, leaf)
+        ).fetchone()
+        return int(row[0]) if row else None
+
+    def put_revocation(self, chain: bytes, leaf: int, nonce: int) -> None:
+        """The revocation at this leaf is submitted, or refused."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO revocations VALUES (?, ?, ?)", (chain, leaf, nonce)
+        )
 
     def put_anchor(self, chain: bytes, size: int, root: bytes, tx: bytes, now_ms: int) -> None:
         """An anchor is submitted; the first time counts."""

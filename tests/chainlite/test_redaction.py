@@ -114,6 +114,20 @@ def test_a_segment_without_such_values_stays_as_it_is() -> None:
     assert redact(FILE, "env") == [frame for frame in decode_frames(FILE) if frame[0] != 7]
 
 
+@pytest.mark.parametrize("sign_each", [False, True])
+def test_to_remove_values_is_to_redact_all_of_them(sign_each: bool) -> None:
+    made = encode_sample(make_named(sign_each=sign_each), SEED)
+    everything, count = redaction.parse_classes("all", "--redact"), 0
+    for kind, payload in decode_frames(made):
+        if kind == bundle.SEGMENT:
+            stored = bundle.decode_segment(payload)[1]
+            bare = redaction.remove_values(stored)
+            assert bare == redaction.redact_segment(stored, everything)
+            assert redaction.remove_values(bare) == bare
+            count += 1
+    assert count == 3
+
+
 def test_a_kept_value_or_a_salt_cannot_be_changed_dropped_or_added() -> None:
     frames = redact(FILE, "argv")
     at = next(n for n, (kind, _) in enumerate(frames) if kind == bundle.REDACTED)

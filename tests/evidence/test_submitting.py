@@ -12,9 +12,11 @@ import pytest
 
 from chainlite import hostlog, receipt, segment
 from chainlite.errors import StateError, TamperError
+from chainlite.ledger import operations as ops
+from chainlite.ledger import records
 from chainlite.ledger.bodies import HostBodies, verify_offer
 from chainlite.ledger.offer import decode_body, decode_offer
-from docklock.evidence import container_store, erasing, offering, rotation
+from docklock.evidence import container_store, erasing, keyring, offering, rotation
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.submitted import Submitted
 from docklock.paths import Paths
@@ -277,14 +279,80 @@ def test_no_node_no_pass(tmp_path: Path, nodes: Nodes) -> None:
     submitter.close()
 
 
-def test_a_rotation_that_the_chain_does_not_know_is_said(tmp_path: Path, nodes: Nodes) -> None:
+@pytest.mark.parametrize("is_anchored_meanwhile", [False, True])
+def test_rotations_go_on_the_chain_by_the_keys_that_went(
+    tmp_path: Path, nodes: Nodes, is_anchored_meanwhile: bool
+) -> None:
+    """Also where an anchor of the old key was under way, and two rotations come at once."""
+    paths = make_paths(tmp_path)
+    record(paths, make_id(1))
+    submitter = Submitter(paths, nodes.all, "somebody")
+    do_pass(submitter)
+    nodes.step()
+    settle(submitter, nodes)
+    if is_anchored_meanwhile:
+        record(paths, make_id(2))
+        do_pass(submitter)
+    for _ in range(2):
+        rotation.rotate_host_key(paths)
+    nodes.step()
+    record(paths, make_id(3))
+    rotation.rotate_host_key(paths)
+    done = settle(submitter, nodes)
+    assert done.available == get_size(paths)
+    status = asyncio.run(nodes.all[0].get_status(submitter.host))
+    with HostLog(paths, None) as log:
+        assert status.key == log.read_keys(keyring.get_public_key(paths)).public
+    submitter.close()
+
+
+def test_revocations_go_on_the_chain_once(tmp_path: Path, nodes: Nodes) -> None:
+    paths = make_paths(tmp_path)
+    record(paths, make_id(1))
+    submitter = Submitter(paths, nodes.all, "somebody")
+    do_pass(submitter)
+    nodes.step()
+    settle(submitter, nodes)
+    size = get_size(paths)
+    for number, first in ((None, None), (0, 3)):
+        rotation.revoke_host_key(paths, number, first)
+        done = settle(submitter, nodes)
+        assert done.available == get_size(paths)
+    row = nodes.chain.ledger.find(records.get_key_key(submitter.host, 0))
+    assert isinstance(row, records.HostKey) and row.revoked_from == 3 < size
+    revokes = [
+        operation
+        for block in nodes.chain.blocks
+        for tx in block.txs
+        for operation in tx.operations
+        if isinstance(operation, ops.Revoke)
+    ]
+    assert [one.first_index for one in revokes] == [size + 1, 3]
+    submitter.close()
+
+
+def test_a_rotation_of_which_nothing_is_left_is_said(tmp_path: Path, nodes: Nodes) -> None:
     paths = make_paths(tmp_path)
     record(paths)
     submitter = Submitter(paths, nodes.all, "somebody")
     do_pass(submitter)
     nodes.step()
+    settle(submitter, nodes)
+    shutil.rmtree(f"{paths.state}/chain")
     rotation.rotate_host_key(paths)
-    with pytest.raises(StateError, match="a rotation was not submitted"):
+    with pytest.raises(StateError, match="nothing is here that the one has signed"):
+        do_pass(submitter)
+    submitter.close()
+
+
+def test_a_host_whose_enrolled_key_is_gone_says_that_it_cannot_register(
+    tmp_path: Path, nodes: Nodes
+) -> None:
+    paths = make_paths(tmp_path)
+    record(paths)
+    rotation.rotate_host_key(paths)
+    submitter = Submitter(paths, nodes.all, "somebody")
+    with pytest.raises(StateError, match="the enrolled one alone can register it"):
         do_pass(submitter)
     submitter.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chainlite import bundle, hostlog, keys, segment
+from chainlite import bundle, checkpoint, hostkeys, hostlog, keys, merkle, segment
 from chainlite.errors import SpecError, TamperError
 from chainlite.ledger import bodies
 from chainlite.ledger.bodies import HostBodies, decode_taken, encode_taken, verify_offer
@@ -129,7 +129,9 @@ def test_no_body_stands_in_for_another(paths: Paths) -> None:
                 said = refuse(known, change(offer, number, packed=get_body(offer, other).packed))
                 assert said.startswith(f"leaf {number} of host {offer.host.hex()[:16]}")
         refuse(known, change(offer, number, packed=b""))
-        refuse(known, change(offer, number, leaf_tags=get_body(offer, number).leaf_tags[:-4]))
+        tags = get_body(offer, number).leaf_tags
+        for bad in (tags[:-4], tags + tags[:4], b"\0" + tags[1:] + b"\0"):
+            refuse(known, change(offer, number, leaf_tags=bad))
         body = segment.unpack_body(get_body(offer, number).packed)
         refuse(known, change(offer, number, packed=segment.pack_body(body + b"\0")))
         items = list(offer.items)
@@ -313,6 +315,38 @@ def test_a_forged_leaf_is_named(paths: Paths, forge: Callable[[Offer], Item], wh
     items = (*offer.items[:4], forge(offer), *offer.items[4:])
     said = refuse(HostBodies(offer.host), offer._replace(items=items))
     assert said.startswith("leaf 4 of host") and why in said
+
+
+def forge_log(key: keys.KeyPair, leaves: list[bytes], later: tuple[bytes, ...] = ()) -> Offer:
+    """The offer of a host that has signed whatever it liked."""
+    host = keys.compute_host_id(key.public)
+    root = merkle.compute_root([merkle.compute_leaf_hash(leaf) for leaf in leaves])
+    state = checkpoint.Checkpoint(checkpoint.get_origin(host), len(leaves), root)
+    note = checkpoint.sign_checkpoint(state, key)
+    return Offer(host, 0, note, (), later, tuple([Item(leaf) for leaf in leaves]))
+
+
+def test_a_key_record_that_names_another_leaf_is_refused() -> None:
+    key, new = keys.make_key_pair(b"\1" * 32), keys.make_key_pair(b"\2" * 32)
+    host = keys.compute_host_id(key.public)
+
+    def make(number: int, leaf_index: int, public: bytes) -> bytes:
+        leaf = hostlog.Key(host, number, leaf_index, public, 5, b"")
+        return hostlog.encode_key(hostkeys.sign_key(leaf, key))
+
+    first = make(0, 0, key.public)
+    known = HostBodies(host)
+    assert verify_offer(known, forge_log(key, [first])).progress.size == 1
+    second = make(1, 1, new.public)
+    offer = forge_log(key, [first, second])._replace(note=forge_log(new, [first, second]).note)
+    assert "another log" in refuse(known, offer)
+    for wrong in (2, 7):
+        said = refuse(known, forge_log(key, [first, make(1, wrong, new.public)]))
+        assert said.startswith("leaf 1 of host") and f"says that it is leaf {wrong}" in said
+    # a later key is of a later leaf: else it would be among these
+    boot = hostlog.encode_boot(hostlog.Boot(host, bytes(16), 1, 2, 1))
+    offer = forge_log(key, [first, boot], (make(1, 1, new.public),))
+    assert "not a record of a later leaf" in refuse(known, offer)
 
 
 def test_the_state_of_a_host_has_one_encoding(paths: Paths, seed: int) -> None:

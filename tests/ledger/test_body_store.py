@@ -210,6 +210,7 @@ def test_every_cut_of_the_newest_file_stands_at_its_last_whole_range(
         with BodyStore(directory) as store:
             stands = sum(end <= cut for end in ends)
             assert store.get_size_root(host)[0] == stands
+            assert path.stat().st_size == ends[stands - 1]
             assert bool(store.lost) == (cut not in ends or cut % 3 > 0)
             for data in offers[stands:]:
                 store.take(data)
@@ -238,6 +239,38 @@ def test_a_damaged_byte_of_the_newest_file_is_named_and_taken_again(
             for data in offers[size:]:
                 store.take(data)
             assert read_all(store, host) == get_items(offers)
+
+
+def test_a_frame_counts_in_its_own_place_only(paths: Paths, tmp_path: Path) -> None:
+    directory, offers, ends = str(tmp_path / "bodies"), make_offers(paths), []
+    host = get_host(offers)
+    with BodyStore(directory) as store:
+        for data in offers:
+            store.take(data)
+            [path] = list_paths(directory, host)
+            ends.append(path.stat().st_size)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[ends[3] : ends[4]])
+    with BodyStore(directory) as store:
+        assert store.get_size_root(host)[0] == len(offers) and store.lost
+    assert path.read_bytes() == whole
+
+
+def test_the_newest_checkpoint_that_was_reached_is_kept(paths: Paths, tmp_path: Path) -> None:
+    directory, offer = str(tmp_path / "bodies"), decode_offer(offer_range(paths).data)
+    old = decode_offer(offer_range(paths).data)
+    record(paths, make_id(8), count=3)
+    new = decode_offer(offer_range(paths, old.end).data)
+    with BodyStore(directory) as store:
+        store.take(offer_range(paths, 0, 5).data)
+        assert store.get_held(offer.host).note == b""
+        store.append_unsynced(offer.host, 5, old.items[5:], old.note)
+        store.append_unsynced(offer.host, old.end, new.items[:2], b"")
+        assert store.get_held(offer.host).note == old.note
+    with BodyStore(directory) as store:
+        assert store.get_held(offer.host).note == old.note
+        store.append_unsynced(offer.host, old.end + 2, new.items[2:], new.note)
+        assert store.get_held(offer.host).note == new.note
 
 
 def test_damage_in_an_older_file_is_named_and_repaired_from_a_copy(
@@ -317,10 +350,12 @@ def test_a_full_disk_is_an_error_and_changes_nothing(paths: Paths, tmp_path: Pat
         store.take(offers[0])
         [path] = list_paths(directory, get_host(offers))
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, before[1]))
+        size = path.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
         try:
             with pytest.raises(StateError, match="cannot be written"):
                 store.take(offers[1])
+            assert path.stat().st_size == size
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         for data in offers[1:]:

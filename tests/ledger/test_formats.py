@@ -40,6 +40,7 @@ ROWS: dict[bytes, records.Record] = {
     records.PROPOSALS_KEY: (records.Proposal(b"claim", 5, SET.keys[:2]),),
     records.HISTORY_KEY: records.History(5, (ROOT, ROOT)),
     records.ARCHIVES_KEY: (MEMBER,),
+    records.COUNTS_KEY: records.Counts(7),
 }
 
 

@@ -98,6 +98,9 @@ def test_each_sender_each_class_and_strangers_are_bounded(monkeypatch: pytest.Mo
         strangers.admit(make_tx(1, 0, register), 0)
     with pytest.raises(Refused, match="may not send"):
         strangers.admit(make_tx(1, 0), 0)
+    for wrong in (make_tx(0, 1, register), make_tx(0, 0, register, *[ANCHOR] * 99)):
+        with pytest.raises(Refused, match="a registration is small"):
+            make_pool().admit(wrong, 0)
 
 
 def test_no_class_starves_when_all_are_full() -> None:

@@ -130,11 +130,22 @@ def test_a_stranger_can_only_register_and_a_block_registers_so_many() -> None:
     hosts = [HostLog(number) for number in range(3)]
     with pytest.raises(Refused, match="not registered"):
         try_tx(chain, sign_tx(hosts[0].key, chain.chain_id, 0, [ops.Anchor(1, bytes(32))]))
-    txs = [chain.sign(host.key, ops.Register("x", bytes(32))) for host in hosts]
-    assert chain.step(*txs).txs == tuple(txs[:2])
+    register = ops.Register("x", bytes(32))
+    bad = sign_tx(HostLog(9).key, chain.chain_id, 0, [register, ops.Revoke(5, 0)])
+    txs = [chain.sign(host.key, register) for host in hosts]
+    assert chain.step(bad, *txs).txs == tuple(txs[:2]), "what was refused takes no place"
     chain.take(txs[2])
     with pytest.raises(Refused, match="is registered"):
         try_tx(chain, chain.sign(hosts[0].key, ops.Register("x", bytes(32))))
+
+
+def test_a_state_has_so_many_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "HOSTS_MAX", 2)
+    chain = Chain()
+    chain.enrol(HostLog(1))
+    chain.enrol(HostLog(2))
+    with pytest.raises(Refused, match="2 hosts are registered"):
+        try_tx(chain, chain.sign(HostLog(3).key, ops.Register("x", bytes(32))))
 
 
 def test_nobody_speaks_with_anothers_key() -> None:
@@ -433,6 +444,15 @@ def test_a_dropped_block_leaves_no_trace() -> None:
     ledger.propose(ledger.head, ledger.head.timestamp_ms + 1, VALIDATOR_KEYS[0].public, [])
     assert (ledger.state_root, dict(ledger.get_items())) == before
     assert isinstance(ledger, Ledger) and View.__slots__
+
+
+def test_an_anchor_that_is_no_longer_known_is_held_in_vain() -> None:
+    chain, host = Chain(), HostLog(1)
+    chain.enrol(host)
+    chain.take(chain.anchor(host, 2))
+    chain.take(chain.anchor(host, 2))
+    chain.take(chain.sign(VALIDATOR_KEYS[0], ops.Available(host.id, 3, host.get_root(3))))
+    assert chain.get_host(host).acks == b""
 
 
 def test_a_first_anchor_brings_no_proof() -> None:

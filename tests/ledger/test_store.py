@@ -43,7 +43,7 @@ def copy_store(path: Path, to: Path) -> Path:
 def fetch_all(path: Path) -> list[list[tuple[object, ...]]]:
     db = sqlite3.connect(path)
     try:
-        names = ("meta", "blocks", "state", "anchors", "history", "tx_runs")
+        names = ("meta", "blocks", "state", "anchors", "history", "sets", "tx_runs")
         return [db.execute(f"SELECT * FROM {name}").fetchall() for name in names]
     finally:
         db.close()
@@ -88,6 +88,18 @@ def test_an_anchor_is_found_by_any_leaf_that_it_covers(tmp_path: Path) -> None:
         assert made.find_anchor(host.id, 9) is None
         made.close()
         made = open_store(tmp_path / "chain.db")
+    made.close()
+
+
+def test_so_many_transactions_wait_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "FLUSH_TXS", 3)
+    chain, hosts = Chain(), [HostLog(number) for number in range(3)]
+    chain.enrol(*hosts)
+    chain.step()
+    made = make_store(tmp_path / "chain.db", chain)
+    assert made.tables.flushed == 1
     made.close()
 
 
@@ -207,27 +219,43 @@ def test_damage_is_named_and_cut_off_and_the_rest_is_whole(tmp_path: Path, seed:
 def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
     tmp_path: Path, seed: int
 ) -> None:
-    chain = make_random_chain(Random(seed), 300)
+    chain = make_random_chain(Random(seed), 20)
+    for _ in range(260):
+        chain.step(after_ms=1)
     make_store(tmp_path / "chain.db", chain).close()
-    for table, statement in (
+    for table, statement, *values in (
         ("state", "DELETE FROM state WHERE key = (SELECT max(key) FROM state)"),
         ("state", "UPDATE state SET value = x'00' WHERE key = x'50'"),
         ("anchors", "DELETE FROM anchors WHERE size = (SELECT max(size) FROM anchors)"),
+        ("sets", "INSERT INTO sets VALUES (299, zeroblob(34), 'text')"),
+        ("sets", "INSERT OR REPLACE INTO sets "
+         f"VALUES (299, x'0001{'00' * 32}', x'0001{'11' * 32}')"),
         ("history", "UPDATE history SET hash = zeroblob(32)"),
         ("blocks", "UPDATE blocks SET seals = (SELECT seals FROM blocks WHERE height = 3) "
          "WHERE height = 4"),
         ("blocks", "DELETE FROM blocks WHERE height = 5"),
         ("blocks", "UPDATE blocks SET hash = zeroblob(32) WHERE height = 270"),
+        ("blocks", "UPDATE blocks SET block = 'text' WHERE height = 280"),
+        ("blocks", "UPDATE blocks SET seals = 7 WHERE height = 20"),
+        ("state", "UPDATE state SET value = 'text' WHERE key = x'50'"),
+        ("history", "UPDATE history SET hash = 'text'"),
+        ("meta", "UPDATE meta SET genesis = 'text'"),
+        ("meta", "UPDATE meta SET genesis = zeroblob(9)"),
+        ("blocks", "UPDATE meta SET genesis = ?", make_genesis(3)),
         ("meta", "DELETE FROM meta"),
         ("meta", "UPDATE meta SET flushed = 1000"),
     ):  # fmt: skip
         copy = copy_store(tmp_path / "chain.db", tmp_path / "copy.db")
-        spoil_row(copy, statement)
+        spoil_row(copy, statement, *values)
         with pytest.raises(StoreDamage, match=f"table {table}"):
             store_check.check_store(copy)
-        if table in ("state", "anchors"):
-            store_check.truncate_to(copy, 300)
-            assert store_check.check_store(copy) == 300
+        if values:
+            with pytest.raises(StoreDamage, match="what the genesis makes"):
+                open_store(copy)
+        if table in ("state", "anchors", "history", "sets"):
+            store_check.truncate_to(copy, 280)
+            assert store_check.check_store(copy) == 280
+            assert fetch_all(copy)[4] == fetch_all(tmp_path / "chain.db")[4]
         copy.unlink()
 
 

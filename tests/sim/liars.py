@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chainlite import keys
 from chainlite.consensus.messages import (
     COMMIT,
     NO_DIGEST,
@@ -23,25 +22,33 @@ from chainlite.consensus.messages import (
     Prepare,
     Proposal,
     RoundChange,
+    Vote,
     encode_message,
     sign_vote,
 )
 from chainlite.ledger.block import make_block
 from chainlite.ledger.header import ROUND_MAX, Seals, compute_seal_digest
-from tests.sim import toychain
+from tests.sim import near_misses, toychain
+from tests.sim.near_misses import STRANGERS
 from tests.sim.node import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from chainlite.consensus.messages import Message, Vote
+    from chainlite.consensus.messages import Message
     from chainlite.ledger.block import Block
     from tests.sim.world import World
 
 HEARD_MAX = 400
 """Messages that the coalition remembers."""
+FLOOD = 20
 TRICK_MS = (3, 60)
 """Between two tricks during the faults; after them ten times as long."""
+
+
+def make_message(vote: Vote) -> Message:
+    """The plain message of a vote: a ROUND-CHANGE that shows nothing."""
+    if vote.kind == ROUND_CHANGE:
+        return RoundChange(vote, None, ())
+    return Prepare(vote) if vote.kind == PREPARE else Commit(vote)
 
 
 class Liar(Node):
@@ -58,9 +65,13 @@ class Liar(Node):
             return super().broadcast(message)
         if coalition.style == "silent" and rng.random() < 0.7:
             return None
-        if isinstance(message, Proposal) and message.vote.round == 0 and rng.random() < 0.6:
+        is_first = isinstance(message, Proposal) and message.vote.round == 0
+        if is_first and coalition.style != "forger" and rng.random() < 0.6:
+            assert isinstance(message, Proposal)
             coalition.split_proposal(self, message)
             return None
+        if coalition.style == "forger" or rng.random() < 0.2:
+            message = coalition.spoil(self, message)
         for number in range(len(world.nodes)):
             if number != self.number and rng.random() < coalition.generosity:
                 world.send(self.number, number, encode_message(message))
@@ -75,8 +86,10 @@ class Coalition:
         self.stopped = not world.plan.liars
         self.silent = False
         rng = world.rng
-        self.style = rng.choice(("wild", "wild", "wild", "silent", "loyal"))
+        self.style = rng.choice(("wild", "wild", "forger", "silent", "loyal"))
         self.generosity = rng.choice((0.3, 0.7, 1.0))
+        if world.plan.profile == "forge":
+            self.style, self.generosity = "forger", 1.0
         self.heard: list[Message] = []
         self.proposals: list[Proposal] = []
         self.prepares: dict[bytes, dict[bytes, Vote]] = {}
@@ -92,8 +105,11 @@ class Coalition:
             self._propose,
             self._replay,
             self._forge_new_block,
+            self._forge_new_block,
             self._spoil,
             self._vote_elsewhere,
+            self._flood,
+            self._swap_body,
             self._lead_round_0,
         )
         self.tricks = [trick for trick in tricks if rng.random() < 0.7] or [self._replay]
@@ -172,9 +188,10 @@ class Coalition:
     def _make_block(self, liar: Node) -> Block:
         """A block of its own, mostly right."""
         rng, ledger = self.world.rng, liar.ledger
-        chosen = toychain.choose(ledger, liar.mempool)[rng.randint(0, 1) :]
         now_ms = toychain.EPOCH_MS + self.world.now_ms
-        block = toychain.build(ledger, chosen, now_ms - rng.randrange(300), liar.key.public)
+        waiting = liar.pool.take()[rng.randint(0, 1) :]
+        time_ms = now_ms - rng.randrange(300)
+        block = self.world.chain.build(ledger, waiting, time_ms, liar.key.public)
         header = block.header
         fault = rng.randrange(12)
         if fault == 0:
@@ -190,10 +207,30 @@ class Coalition:
         elif fault == 5:
             header = header._replace(height=header.height + rng.choice((-1, 1)))
         elif fault == 6:
-            return make_block(header, (*chosen, b"a0:0"), ())
+            return make_block(header, (*block.transactions, b"a0:0"), block.poh)
         elif fault == 7:
             header = header._replace(proposer=rng.randbytes(32))
-        return make_block(header, block.transactions, ())
+        return make_block(header, block.transactions, block.poh)
+
+    def make_plain_block(self, liar: Node) -> Block:
+        """A block of its own that is right."""
+        ledger = liar.ledger
+        now_ms = toychain.EPOCH_MS + self.world.now_ms - self.world.rng.randrange(200)
+        return self.world.chain.build(ledger, liar.pool.take(), now_ms, liar.key.public)
+
+    def spoil(self, liar: Node, message: Message) -> Message:
+        """The message with one thing wrong, or as it is."""
+        rng = self.world.rng
+        means = near_misses.Means(liar, self, rng)
+        if isinstance(message, Proposal) and rng.random() < 0.9:
+            spoilt = near_misses.spoil_proposal(means, message)
+            self.learn(spoilt)
+            self.world.log(liar, "forges", spoilt)
+            return spoilt
+        if isinstance(message, RoundChange) and rng.random() < 0.7:
+            self.world.log(liar, "forges", message)
+            return near_misses.spoil_round_change(means, message)
+        return message
 
     def split_proposal(self, liar: Node, message: Proposal) -> None:
         """Two blocks in one round: each half of the others is told of one, with votes for it."""
@@ -266,7 +303,7 @@ class Coalition:
         quorum = liar.ledger.validators.quorum
         claimed, digest, block = proposal.vote.round, proposal.vote.digest, proposal.block
         prepares = prepares[-quorum:]
-        fault = rng.randrange(8)
+        fault = rng.randrange(10)
         if fault == 0:  # the same prepares, said to be of a later round
             claimed = claimed + rng.randint(1, 2)
             digest = compute_seal_digest(toychain.CHAIN_ID, block.hash, claimed)
@@ -288,6 +325,13 @@ class Coalition:
             block = self._make_block(liar)
             digest = compute_seal_digest(toychain.CHAIN_ID, block.hash, claimed)
             prepares = self._sign_by_strangers(PREPARE, height, claimed, digest, quorum)
+        elif fault == 7:  # in the others' names, not by them
+            block = self._make_block(liar)
+            digest = compute_seal_digest(toychain.CHAIN_ID, block.hash, claimed)
+            prepares = tuple(
+                Vote(PREPARE, height, claimed, digest, NO_ROUND, key, rng.randbytes(64))
+                for key in liar.ledger.validators.keys[:quorum]
+            )
         return claimed, digest, block, prepares
 
     def _sign_by_strangers(
@@ -332,14 +376,20 @@ class Coalition:
         votes.sort(key=lambda vote: vote.prepared_round != NO_ROUND)
         changes = [mine, *votes][: validators.quorum]
         block, prepares = self._make_block(liar), ()
-        fault = rng.randrange(9)
+        fault = rng.randrange(10)
         if fault == 0:
             changes = changes[: validators.quorum - 1]
         elif fault == 1:
             changes = [mine] * validators.quorum
-        elif fault == 2:
-            older = self.changes.get((height, max(0, target - 1)), {})
+        elif fault == 2:  # who came to an earlier round, or to this one at an earlier height
+            other = rng.choice(((height, max(0, target - 1)), (height - 1, target)))
+            older = self.changes.get(other, {})
             changes = [mine, *(c.vote for c in older.values())][: validators.quorum]
+        elif fault == 9:
+            changes = [
+                Vote(ROUND_CHANGE, height, target, NO_DIGEST, NO_ROUND, key, rng.randbytes(64))
+                for key in validators.keys[: validators.quorum]
+            ]
         elif fault == 3:
             changes = [
                 *changes[:-1],
@@ -401,21 +451,34 @@ class Coalition:
             friend = self.world.nodes[number]
             commit = self._sign(friend, COMMIT, vote.height, vote.round, vote.digest)
             seals[friend.key.public] = commit.signature
-        if rng.random() < 0.5:
+        fault = rng.randrange(6)
+        if fault == 0:  # prepares in place of commits
             for key, prepare in self.prepares.get(vote.digest, {}).items():
                 seals.setdefault(key, prepare.signature)
-        if rng.random() < 0.3:
+        elif fault == 1:
             for key in validators.keys[: validators.quorum]:
                 seals.setdefault(key, rng.randbytes(64))
-        signers = [key for key in validators.keys if key in seals]
+        enough = {2: validators.quorum - 1, 3: validators.weak_quorum}.get(fault, validators.size)
+        signers = [key for key in validators.keys if key in seals][:enough]
         bitmap = validators.encode_bitmap(signers)
         signatures = tuple(seals[key] for key in signers)
-        if rng.random() < 0.2:  # one bit, many signatures' worth
+        if fault == 4:  # one bit, many signatures' worth
             bitmap = bytes([0xFF]) * len(bitmap)
             signatures = tuple((signatures * 8)[: 8 * len(bitmap)])
         block = self._make_block(liar) if rng.random() < 0.2 else proposal.block
         sealed_in = vote.round + (1 if rng.random() < 0.1 else 0)
         self._tell(liar, NewBlock(block, Seals(sealed_in, bitmap, signatures)))
+
+    def _swap_body(self) -> None:
+        """A message whose block has the right header and other transactions."""
+        found = [m for m in self.heard[-40:] if getattr(m, "block", None) is not None]
+        if not found:
+            return
+        rng, message = self.world.rng, self.world.rng.choice(found)
+        block = message.block
+        transactions = (*block.transactions[rng.randint(0, 1) :], b"a1:%d" % rng.randrange(10**6))
+        other = make_block(block.header, transactions, block.poh)
+        self._tell(self._pick(), message._replace(block=other))
 
     def _spoil(self) -> None:
         """Bytes of a message, changed: garbage, or a message with another field."""
@@ -431,20 +494,38 @@ class Coalition:
             self.world.send(liar.number, rng.randrange(len(self.world.nodes)), bytes(data))
 
     def _vote_elsewhere(self) -> None:
-        """A flood of votes at other heights and rounds."""
+        """Votes at other heights and rounds, or as somebody who has no vote."""
         rng, (height, _) = self.world.rng, self.newest
         liar = self._pick()
-        for _ in range(rng.randint(1, 12)):
+        strange = rng.random() < 0.3
+        forged = rng.random() < 0.3
+        for number in range(rng.randint(1, 8)):
             kind = rng.choice((PREPARE, COMMIT, ROUND_CHANGE))
-            at = max(0, height + rng.choice((-2, -1, 0, 1, 1, 2, 1_000)))
+            at = max(0, height + rng.choice((-2, -1, 0, 0, 1, 1, 2, 1_000)))
             digest = NO_DIGEST if kind == ROUND_CHANGE else rng.randbytes(32)
-            vote = self._sign(liar, kind, at, self._pick_round(), digest)
-            make: Callable[[Vote], Message] = {
-                PREPARE: Prepare,
-                COMMIT: Commit,
-                ROUND_CHANGE: lambda v: RoundChange(v, None, ()),
-            }[kind]
-            self._tell(liar, make(vote), some=0.4)
+            key = STRANGERS[number] if strange else liar.key
+            vote = sign_vote(key, toychain.CHAIN_ID, kind, at, self._pick_round(), digest)
+            if forged and self.proposals:
+                vote = self._forge_vote(liar)
+            self._tell(liar, make_message(vote), some=0.4)
+
+    def _forge_vote(self, liar: Node) -> Vote:
+        """A vote for what was proposed last, in another's name."""
+        rng, last = self.world.rng, self.proposals[-1].vote
+        key = rng.choice(liar.ledger.validators.keys)
+        kind = rng.choice((PREPARE, PREPARE, COMMIT, ROUND_CHANGE))
+        digest = NO_DIGEST if kind == ROUND_CHANGE else last.digest
+        return Vote(kind, last.height, last.round, digest, NO_ROUND, key, rng.randbytes(64))
+
+    def _flood(self) -> None:
+        """Many votes of one kind at one height, each in a round of its own, to one node."""
+        rng, (height, _) = self.world.rng, self.newest
+        liar, kind = self._pick(), rng.choice((PREPARE, COMMIT, ROUND_CHANGE))
+        victim, at = rng.randrange(len(self.world.nodes)), height + rng.randint(0, 1)
+        digest = NO_DIGEST if kind == ROUND_CHANGE else rng.randbytes(32)
+        for _ in range(FLOOD):
+            vote = self._sign(liar, kind, at, rng.randrange(2**20), digest)
+            self.world.send(liar.number, victim, encode_message(make_message(vote)))
 
     def _lead_round_0(self) -> None:
         """A proposal of round 0 out of turn, or a second one, or with reasons that it needs not."""
@@ -460,6 +541,3 @@ class Coalition:
         self.learn(proposal)
         self._tell(liar, proposal)
         self._tell(liar, Prepare(self._sign(liar, PREPARE, height, 0, digest)))
-
-
-STRANGERS = tuple(keys.make_key_pair(bytes([number + 100]) * 32) for number in range(8))

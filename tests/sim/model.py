@@ -29,6 +29,8 @@ from chainlite.ledger.block import Block
 from chainlite.ledger.header import Seals, compute_seal_digest, encode_commit
 
 AHEAD_MAX_MS = 2000
+BUFFER_ROUNDS = 14
+"""Rounds of one signer and kind that a node must keep, whatever else that signer says."""
 IsValid = Callable[[Block], bool]
 
 
@@ -115,6 +117,8 @@ class Height:
 
         FREEDOM: of two conflicting votes a node may count either, both or none: their signer is
         Byzantine, and no rule may need him. Strict: neither.
+        FREEDOM: buffers are bounded by signer; whoever spoke in more rounds than BUFFER_ROUNDS may
+        have pushed out what he said before.
         FREEDOM: a prepare inside another message is as signed as one alone; it may be counted.
         """
         votes = []
@@ -126,7 +130,13 @@ class Height:
         votes = [v for v in votes if v.height == self.height and v.signer in self.validators]
         if not strict:
             return votes
-        return [v for v in votes if not any(is_conflicting(v, w) for w in self.get_all_votes())]
+        every = self.get_all_votes()
+        rounds: dict[bytes, set[int]] = {}
+        for vote in every:
+            if vote.kind == kind:
+                rounds.setdefault(vote.signer, set()).add(vote.round)
+        votes = [v for v in votes if len(rounds[v.signer]) <= BUFFER_ROUNDS]
+        return [v for v in votes if not any(is_conflicting(v, w) for w in every)]
 
     def get_all_votes(self) -> list[Vote]:
         return [vote for seen in self.received for vote in m.get_votes(seen.message)]
@@ -158,13 +168,16 @@ class Height:
             and self.is_valid(block)
         )
 
-    def validate_fresh_block(self, block: Block, round: int) -> bool:
-        """validateNonPreparedBlock."""
-        return (
-            self.is_next(block)
-            and block.header.proposer == self.proposer(round)
-            and block.header.timestamp_ms <= self.now_ms + AHEAD_MAX_MS
-        )
+    def validate_fresh_block(self, block: Block, round: int, *, strict: bool) -> bool:
+        """validateNonPreparedBlock.
+
+        FREEDOM: of its own block a node need not ask whether it is ahead of its clock: it comes
+        after its parent, which may be ahead already where this clock is slow.
+        """
+        is_own = not strict and block.header.proposer == self.id
+        is_due = block.header.timestamp_ms <= self.now_ms + AHEAD_MAX_MS
+        is_in_turn = block.header.proposer == self.proposer(round)
+        return self.is_next(block) and is_in_turn and (is_due or is_own)
 
     # ROUND-CHANGE
 
@@ -258,7 +271,7 @@ class Height:
         """
         if round == 0:
             needless = strict and (round_changes or prepares)
-            return not needless and self.validate_fresh_block(block, round)
+            return not needless and self.validate_fresh_block(block, round, strict=strict)
         if len(get_signers(round_changes)) < self.quorum:
             return False
         if strict and len(round_changes) != self.quorum:
@@ -267,7 +280,8 @@ class Height:
             return False
         prepared = [vote for vote in round_changes if vote.prepared_round != m.NO_ROUND]
         if not prepared:
-            return self.validate_fresh_block(block, round) and not (strict and prepares)
+            fresh = self.validate_fresh_block(block, round, strict=strict)
+            return fresh and not (strict and prepares)
         if not self.is_next(block):
             return False
         if strict and block.header.timestamp_ms > self.now_ms + AHEAD_MAX_MS:

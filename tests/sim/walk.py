@@ -23,6 +23,7 @@ from chainlite.ledger.header import (
 )
 from chainlite.sha2 import sha256
 from tests.sim.lockstep import Lockstep
+from tests.sim.nearly import Nearly
 from tests.sim.words import describe
 
 CHAIN_ID = sha256(b"a walk").digest()
@@ -61,6 +62,7 @@ class Walk:
     def __init__(self, qbft: Any, seed: int, size: int = 4, lies: float = 0.1) -> None:
         self.qbft = qbft
         self.random = random.Random(seed)
+        self.chain_id = CHAIN_ID
         self.pairs = sorted((make_signer(n) for n in range(size)), key=lambda pair: pair.public)
         self.set = ValidatorSet(pair.public for pair in self.pairs)
         self.liar = self.random.randrange(size) if lies else None
@@ -77,6 +79,7 @@ class Walk:
         self.trace: list[str] = []
         self.final: dict[int, bytes] = {}
         self.made = 0
+        self.nearly = Nearly(self)
 
     # What happens
 
@@ -205,16 +208,26 @@ class Walk:
 
     # The one that lies
 
+    def get_liar(self) -> keys.KeyPair:
+        assert self.liar is not None
+        return self.pairs[self.liar]
+
     def lie(self) -> None:
         """One message from the validator whose key is the liar's, to some of the others."""
         assert self.liar is not None
         walker = self.random.choice(self.walkers)
         ahead = self.random.choice((0, 0, 0, 0, 1, -1, 2))
         height = max(1, self.get_height(walker) + ahead)
-        kind = self.random.choice((self.propose, self.vote, self.vote, self.change))
-        message = kind(walker, height, self.random.choice((0, 0, 0, 1, 1, 2, 3)))
+        place = self.random.choice((0, 0, 0, 1, 1, 2, 3))
+        message: m.Message | None
+        if self.random.random() < 0.5:
+            message = self.nearly.make(walker, height)
+        else:
+            kind = self.random.choice((self.propose, self.vote, self.vote, self.change))
+            message = kind(walker, height, place)
         if message is None:
             return
+        self.said.append(message)
         self.trace.append(f"a lie: {describe(e.Received(message))}")
         for other in self.walkers:
             if self.random.random() < 0.7:

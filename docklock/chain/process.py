@@ -1,0 +1,249 @@
+"""`docklock chain start`: the composition root of a node, one asyncio loop, until SIGTERM.
+
+It opens the store, the votes, the mesh and the control socket, and gives them to a node
+(chainlite.consensus.node), which decides all else. Not here: when it may vote (voting), whom it
+meets (meeting), what it answers (desk, views, status). Invariants: one process has the directory; a
+process of which a part has come apart ends, and votes on nothing after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from chainlite.consensus.node import Node, Parts
+from chainlite.consensus.wal import VoteLog
+from chainlite.errors import DocklockError, TamperError
+from chainlite.ledger import records
+from chainlite.net.mesh import Mesh
+from docklock.agent.server import bind
+from docklock.agent.systemd import Notifier, take_environment
+from docklock.chain.bodies import Bodies
+from docklock.chain.control import Control
+from docklock.chain.desk import Desk
+from docklock.chain.directory import hold_lock, read_chain, write_whole
+from docklock.chain.introducing import Introducing
+from docklock.chain.meeting import Meeting
+from docklock.chain.node_key import ensure_certificate, load_node_key
+from docklock.chain.registering import ensure_registration, read_listed, read_settings
+from docklock.chain.status import Standing, compute_finality, describe_status
+from docklock.chain.stores import open_or_create, repair_store
+from docklock.chain.voting import find_obstacle
+
+if TYPE_CHECKING:
+    from chainlite.keys import GuardedKey
+    from chainlite.ledger.block import Block
+    from chainlite.ledger.genesis import Member
+    from chainlite.ledger.header import Seals
+    from chainlite.ledger.store import Store
+    from docklock.agent.journal import Log
+    from docklock.chain.directory import Chain, ChainDirectory
+
+LOOK_S = 0.2
+"""How often it looks whether the node may vote, has halted, waits, or has lost its parent."""
+EXIT_BROKEN, EXIT_HALTED = 1, 3
+FOLLOWS = "it was started with --follow"
+
+
+class Choices(NamedTuple):
+    """How a node is started. `parent` is a process whose end is its own, 0 for none."""
+
+    parent: int = 0
+    follow: bool = False
+    repair: bool = False
+
+
+def run_node(directory: ChainDirectory, choices: Choices, log: Log) -> int:
+    """Run until SIGTERM or SIGINT; the exit status: 0, 1 a part broke, 3 halted.
+
+    StateError, SpecError and TamperError where it cannot begin.
+    """
+    chain = read_chain(directory)
+    lock = hold_lock(directory)
+    try:
+        if choices.repair:
+            _repair(directory, chain, log)
+        store = open_or_create(directory, chain)
+        if os.path.exists(directory.halted):
+            os.unlink(directory.halted)  # what is wrong still will be said again
+        key = load_node_key(directory)
+        votes = VoteLog(Path(directory.votes), chain.id)
+        try:
+            root = _Root(directory, chain, choices, log, _Parts(store, key, votes))
+            return asyncio.run(root.run())
+        finally:
+            votes.close()
+            key.erase()
+            store.close()
+    finally:
+        os.close(lock)
+
+
+def _repair(directory: ChainDirectory, chain: Chain, log: Log) -> None:
+    found = repair_store(directory, chain)
+    if not found.damage:
+        log.info("nothing to repair: every block, the state and the indexes are whole")
+        return
+    log.warning(found.damage)
+    if found.aside:
+        log.warning(f"nothing before it could be kept: the old file is {found.aside}")
+    log.warning(f"kept the blocks to {found.kept_height}; the rest comes from the peers")
+
+
+class _Parts(NamedTuple):
+    store: Store
+    key: GuardedKey
+    votes: VoteLog
+
+
+class _Root:
+    """Everything that one node's process holds."""
+
+    def __init__(
+        self, directory: ChainDirectory, chain: Chain, choices: Choices, log: Log, parts: _Parts
+    ) -> None:
+        self._directory, self._chain, self._choices, self._log = directory, chain, choices, log
+        self._store, self._key, self._votes = parts
+        self._stopping = asyncio.Event()
+        self._exit_code = 0
+        self._obstacle = FOLLOWS
+        self._said = ""
+        self._seen: object = None
+        self._node: Node
+        self._meeting: Meeting
+        self._bodies: Bodies
+        self._introducing: Introducing
+
+    async def run(self) -> int:
+        """Until told to end, or until it cannot go on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.set_exception_handler(self._upon_broken)
+        notifier = Notifier(take_environment().get("NOTIFY_SOCKET", ""))
+        settings = read_settings(self._directory)
+        certificate = ensure_certificate(self._directory, self._key.public)
+        registration = ensure_registration(
+            self._directory, self._chain, settings, self._key, certificate, get_now_ms()
+        )
+        mesh = Mesh(
+            registration.node, self._chain.id, certificate,
+            settings.listen, random.SystemRandom(),
+        )  # fmt: skip
+        node = self._node = Node(Parts(self._store, mesh, None), None, get_now_ms)
+        node.on_block = self._upon_block
+        self._introducing = Introducing(
+            mesh, registration, certificate, settings, self._is_named, self._log.warning
+        )
+        self._bodies = Bodies(node, self._key.public, self._directory.bodies, self._log.warning)
+        self._meeting = Meeting(mesh, self._chain.id, self._list_members, self._log.warning)
+
+        def describe() -> dict[str, Any]:
+            finality = compute_finality(node.get_durations_ms())
+            standing = Standing(self._chain, registration, self._obstacle, finality)
+            return describe_status(node, standing, get_now_ms())
+
+        await mesh.start()
+        desk = Desk(self._directory, node, self._key, (self._bodies, self._introducing), describe)
+        control = Control(desk.get_routes())
+        await control.open(bind(self._directory.socket))
+        node.start()
+        await self._bodies.start()
+        await self._introducing.start(read_listed(self._directory, self._chain))
+        self._meeting.look()
+        self._look()
+        gc.freeze()  # what is here stays: a look through all of it would keep votes waiting
+        where = f", listening on {settings.listen.host}:{mesh.port}" if settings.listen else ""
+        self._log.info(f"chain {self._chain.genesis.name} at height {node.height}{where}")
+        notifier.send("READY=1", f"STATUS=height {node.height}")
+        await self._stopping.wait()
+        notifier.send("STOPPING=1")
+        await control.close()
+        os.unlink(self._directory.socket)
+        node.close()
+        await self._meeting.close()
+        await self._introducing.close()
+        await self._bodies.close()
+        await node.following.close()
+        await mesh.close()
+        notifier.close()
+        return self._exit_code
+
+    def _list_members(self) -> tuple[Member, ...]:
+        row = self._node.ledger.find(records.VALIDATORS_KEY)
+        assert isinstance(row, records.Validators)
+        return row.members
+
+    def _is_named(self, key: bytes) -> bool:
+        """Whether the chain names it as validator or archive."""
+        archives = cast("tuple[Member, ...]", self._node.ledger.find(records.ARCHIVES_KEY))
+        return any(key == member.public for member in (*self._list_members(), *archives))
+
+    def _upon_block(self, block: Block, _seals: Seals) -> None:
+        row = self._node.ledger.find(records.VALIDATORS_KEY)
+        if row is not self._seen:
+            self._seen = row
+            self._meeting.look()
+        self._bodies.upon_block(block)
+
+    def _look(self) -> None:
+        node, loop = self._node, asyncio.get_running_loop()
+        if self._choices.parent and os.getppid() != self._choices.parent:
+            self._stopping.set()
+        if node.halted:
+            if not self._stopping.is_set():
+                self._end(EXIT_HALTED, f"HALTED at height {node.height}: {node.halted}")
+                write_whole(self._directory.halted, f"{node.halted}\n".encode())
+            return
+        if node.waits_for != self._said:
+            self._said = node.waits_for
+            self._log.warning(self._said) if self._said else self._log.info("it goes on")
+        if self._obstacle and not self._choices.follow:
+            self._try_voting()
+        loop.call_later(LOOK_S, self._look)
+
+    def _try_voting(self) -> None:
+        node = self._node
+        told = node.following.get_heights()
+        before = self._obstacle
+        self._obstacle = find_obstacle(
+            self._key.public, node.height, self._votes.read_height(), node.validators, told
+        )
+        if not self._obstacle:
+            node.begin_voting(self._key, self._votes)
+            self._bodies.may_say = True
+            self._log.info(f"votes from height {node.height + 1} on")
+        elif before == FOLLOWS:
+            self._log.info(f"follows: {self._obstacle}")
+
+    def _upon_broken(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something that nobody expected: a node half of which goes on is none."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and not isinstance(error, DocklockError):
+            self._log.warning(f"{context['message']}: {error}")  # a connection's: others go on
+        elif isinstance(error, TamperError):
+            self._end(EXIT_HALTED, str(error))
+        elif isinstance(error, DocklockError):
+            self._end(EXIT_BROKEN, str(error))
+        else:
+            if error is not None:
+                traceback.print_exception(error, file=sys.stderr)
+            self._end(EXIT_BROKEN, f"{context['message']}: this is a fault of docklock's")
+
+    def _end(self, code: int, why: str) -> None:
+        self._log.error(why)
+        self._exit_code = self._exit_code or code
+        self._stopping.set()
+
+
+def get_now_ms() -> int:
+    """Unix time."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,79 @@
+"""Ask a directory's chain: the node, if one runs on it, else the store itself.
+
+Not here: the answers (views). Invariant: reading never writes a block, cuts or repairs; while a
+node runs only that node reads its store.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainlite.errors import StateError, TamperError
+from docklock.chain.client import NotRunning, ask
+from docklock.chain.directory import find_process, read_chain
+from docklock.chain.views import Views
+
+if TYPE_CHECKING:
+    from docklock.chain.directory import ChainDirectory
+
+HALTED_BYTES_MAX = 65_536
+
+
+def query(directory: ChainDirectory, target: str) -> Any:
+    """The answer to a path of views; StateError where neither node nor store is here."""
+    read_chain(directory)
+    if find_process(directory):
+        return ask(directory, "GET", target)
+    try:
+        return _read(directory, target)
+    except TamperError:
+        if find_process(directory):  # it began meanwhile, and wrote while this read
+            return ask(directory, "GET", target)
+        raise
+
+
+def _read(directory: ChainDirectory, target: str) -> Any:
+    from chainlite.ledger.store import open_store
+
+    if not os.path.exists(directory.database):
+        raise StateError(
+            f"{directory.path} has no block yet: `docklock chain start --dir {directory.path}`"
+        )
+    store = open_store(Path(directory.database))
+    try:
+        return Views(store).answer(target)
+    finally:
+        store.tables.db.close()  # not close(): that would write
+
+
+def read_status(directory: ChainDirectory) -> dict[str, Any]:
+    """The running node's status; where none runs, what its store tells and `running` false."""
+    chain = read_chain(directory)
+    if find_process(directory):
+        try:
+            return dict(ask(directory, "GET", "/status"))
+        except NotRunning:
+            if find_process(directory):
+                raise
+    blocks = query(directory, "/blocks/last/1") if os.path.exists(directory.database) else []
+    newest = blocks[0] if blocks else None
+    return {
+        "running": False,
+        "chain": chain.genesis.name,
+        "chain_id": chain.id.hex(),
+        "height": newest["height"] if newest else 0,
+        "head_hash": newest["hash"] if newest else "",
+        "head_time_ms": newest["time_ms"] if newest else chain.genesis.time_ms,
+        "halted": _read_halted(directory),
+    }
+
+
+def _read_halted(directory: ChainDirectory) -> str:
+    """Why the node's last process halted; empty if it did not."""
+    try:
+        with open(directory.halted, encoding="utf-8", errors="replace") as file:
+            return file.read(HALTED_BYTES_MAX).strip()
+    except FileNotFoundError:
+        return ""
