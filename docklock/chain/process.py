@@ -148,7 +148,8 @@ class _Root:
 
         def describe() -> dict[str, Any]:
             finality = compute_finality(node.get_durations_ms())
-            standing = Standing(self._chain, registration, self._obstacle, finality)
+            kept = self._bodies.receipts
+            standing = Standing(self._chain, registration, self._obstacle, finality, kept)
             return describe_status(node, standing, get_now_ms())
 
         await mesh.start()

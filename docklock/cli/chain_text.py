@@ -97,6 +97,7 @@ def render_status(status: dict[str, Any]) -> str:
          f"quorum {validators['quorum']}, {validators['f']} may fail"),
         ("peers", f"{status['peers_up']} up of {len(status['peers'])}"),
         ("mempool", f"{pool['transactions']} transactions, {pool['bytes']} bytes"),
+        ("receipts kept", status["receipts_kept"] or ""),
         ("lag", f"{status['lag']} blocks" if status["lag"] else ""),
         ("finality", f"p50 {finality['p50']} ms, p95 {finality['p95']} ms over the last "
          f"{finality['heights']} blocks" if finality["heights"] else ""),
