@@ -68,7 +68,11 @@ if TYPE_CHECKING:
 
 TIMEOUT_MAX_MS = 30_000
 ROUNDS_KEPT = 16
-"""Messages of one kind that are kept of one signer at a height; the lowest round goes first."""
+"""Messages of one kind that are kept of one signer at a height.
+
+One of a round that is left goes first, else the one that is furthest ahead: a flood of far rounds
+does not push out the vote of this round that convicts the signer.
+"""
 AHEAD_KEPT = 8
 """Messages that are kept of one signer for the next height."""
 _EMPTY: Inbox = {}
@@ -298,10 +302,13 @@ def _keep(turn: _Turn, message: Signed) -> bool:
     inbox, vote = dict(turn.state.inbox), message.vote
     theirs = [key for key in inbox if key[0] == vote.kind and key[2] == vote.signer]
     if len(theirs) >= ROUNDS_KEPT:
-        lowest = min(theirs)
-        if vote.round < lowest[1]:
+        theirs.append(_get_key(vote))
+        gone = min(theirs)
+        if gone[1] >= turn.state.round:
+            gone = max(theirs)
+        if gone == _get_key(vote):
             return False
-        del inbox[lowest]
+        del inbox[gone]
     inbox[_get_key(vote)] = message
     turn.set(inbox=inbox)
     return True

@@ -150,4 +150,13 @@ def test_what_was_delivered_once_is_not_delivered_again(tmp_path: Path) -> None:
         assert len(seen.messages) == 3
         assert node.peers() == frozenset()
 
+        node._upon_alive(sender.peer, b"instance", True)
+        deliver(hello)
+        assert len(seen.ups) == 2
+        for _ in range(8):
+            node.blame(sender.peer, "nonsense")
+        assert len(seen.downs) == 2
+        deliver(hello)  # who is left alone does not come back by greeting
+        assert node.peers() == frozenset()
+
     asyncio.run(whole())

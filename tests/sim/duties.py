@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 ROUNDS_KEPT = 16
 """Messages of one kind, signer and height that a node may keep."""
+ROUNDS_SURE = 8
+"""So many surely fit, beside what was kept from before the height began."""
+EARLY_SURE = 4
+"""So many votes of one signer for the next height are surely kept."""
 HOARD_EVERY = 8
 """After so many messages of liars the node's buffers are looked at."""
 
@@ -76,8 +80,19 @@ class Duties:
             return
         if not self.watch.is_honest(vote.signer):
             self._suspect(vote)
-        elif vote.signer != self.node.key.public:
+        elif vote.signer != self.node.key.public and self.watch.is_genuine(message):
             self._note(message)
+
+    def upon_early(self, messages: list[Message]) -> None:
+        """What came from honest nodes before the height began."""
+        kept: dict[bytes, int] = {}
+        for message in messages:
+            assert not isinstance(message, NewBlock)
+            signer = message.vote.signer
+            kept[signer] = kept.get(signer, 0) + 1
+            known = signer in self.node.ledger.validators and self.watch.is_genuine(message)
+            if known and kept[signer] <= EARLY_SURE:
+                self._note(message)
 
     def upon_said(self, message: Message) -> None:
         """The node has said this, now or before a restart."""
@@ -115,7 +130,7 @@ class Duties:
             return
         place = (vote.kind, vote.round, vote.signer)
         rounds = [key for key in self.first if (key[0], key[2]) == (vote.kind, vote.signer)]
-        if self.first.setdefault(place, vote.digest) == vote.digest or len(rounds) >= ROUNDS_KEPT:
+        if self.first.setdefault(place, vote.digest) == vote.digest or len(rounds) >= ROUNDS_SURE:
             return
         if vote.signer not in self.owed and not self.decided:
             self.owed.append(vote.signer)
@@ -127,9 +142,11 @@ class Duties:
                 self.built.append(effect.round)
             elif isinstance(effect, events.Append):
                 self.decided = True
-        if isinstance(event, events.Resend) and not self.decided:
-            here = self.get_round()
+        restarts = isinstance(event, events.Start) and bool(event.recorded.messages)
+        if (isinstance(event, events.Resend) or restarts) and not self.decided:
+            here = max(round_of for _, round_of in self.said) if restarts else self.get_round()
             mine = [kind for kind, round_of in self.said if round_of == here]
+            committed = [round_of for kind, round_of in self.said if kind == COMMIT]
             again = [
                 effect.message.vote.kind
                 for effect in effects
@@ -139,6 +156,13 @@ class Duties:
             ]
             if not set(mine) <= set(again):
                 self._fail("does not repeat what it said in its round")
+            commits = [
+                effect.message.vote.round
+                for effect in effects
+                if isinstance(effect, events.Broadcast) and isinstance(effect.message, Commit)
+            ]
+            if committed and max(committed) not in commits:
+                self._fail("does not repeat its last commit")
 
     def get_round(self) -> int:
         """The round of the node's timer."""

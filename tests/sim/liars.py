@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chainlite import keys
 from chainlite.consensus.messages import (
     COMMIT,
     NO_DIGEST,
@@ -29,7 +28,8 @@ from chainlite.consensus.messages import (
 )
 from chainlite.ledger.block import make_block
 from chainlite.ledger.header import ROUND_MAX, Seals, compute_seal_digest
-from tests.sim import toychain
+from tests.sim import near_misses, toychain
+from tests.sim.near_misses import STRANGERS
 from tests.sim.node import Node
 
 if TYPE_CHECKING:
@@ -65,9 +65,13 @@ class Liar(Node):
             return super().broadcast(message)
         if coalition.style == "silent" and rng.random() < 0.7:
             return None
-        if isinstance(message, Proposal) and message.vote.round == 0 and rng.random() < 0.6:
+        is_first = isinstance(message, Proposal) and message.vote.round == 0
+        if is_first and coalition.style != "forger" and rng.random() < 0.6:
+            assert isinstance(message, Proposal)
             coalition.split_proposal(self, message)
             return None
+        if coalition.style == "forger" or rng.random() < 0.2:
+            message = coalition.spoil(self, message)
         for number in range(len(world.nodes)):
             if number != self.number and rng.random() < coalition.generosity:
                 world.send(self.number, number, encode_message(message))
@@ -82,8 +86,10 @@ class Coalition:
         self.stopped = not world.plan.liars
         self.silent = False
         rng = world.rng
-        self.style = rng.choice(("wild", "wild", "wild", "silent", "loyal"))
+        self.style = rng.choice(("wild", "wild", "forger", "silent", "loyal"))
         self.generosity = rng.choice((0.3, 0.7, 1.0))
+        if world.plan.profile == "forge":
+            self.style, self.generosity = "forger", 1.0
         self.heard: list[Message] = []
         self.proposals: list[Proposal] = []
         self.prepares: dict[bytes, dict[bytes, Vote]] = {}
@@ -98,6 +104,7 @@ class Coalition:
             self._propose,
             self._propose,
             self._replay,
+            self._forge_new_block,
             self._forge_new_block,
             self._spoil,
             self._vote_elsewhere,
@@ -181,9 +188,10 @@ class Coalition:
     def _make_block(self, liar: Node) -> Block:
         """A block of its own, mostly right."""
         rng, ledger = self.world.rng, liar.ledger
-        chosen = toychain.choose(ledger, liar.mempool)[rng.randint(0, 1) :]
         now_ms = toychain.EPOCH_MS + self.world.now_ms
-        block = toychain.build(ledger, chosen, now_ms - rng.randrange(300), liar.key.public)
+        waiting = liar.pool.take()[rng.randint(0, 1) :]
+        time_ms = now_ms - rng.randrange(300)
+        block = self.world.chain.build(ledger, waiting, time_ms, liar.key.public)
         header = block.header
         fault = rng.randrange(12)
         if fault == 0:
@@ -199,10 +207,30 @@ class Coalition:
         elif fault == 5:
             header = header._replace(height=header.height + rng.choice((-1, 1)))
         elif fault == 6:
-            return make_block(header, (*chosen, b"a0:0"), ())
+            return make_block(header, (*block.transactions, b"a0:0"), block.poh)
         elif fault == 7:
             header = header._replace(proposer=rng.randbytes(32))
-        return make_block(header, block.transactions, ())
+        return make_block(header, block.transactions, block.poh)
+
+    def make_plain_block(self, liar: Node) -> Block:
+        """A block of its own that is right."""
+        ledger = liar.ledger
+        now_ms = toychain.EPOCH_MS + self.world.now_ms - self.world.rng.randrange(200)
+        return self.world.chain.build(ledger, liar.pool.take(), now_ms, liar.key.public)
+
+    def spoil(self, liar: Node, message: Message) -> Message:
+        """The message with one thing wrong, or as it is."""
+        rng = self.world.rng
+        means = near_misses.Means(liar, self, rng)
+        if isinstance(message, Proposal) and rng.random() < 0.9:
+            spoilt = near_misses.spoil_proposal(means, message)
+            self.learn(spoilt)
+            self.world.log(liar, "forges", spoilt)
+            return spoilt
+        if isinstance(message, RoundChange) and rng.random() < 0.7:
+            self.world.log(liar, "forges", message)
+            return near_misses.spoil_round_change(means, message)
+        return message
 
     def split_proposal(self, liar: Node, message: Proposal) -> None:
         """Two blocks in one round: each half of the others is told of one, with votes for it."""
@@ -423,16 +451,18 @@ class Coalition:
             friend = self.world.nodes[number]
             commit = self._sign(friend, COMMIT, vote.height, vote.round, vote.digest)
             seals[friend.key.public] = commit.signature
-        if rng.random() < 0.5:
+        fault = rng.randrange(6)
+        if fault == 0:  # prepares in place of commits
             for key, prepare in self.prepares.get(vote.digest, {}).items():
                 seals.setdefault(key, prepare.signature)
-        if rng.random() < 0.3:
+        elif fault == 1:
             for key in validators.keys[: validators.quorum]:
                 seals.setdefault(key, rng.randbytes(64))
-        signers = [key for key in validators.keys if key in seals]
+        enough = {2: validators.quorum - 1, 3: validators.weak_quorum}.get(fault, validators.size)
+        signers = [key for key in validators.keys if key in seals][:enough]
         bitmap = validators.encode_bitmap(signers)
         signatures = tuple(seals[key] for key in signers)
-        if rng.random() < 0.2:  # one bit, many signatures' worth
+        if fault == 4:  # one bit, many signatures' worth
             bitmap = bytes([0xFF]) * len(bitmap)
             signatures = tuple((signatures * 8)[: 8 * len(bitmap)])
         block = self._make_block(liar) if rng.random() < 0.2 else proposal.block
@@ -447,7 +477,7 @@ class Coalition:
         rng, message = self.world.rng, self.world.rng.choice(found)
         block = message.block
         transactions = (*block.transactions[rng.randint(0, 1) :], b"a1:%d" % rng.randrange(10**6))
-        other = make_block(block.header, transactions, ())
+        other = make_block(block.header, transactions, block.poh)
         self._tell(self._pick(), message._replace(block=other))
 
     def _spoil(self) -> None:
@@ -468,13 +498,24 @@ class Coalition:
         rng, (height, _) = self.world.rng, self.newest
         liar = self._pick()
         strange = rng.random() < 0.3
+        forged = rng.random() < 0.3
         for number in range(rng.randint(1, 8)):
             kind = rng.choice((PREPARE, COMMIT, ROUND_CHANGE))
             at = max(0, height + rng.choice((-2, -1, 0, 0, 1, 1, 2, 1_000)))
             digest = NO_DIGEST if kind == ROUND_CHANGE else rng.randbytes(32)
             key = STRANGERS[number] if strange else liar.key
             vote = sign_vote(key, toychain.CHAIN_ID, kind, at, self._pick_round(), digest)
+            if forged and self.proposals:
+                vote = self._forge_vote(liar)
             self._tell(liar, make_message(vote), some=0.4)
+
+    def _forge_vote(self, liar: Node) -> Vote:
+        """A vote for what was proposed last, in another's name."""
+        rng, last = self.world.rng, self.proposals[-1].vote
+        key = rng.choice(liar.ledger.validators.keys)
+        kind = rng.choice((PREPARE, PREPARE, COMMIT, ROUND_CHANGE))
+        digest = NO_DIGEST if kind == ROUND_CHANGE else last.digest
+        return Vote(kind, last.height, last.round, digest, NO_ROUND, key, rng.randbytes(64))
 
     def _flood(self) -> None:
         """Many votes of one kind at one height, each in a round of its own, to one node."""
@@ -500,6 +541,3 @@ class Coalition:
         self.learn(proposal)
         self._tell(liar, proposal)
         self._tell(liar, Prepare(self._sign(liar, PREPARE, height, 0, digest)))
-
-
-STRANGERS = tuple(keys.make_key_pair(bytes([number + 100]) * 32) for number in range(8))

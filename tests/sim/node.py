@@ -102,7 +102,7 @@ class Node:
         self.skew_ms = world.plan.skews_ms[number]
         self.disk = Disk()
         self.ledger = genesis
-        self.mempool: list[bytes] = []
+        self.pool = world.chain.Pool(genesis)
         self.stash: dict[int, bytes] = {}
         """By height: blocks that came before their turn, as the real node's sync keeps them."""
         self.up = False
@@ -127,6 +127,7 @@ class Node:
         self.timer = (0, 0, 0, 0)
         self.state = world.protocol.make_state(world.chain_id, self.key)
         self.ledger = self.disk.blocks[-1].after if self.disk.blocks else self.genesis
+        self.pool = world.chain.Pool(self.ledger)
         records = self.disk.read()
         of_height = [record for record in records if self._is_of_height(record)]
         prepared = [record for record in of_height if record.block is not None]
@@ -152,8 +153,9 @@ class Node:
 
     def submit(self, transaction: bytes) -> None:
         """A client's transaction: a block is due."""
-        self.mempool.append(transaction)
-        self.feed(events.BlockTimeout(self.ledger.height))
+        self.pool.admit(transaction, self.get_now_ms())
+        if self.pool.is_ready:
+            self.feed(events.BlockTimeout(self.ledger.height))
 
     def crash(self, fate: str, down_ms: int, doing: events.Effect | None) -> None:
         """Stop here; `doing` is the effect in whose middle it is."""
@@ -179,10 +181,10 @@ class Node:
         """One step, and what follows from it."""
         if not self.up:
             return
-        now_ms, before = self.get_now_ms(), self.state
+        now_ms = self.get_now_ms()
         self.world.watch.upon_event(self, event)
-        self.state, effects = self.world.protocol.step(before, event, now_ms, self.is_valid)
-        self.world.upon_step(self, before, event, now_ms, effects)
+        self.state, effects = self.world.protocol.step(self.state, event, now_ms, self.is_valid)
+        self.world.upon_step(self, event, now_ms, effects)
         for effect in effects:
             if self.fuse is not None:
                 if self.effects_left == 0:
@@ -205,13 +207,14 @@ class Node:
         elif isinstance(effect, events.SetTimer):
             self._set_timer(effect)
         elif isinstance(effect, events.Build):
-            world.at(world.rng.randint(0, 4), self._finish_build, self.life, effect)
+            world.at(world.rng.choice((0, 1, 3, 20)), self._finish_build, self.life, effect)
         elif isinstance(effect, events.Append):
             self._append(effect)
         elif isinstance(effect, events.Lagging):
             self._send_blocks(world.get_number(effect.signer), effect.height)
         else:
             world.watch.upon_accuse(self, effect.evidence)
+            world.upon_accuse(self, effect.evidence)
 
     def _persist(self, effect: events.Persist) -> None:
         self.world.watch.upon_persist(self, effect)
@@ -246,12 +249,9 @@ class Node:
 
     def _finish_build(self, life: int, effect: events.Build) -> None:
         if life == self.life and effect.height == self.ledger.height:
-            self.feed(events.Built(effect.round, self.make_block(self.mempool)))
-
-    def make_block(self, pending: list[bytes]) -> Block:
-        """The next block, with what applies of these transactions."""
-        chosen = toychain.choose(self.ledger, pending)
-        return toychain.build(self.ledger, chosen, self.get_now_ms(), self.key.public)
+            waiting, now_ms = self.pool.take(), self.get_now_ms()
+            block = self.world.chain.build(self.ledger, waiting, now_ms, self.key.public)
+            self.feed(events.Built(effect.round, block))
 
     # Blocks
 
@@ -273,13 +273,12 @@ class Node:
         after = self.world.extend(self.ledger, effect.block)
         assert after is not None, "qbft asked is_valid"
         self.ledger = after
+        self.pool.upon_block(after, effect.block)
         self.disk.blocks.append(Sealed(effect.block, effect.seals, after))
 
     def _begin(self, recorded: events.Recorded) -> None:
         """The next height."""
         world, ledger = self.world, self.ledger
-        pending = list(toychain.choose(ledger, self.mempool))
-        self.mempool = pending + [t for t in self.mempool[-50:] if t not in pending]
         self.height_ms = world.now_ms
         world.upon_height(self)
         self.feed(
@@ -296,7 +295,7 @@ class Node:
             world.at(0, world.deliver, self.number, self.number, next_block)
             if not self.stash:
                 world.at(10, self._poll, self.life, ledger.height + 1)
-        due_ms = 2 if pending else BLOCK_INTERVAL_MS
+        due_ms = 2 if self.pool.is_ready else BLOCK_INTERVAL_MS
         world.at(due_ms, self._block_due, self.life, ledger.height)
         world.at(STUCK_MS, self._poll, self.life, ledger.height)
         if self.key.public not in ledger.validators:

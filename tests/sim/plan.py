@@ -22,20 +22,27 @@ PROFILES = (
     "change",
     "liars",
     "split",
+    "forge",
     "chaos",
 )
 SIZES = (1, 3, 4, 4, 4, 5, 5, 7)
 SPARES_MAX = 2
 AFTER = ("lie on", "keep to the protocol", "say nothing")
 """What liars do once the other faults have stopped."""
-LIARS = frozenset(("liars", "split", "chaos", "change", "crash", "targeted"))
+LIARS = frozenset(("liars", "split", "forge", "chaos", "change", "crash", "targeted"))
 """Profiles in which some validators may lie."""
+
+
+REAL = ("lossy", "partition", "crash", "targeted", "liars", "split")
+REAL_SHARE = 0.06
+"""Of the runs of these profiles: with the real ledger and mempool; they take twice as long."""
 
 
 class Window(NamedTuple):
     """From `start_ms` to `end_ms`, messages of these kinds from and to these nodes are lost.
 
-    `groups` has a number for each node: what goes from one group to another is lost.
+    `groups` has a number for each node: what goes from one group to another is lost, but for what
+    liars send and hear in a plan where they `reach` everybody.
     """
 
     start_ms: int
@@ -74,7 +81,9 @@ class Plan(NamedTuple):
     bad_clock: int | None
     faults_ms: int
     liars_after: str
+    liars_reach: bool
     client_ms: int
+    is_real: bool
 
 
 def compute_faults(size: int) -> int:
@@ -90,7 +99,7 @@ def make_plan(seed: int, profile: str | None = None, size: int | None = None) ->
     joins, leaves = _draw_changes(rng, profile, size, liars)
     spares = len(joins)
     nodes = size + spares
-    faults_ms = rng.randrange(700, 2_200)
+    faults_ms = rng.randrange(400, 900) if profile == "calm" else rng.randrange(700, 2_200)
     bad_clock = None
     if profile in ("skew", "chaos") and len(liars) < compute_faults(size):
         bad_clock = rng.choice([node for node in range(size) if node not in liars])
@@ -102,7 +111,7 @@ def make_plan(seed: int, profile: str | None = None, size: int | None = None) ->
         liars=liars,
         joins=joins,
         leaves=leaves,
-        base_timeout_ms=rng.choice((150, 250, 400)),
+        base_timeout_ms=60 if profile == "forge" else rng.choice((150, 250, 400)),
         delays_ms=_draw_delays(rng, profile),
         drop=rng.choice((0.02, 0.1, 0.3)) if profile in ("lossy", "chaos") else 0.0,
         duplicate=0.0 if profile in ("calm", "slow") else 0.1,
@@ -112,7 +121,9 @@ def make_plan(seed: int, profile: str | None = None, size: int | None = None) ->
         bad_clock=bad_clock,
         faults_ms=faults_ms,
         liars_after=rng.choice(AFTER),
+        liars_reach=rng.random() < 0.6,
         client_ms=rng.choice((40, 120, 300)),
+        is_real=profile in REAL and rng.random() < REAL_SHARE,
     )
 
 
@@ -120,6 +131,8 @@ def _draw_liars(rng: random.Random, profile: str, size: int) -> tuple[int, ...]:
     faults = compute_faults(size)
     if profile not in LIARS or not faults:
         return ()
+    if profile == "forge":
+        return tuple(sorted(rng.sample(range(size), faults)))
     if profile in ("crash", "targeted", "change") and rng.random() < 0.5:
         return ()
     return tuple(sorted(rng.sample(range(size), rng.randint(1, faults))))
@@ -153,7 +166,7 @@ def _is_bearable(
 def _draw_delays(rng: random.Random, profile: str) -> tuple[int, int]:
     if profile == "slow":
         return 60, rng.choice((150, 250, 400))
-    if profile == "calm":
+    if profile in ("calm", "forge"):
         return 1, rng.choice((2, 10))
     return 1, rng.choice((4, 20, 60))
 
@@ -161,6 +174,8 @@ def _draw_delays(rng: random.Random, profile: str) -> tuple[int, int]:
 def _draw_windows(
     rng: random.Random, profile: str, nodes: int, faults_ms: int
 ) -> tuple[Window, ...]:
+    if profile == "forge":
+        return _draw_lost_commits(rng, nodes, faults_ms)
     if profile not in ("partition", "targeted", "split", "chaos", "crash", "change"):
         return ()
     windows = []
@@ -174,6 +189,18 @@ def _draw_windows(
                 lucky = rng.randrange(nodes)
                 groups = tuple(1 if node == lucky else 2 + node for node in range(nodes))
         windows.append(Window(start, start + rng.randrange(50, 1_200), kinds, groups))
+    return tuple(windows)
+
+
+def _draw_lost_commits(rng: random.Random, nodes: int, faults_ms: int) -> tuple[Window, ...]:
+    """Commits are lost most of the time, at times some prepares: round follows round."""
+    apart = tuple(range(nodes))
+    windows = [Window(at, at + 500, (2,), apart) for at in range(0, faults_ms, 600)]
+    for _ in range(rng.randint(0, 6)):
+        start, lucky = rng.randrange(0, faults_ms), rng.randrange(nodes)
+        groups = tuple(0 if node == lucky else 1 + node for node in range(nodes))
+        some = tuple(1 if rng.random() < 0.6 else group for group in groups)
+        windows.append(Window(start, start + rng.randrange(50, 400), (1,), some))
     return tuple(windows)
 
 

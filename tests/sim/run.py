@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=PROFILES)
     parser.add_argument("--size", type=int, help="validators at the start")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="qbft")
+    parser.add_argument("--lockstep", action="store_true", help="with the reference model beside")
     parser.add_argument("-v", "--verbose", action="store_true", help="every step of it")
     options = parser.parse_args()
     protocol = importlib.import_module(PROTOCOLS[options.protocol])
@@ -41,11 +42,14 @@ def main() -> int:
         if options.verbose:
             print(plan)
         try:
-            result = simulate(plan, protocol, print if options.verbose else None)
+            result = simulate(
+                plan, protocol, print if options.verbose else None, lockstep=options.lockstep
+            )
         except Violation as violation:
             failed += 1
             print(f"seed {seed} ({plan.profile}, {plan.size} validators): {violation}")
             command = describe_command(seed, options.profile, options.size, options.protocol)
+            command += " --lockstep" if options.lockstep else ""
             print(f"repeat: {command} -v")
         else:
             if options.runs == 1:

@@ -10,7 +10,7 @@ from tests.sim.plan import PROFILES, make_plan
 from tests.sim.seeds import check_seeds, get_chunks
 from tests.sim.world import World
 
-PROFILES_HERE = ("targeted", "change", "liars", "split", "chaos")
+PROFILES_HERE = ("targeted", "change", "liars", "split", "forge", "chaos")
 
 
 @pytest.mark.parametrize("seeds", get_chunks(PROFILES_HERE), ids=str)

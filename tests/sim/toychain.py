@@ -20,6 +20,7 @@ EPOCH_MS = 1_700_000_000_000
 CHAIN_ID = b"\x5a" * 32
 ZERO = bytes(32)
 TRANSACTIONS_MAX = 6
+WAITING_MAX = 50
 
 
 class Ledger(NamedTuple):
@@ -92,10 +93,31 @@ def choose(ledger: Ledger, pending: list[bytes]) -> tuple[bytes, ...]:
     return chosen
 
 
-def build(
-    ledger: Ledger, transactions: tuple[bytes, ...], timestamp_ms: int, proposer: bytes
-) -> Block:
-    """The next block with these transactions, which must apply."""
+class Pool:
+    """One node's transactions that wait."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._waiting: list[bytes] = []
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(choose(self._ledger, self._waiting))
+
+    def admit(self, transaction: bytes, _now_ms: int) -> None:
+        self._waiting = [*self._waiting[1 - WAITING_MAX :], transaction]
+
+    def take(self) -> list[bytes]:
+        return self._waiting
+
+    def upon_block(self, ledger: Ledger, block: Block) -> None:
+        self._ledger = ledger
+        self._waiting = [t for t in self._waiting if t not in block.transactions]
+
+
+def build(ledger: Ledger, waiting: list[bytes], timestamp_ms: int, proposer: bytes) -> Block:
+    """The next block, with what applies of these transactions."""
+    transactions = choose(ledger, waiting)
     after = _apply(ledger, transactions)
     assert after is not None
     state_root, receipts_root = _commit(after, transactions)

@@ -63,6 +63,13 @@ class Watch:
         self._prepares: dict[tuple[int, int, int, bytes], dict[bytes, Vote]] = {}
         self._accused: dict[tuple[int, int, int, bytes], bool] = {}
         self._duties: dict[int, Duties] = {}
+        self._early: dict[tuple[int, int, int], dict[tuple[int, int, bytes], Message]] = {}
+        """By node, life and height: what came before its height, the first by kind, round, signer.
+
+        A liar may have sent an honest vote with another block first; then the true one is not owed.
+        """
+        self._genuine: set[bytes] = set()
+        """What honest nodes have said, as bytes; only asked, never iterated."""
         self._asked: dict[tuple[int, int], dict[bytes, int]] = {}
 
     @property
@@ -74,6 +81,10 @@ class Watch:
         """Whether a key is an honest node's."""
         number = self.world.get_number(key)
         return number is not None and self.world.nodes[number].honest
+
+    def is_genuine(self, message: Message) -> bool:
+        """Whether an honest node has said just this."""
+        return encode_message(message) in self._genuine
 
     def get_asked(self, node: Node) -> dict[bytes, int]:
         """By signer: the highest round of this height that a node was asked for, in any life."""
@@ -103,10 +114,17 @@ class Watch:
             self._duties[node.number] = Duties(self, node)
             for message in event.recorded.messages:
                 self._duties[node.number].upon_said(message)
+            early = self._early.pop((node.number, node.life, node.ledger.height), {})
+            self._duties[node.number].upon_early(list(early.values()))
             return
         self._duties[node.number].upon_event(event)
         if isinstance(event, events.Received) and not isinstance(event.message, NewBlock):
             self._see(node, event.message)
+            vote, ledger = event.message.vote, node.ledger
+            if vote.signer in ledger.validators and vote.height == ledger.height + 1:
+                place = (node.number, node.life, vote.height)
+                early = self._early.setdefault(place, {})
+                early.setdefault((vote.kind, vote.round, vote.signer), event.message)
 
     def _see(self, node: Node, message: Message) -> None:
         if isinstance(message, RoundChange):
@@ -178,6 +196,7 @@ class Watch:
         elif isinstance(message, RoundChange):
             self._check_round_change(node, message)
         self._see(node, message)
+        self._genuine.add(encode_message(message))
         self._duties[node.number].upon_said(message)
         if not isinstance(message, Proposal):
             self.world.coalition.learn(message)
@@ -308,6 +327,11 @@ class Watch:
             for sealed in node.disk.blocks:
                 if self.chain[sealed.block.header.height].encoded != sealed.block.encoded:
                     self.fail("survival", f"node {node.number} lost a block")
+            if self.world.plan.is_real:
+                blocks = [sealed.block for sealed in node.disk.blocks]
+                lost = self.world.chain.find_lost_anchor(node.ledger, blocks)
+                if lost is not None:
+                    self.fail("survival", f"node {node.number} lost an anchor: {lost}")
             heights = [sealed.block.header.height for sealed in node.disk.blocks]
             if heights != list(range(1, len(heights) + 1)):
                 self.fail("survival", f"node {node.number} has heights {heights}")

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chainlite import keys
 from chainlite.consensus.messages import NewBlock, check_signatures, decode_message
 from chainlite.errors import SpecError
-from tests.sim import toychain
+from tests.sim import realchain, toychain
 from tests.sim.liars import Coalition, Liar
+from tests.sim.lockstep import Lockstep
 from tests.sim.node import Node
 from tests.sim.watch import Violation, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from chainlite.consensus.equivocation import Equivocation
     from chainlite.consensus.events import Effect, Event
     from chainlite.consensus.messages import Message
     from chainlite.ledger.block import Block
@@ -59,13 +61,22 @@ class World:
     """A run in progress."""
 
     def __init__(
-        self, plan: Plan, protocol: Protocol, write: Callable[[str], object] | None = None
+        self,
+        plan: Plan,
+        protocol: Protocol,
+        write: Callable[[str], object] | None = None,
+        *,
+        lockstep: bool = False,
     ) -> None:
         self.plan = plan
         self.protocol = protocol
         self.chain_id = CHAIN_ID
         self.rng = random.Random(plan.seed ^ 0x5EED)
         self.now_ms = 0
+        self.chain: Any = realchain if plan.is_real else toychain
+        """Whose ledger and mempool: a module with extend, build and Pool."""
+        self.sent = [0] * toychain.HOSTS
+        """By host: transactions that its client has sent."""
         self.healed = False
         self.steps = 0
         self.rounds_max = 0
@@ -78,7 +89,7 @@ class World:
         self.watch = Watch(self)
         self.nodes: list[Node] = []
         self.coalition = Coalition(self)
-        self.on_step: list[Callable[[Node, Any, Event, int, tuple[Effect, ...]], object]] = []
+        self._models: dict[tuple[int, int], Lockstep] | None = {} if lockstep else None
         self._make_nodes()
 
     def _make_nodes(self) -> None:
@@ -86,7 +97,11 @@ class World:
         publics = tuple(KEYS[number].public for number in range(plan.size))
         changes = tuple(b"+" + KEYS[number].public for number in plan.joins)
         changes += tuple(b"-" + KEYS[number].public for number in plan.leaves)
-        genesis = toychain.make_genesis(publics, changes)
+        genesis: Any
+        if plan.is_real:
+            genesis, changes = realchain.make_genesis(publics), ()
+        else:
+            genesis = toychain.make_genesis(publics, changes)
         for number in range(plan.size + plan.spares):
             kind = Liar if number in plan.liars else Node
             self.nodes.append(kind(self, number, KEYS[number], genesis))
@@ -196,6 +211,10 @@ class World:
     def _is_lost(self, sender: int, receiver: int, data: bytes) -> bool:
         if self.plan.drop and self.rng.random() < self.plan.drop:
             return True
+        if self.plan.liars_reach and not (
+            self.nodes[sender].honest and self.nodes[receiver].honest
+        ):
+            return False
         return any(
             window.start_ms <= self.now_ms < window.end_ms
             and window.groups[sender] != window.groups[receiver]
@@ -235,10 +254,10 @@ class World:
         return self._signed[question]
 
     def extend(self, ledger: Ledger, block: Block) -> Ledger | None:
-        """As toychain.extend, once for all nodes."""
+        """As the chain's extend, once for all nodes."""
         question = (ledger.hash, block.encoded)
         if question not in self._extended:
-            self._extended[question] = toychain.extend(ledger, block)
+            self._extended[question] = self.chain.extend(ledger, block)
         return self._extended[question]
 
     def get_number(self, public: bytes) -> int | None:
@@ -248,7 +267,13 @@ class World:
 
     def _client(self) -> None:
         host = self.rng.randrange(toychain.HOSTS)
-        self._submit(toychain.encode_anchor(host, self.now_ms + 1))
+        if self.plan.is_real:
+            again = self.rng.random() < 0.3  # a client repeats what may have been lost
+            number = max(0, self.sent[host] - 1) if again else self.sent[host]
+            self.sent[host] = max(self.sent[host], number + 1)
+            self._submit(realchain.make_transaction(host, number))
+        else:
+            self._submit(toychain.encode_anchor(host, self.now_ms + 1))
         if not self.healed:
             self.at(self.plan.client_ms, self._client)
 
@@ -260,13 +285,26 @@ class World:
 
     # What nodes report
 
-    def upon_step(
-        self, node: Node, before: Any, event: Event, now_ms: int, effects: tuple[Effect, ...]
-    ) -> None:
+    def upon_step(self, node: Node, event: Event, now_ms: int, effects: tuple[Effect, ...]) -> None:
         """After every step of the protocol, before its effects."""
         self.watch.upon_step(node, event, effects)
-        for call in self.on_step:
-            call(node, before, event, now_ms, effects)
+        if self._models is None or not node.honest:
+            return
+        life = (node.number, node.life)
+        if life not in self._models:
+            self._models[life] = Lockstep(self.chain_id, node.key.public)
+        try:
+            self._models[life].check(event, now_ms, node.is_valid, node.state, effects)
+        except AssertionError as difference:
+            self.watch.fail("lockstep", str(difference))
+
+    def upon_accuse(self, node: Node, evidence: Equivocation) -> None:
+        """A node's evidence goes into the real ledger: the liar is removed by it."""
+        if self.plan.is_real and node.honest:
+            transaction = node.pool.accuse(node.key, evidence, node.get_now_ms())
+            for other in self.nodes:
+                if other.up and other is not node:
+                    self.at(self.rng.randint(1, 20), other.submit, transaction)
 
     def upon_height(self, node: Node) -> None:
         self._log(f"node {node.number} begins height {node.ledger.height}")
@@ -296,10 +334,17 @@ def describe(message: Message) -> str:
 
 
 def simulate(
-    plan: Plan, protocol: Protocol, write: Callable[[str], object] | None = None
+    plan: Plan,
+    protocol: Protocol,
+    write: Callable[[str], object] | None = None,
+    *,
+    lockstep: bool = False,
 ) -> Result:
-    """Run a plan. Violation says what did not hold; `write` gets the trace line by line."""
-    world = World(plan, protocol, write)
+    """Run a plan. Violation says what did not hold; `write` gets the trace line by line.
+
+    With `lockstep`, every honest node's steps are also held against the reference model.
+    """
+    world = World(plan, protocol, write, lockstep=lockstep)
     keys.is_signed, before = world.is_signed, keys.is_signed  # a NEW-BLOCK's seals: asked once
     try:
         return world.run()
