@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from docklock.chain.directory import Chain, ChainDirectory
 
 LOOK_S = 0.2
-"""How often it looks whether the node may vote, has halted, waits, or has lost its parent."""
+"""How often it looks whether the node may vote, has halted, waits, or has lost its parent;"""
+LOOK_SOON_S = 0.02
+"""and while a validator does not vote yet."""
 EXIT_BROKEN, EXIT_HALTED = 1, 3
 FOLLOWS = "it was started with --follow"
 
@@ -209,7 +211,8 @@ class _Root:
             self._log.warning(self._said) if self._said else self._log.info("it goes on")
         if self._obstacle and not self._choices.follow:
             self._try_voting()
-        loop.call_later(LOOK_S, self._look)
+        is_soon = self._obstacle and self._key.public in node.validators
+        loop.call_later(LOOK_SOON_S if is_soon else LOOK_S, self._look)
 
     def _try_voting(self) -> None:
         node = self._node
