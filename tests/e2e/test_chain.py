@@ -402,14 +402,33 @@ def test_what_a_host_runs_is_anchored_and_held_by_the_agents_node(
         assert "docklock_chain_validators 4" in page and "docklock_chain_votes 0" in page
         heights = [line for line in page.splitlines() if line.startswith("docklock_chain_height ")]
         assert int(heights[0].split()[1]) > 0
-        dock("run", "--name", "proven", "busybox", "true")
-        dock.wait_for(lambda: is_all_available(dock, node), 40)
+        with make_archive(dock, devnet, tmp_path) as archive:
+            dock("run", "--name", "proven", "busybox", "true")
+            dock.wait_for(lambda: is_all_available(dock, node), 40)
+            dock.wait_for(lambda: archive.show().get("receipts_kept"), 20)
     prove_final(dock, node, genesis, tmp_path)
     dock("rm", "proven")
     shown = json.loads(
         dock("chain", "status", "--dir", str(node), "--format", "json", code=1).stdout
     )
     assert shown["running"] is False
+
+
+def make_archive(dock: Docklock, devnet: DevnetProcess, tmp_path: Path) -> NodeProcess:
+    """A node that the validators have voted to be an archive."""
+    directory, entry = str(tmp_path / "archive"), tmp_path / "archive.toml"
+    words = ("--dir", directory, "--listen", f"127.0.0.1:{find_port()}", "--operator", "archive")
+    words += ("--admit", "anybody")
+    entry.write_text(dock("chain", "init", *words).stdout)
+    genesis = f"{devnet.directory('v1')}/genesis.toml"
+    dock("chain", "init", "--dir", directory, "--genesis", genesis)
+    devnet.chain("v1", "peers", "add", f"{directory}/registration")
+    for name in ("v1", "v2", "v3"):
+        devnet.chain(name, "validators", "add", "--archive", str(entry), "--no-wait")
+    dock.wait_for(lambda: devnet.ask("v1", "validators")["archives"], 20)
+    archive = NodeProcess(dock, directory)
+    dock.wait_for(lambda: archive.show().get("peers_up") == 4, 30)
+    return archive
 
 
 def is_all_available(dock: Docklock, node: Path) -> bool:
