@@ -81,7 +81,7 @@ def _walk(
     constant = receipt.encode_constant(
         genesis.run, genesis.host, genesis.container, genesis.policy, genesis.boot
     )
-    read_frame, read_fields = receipt.FRAME.unpack_from, receipt.VARYING.unpack_from
+    read_frame, read_fields = receipt.FRAME.unpack_from, receipt.CHECKED.unpack_from
     constant_size, find_shape = receipt.CONSTANT.size, receipt.find_shape
     app, tags, position, redacted = genesis.app, stored.leaf_tags, 0, 0
     get_salt, salts = make_salt_reader(stored)
@@ -89,7 +89,7 @@ def _walk(
     leaf_hashes: list[bytes] = []
     chain_hashes: list[bytes] = []
     index = header.first_index
-    fields: tuple[int, ...] = ()
+    data, time = b"", 0
     try:
         for at in range(0, header.event_count * 4, 4):
             size, values_size = read_frame(body, position)
@@ -109,17 +109,18 @@ def _walk(
             chain_hashes.append(chain_hash)
             if size > receipt.RECEIPT_LIMIT_BYTES or not data.startswith(constant):
                 raise SpecError("it is too long, or of another run")
-            fields = read_fields(data, constant_size)
-            if fields[0] != index or find_shape(data, fields).app != app:
+            number, time, decision, plane, seen, count = read_fields(data, constant_size)
+            if number != index or find_shape(data, index, decision, plane, seen, count).app != app:
                 raise SpecError("it is another receipt")
-            if values_size or fields[23]:
-                redacted += _check_values(get_salt, data, fields, body[middle:position])
-            if index == header.first_index and fields[2] != header.time_first:
+            if values_size or count:
+                redacted += _check_values(get_salt, data, index, count, body[middle:position])
+            if index == header.first_index and time != header.time_first:
                 raise SpecError("its time is not the header's")
             index += 1
     except (SpecError, struct.error) as error:
         raise BadEvent(index, str(error)) from None
-    if fields[2] != header.time_last or fields[18:23] != header.usage:
+    usage = receipt.VARYING.unpack_from(data, constant_size)[18:23]
+    if time != header.time_last or usage != header.usage:
         raise BadEvent(index - 1, "its time or usage is not the header's")
     if next(salts, None) is not None:
         raise BadEvent(None, "there are more salts than values")
@@ -143,10 +144,9 @@ def make_salt_reader(
 
 
 def _check_values(
-    get_salt: Callable[[int, int], bytes | None], raw: bytes, fields: tuple[int, ...], data: bytes
+    get_salt: Callable[[int, int], bytes | None], raw: bytes, index: int, count: int, data: bytes
 ) -> int:
     """Check the values that are there against their commitments; how many are not."""
-    index, count = fields[0], fields[23]
     if data == _NO_VALUES[count]:
         return count
     values, digests = (

@@ -54,6 +54,9 @@ VARYING = struct.Struct(">QQQIIIIiqBBB6Q5QB")
 """index, mono, time, pid, tid, arch, nr, errno, ret, decision, plane, seen, args, usage,
 number of values."""
 FIXED = struct.Struct(CONSTANT.format + VARYING.format[1:])
+CHECKED = struct.Struct(">Q8xQ28xBBB88xB")
+"""Of VARYING what a verifier looks at: index, time, decision, plane, seen, number of values."""
+assert CHECKED.size == VARYING.size
 FRAME = struct.Struct(">II")
 """Before each event in a body: size of the receipt, size of its values."""
 _SALT = struct.Struct(">cQH")
@@ -166,18 +169,17 @@ def decode_receipt(data: bytes) -> Receipt:
 
 def decode_rest(data: bytes, fields: tuple[int, ...]) -> tuple[Shape, tuple[bytes, ...]]:
     """Shape and commitments of a receipt whose VARYING fields are these, which are checked."""
-    shape = find_shape(data, fields)
+    shape = find_shape(data, fields[0], fields[9], fields[10], fields[11], fields[23])
     return shape, split_digests(data, fields[23])
 
 
-def find_shape(data: bytes, fields: tuple[int, ...]) -> Shape:
-    """The shape of a receipt whose VARYING fields are these, which are checked."""
-    if fields[9] > ABORTED or fields[10] > RUNTIME or fields[11] > OBSERVED:
-        raise SpecError(f"receipt {fields[0]}: decision, plane or seen has no name")
-    count = fields[23]
+def find_shape(data: bytes, index: int, decision: int, plane: int, seen: int, count: int) -> Shape:
+    """The shape of a receipt with these fields, which are checked."""
+    if decision > ABORTED or plane > RUNTIME or seen > OBSERVED:
+        raise SpecError(f"receipt {index}: decision, plane or seen has no name")
     end = len(data) - 32 * count
     if end < FIXED.size:
-        raise SpecError(f"receipt {fields[0]}: too short for {count} values")
+        raise SpecError(f"receipt {index}: too short for {count} values")
     key = data[_COUNT_AT:end]
     shape = _shapes.get(key)
     if shape is None:

@@ -12,6 +12,7 @@ import binascii
 from chainlite import cosignature, hostlog, merkle, note
 from chainlite.errors import SpecError, TamperError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.report import EXIT_TAMPERED, EXIT_WHOLE, escape, is_anchored
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from chainlite.checkpoint import Checkpoint
     from chainlite.cosignature import Cosignature
     from chainlite.note import VerifierKey
+    from chainlite.report import Trust
 
 MAGIC = b"c2sp.org/tlog-proof@v1\n"
 INDEX_DIGITS_MAX = 19
@@ -133,3 +135,22 @@ def _decode(text: bytes, what: str) -> bytes:
         return note.decode_base64(text)
     except SpecError:
         raise SpecError(f"tlog-proof: {what} is not canonical base64") from None
+
+
+def check_log_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, int]:
+    """As verify.check_file, for the bytes of a tlog-proof."""
+    import json
+
+    if not trust.log_keys:
+        raise SpecError("a tlog-proof: name both keys of its log with --log-key")
+    try:
+        proven = check_log_proof(data, trust.log_keys, trust.witnesses)
+    except TamperError as error:
+        bad = {"ok": False, "first_bad": {"why": str(error)}}
+        shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
+        return shown, EXIT_TAMPERED
+    is_refused = trust.is_anchor_required and not is_anchored(trust, proven.cosignatures)
+    code = EXIT_TAMPERED if is_refused else EXIT_WHOLE
+    if as_json:
+        return json.dumps(describe_log_proof(proven)) + "\n", code
+    return render_log_proof(proven), code

@@ -34,7 +34,6 @@ from chainlite.report import (
     compute_exit_code,
     describe_report,
     escape,
-    is_anchored,
     judge,
     render_report,
 )
@@ -418,7 +417,7 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
         return check_notary_file(bundle.Rewound(start, read).read, trust, as_json=as_json)
     if start == tlogproof.MAGIC[: len(start)] != b"":
         data = start + read(tlogproof.PROOF_LIMIT_BYTES)
-        return check_log_proof_file(data, trust, as_json=as_json)
+        return tlogproof.check_log_proof_file(data, trust, as_json=as_json)
     if is_fork(start):
         return show_fork(start + read(FORK_LIMIT_BYTES), trust.log_keys, as_json=as_json)
     return show_report(verify_file(bundle.Rewound(start, read).read), trust, as_json=as_json)
@@ -454,25 +453,6 @@ def check_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, 
     if as_json:
         return json.dumps(describe_proof(proven, verdict)) + "\n", code
     return render_proof(proven, verdict), code
-
-
-def check_log_proof_file(data: bytes, trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """As check_file, for the bytes of a tlog-proof."""
-    import json
-
-    if not trust.log_keys:
-        raise SpecError("a tlog-proof: name both keys of its log with --log-key")
-    try:
-        proven = tlogproof.check_log_proof(data, trust.log_keys, trust.witnesses)
-    except TamperError as error:
-        bad = {"ok": False, "first_bad": {"why": str(error)}}
-        shown = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
-        return shown, EXIT_TAMPERED
-    is_refused = trust.is_anchor_required and not is_anchored(trust, proven.cosignatures)
-    code = EXIT_TAMPERED if is_refused else EXIT_WHOLE
-    if as_json:
-        return json.dumps(tlogproof.describe_log_proof(proven)) + "\n", code
-    return tlogproof.render_log_proof(proven), code
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from chainlite import keys
+from chainlite import hostlog, keys
 from chainlite.errors import DocklockError, StateError, TamperError
 from chainlite.ledger import operations as ops
 from chainlite.ledger.tx import sign_tx
@@ -23,7 +23,7 @@ from docklock.evidence import keyring
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.kept_log import KeptLog, look_at_log
 from docklock.evidence.offering import MadeOffer, make_offer
-from docklock.evidence.submitted import Submitted
+from docklock.evidence.submitted import REFUSED, Submitted
 from docklock.program import is_wanted
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ class Submitter:
             if status.key != self._key.public:
                 await self._rotate(log, submitted, first, status)
                 return self._finish(log, status, due=True)
+            if await self._revoke(log, submitted, first, status):
+                return self._finish(log, status, due=True)
             doors = [door for _, door in statuses]
             offers = [self._offer_all(log, submitted, status, door) for door in doors]
             await asyncio.gather(self._anchor(log, submitted, first, status), *offers)
@@ -210,6 +212,31 @@ class Submitter:
             await door.submit(tx)
         except DocklockError as error:
             self._tell(door, error)
+
+    async def _revoke(
+        self, log: HostLog, submitted: Submitted, door: ChainDoor, status: HostStatus
+    ) -> bool:
+        """Hand in the first revocation of the log that the chain has not; whether that was done."""
+        for index, data in log.get_key_leaves():
+            nonce = submitted.find_revocation(status.chain_id, index)
+            leaf = hostlog.decode_leaf(data)
+            is_new = nonce is None or nonce == status.nonce
+            if not isinstance(leaf, hostlog.Revocation) or not is_new:
+                continue
+            operation = ops.Revoke(leaf.number, leaf.first_index)
+            signed = sign_tx(self._key, status.chain_id, status.nonce, [operation], self.host)
+            try:
+                await door.submit(signed.encoded)
+            except StateError as error:
+                self._tell(door, error)  # later, and what else is due now
+                return False
+            except DocklockError as error:
+                self._tell(door, error)
+                submitted.put_revocation(status.chain_id, index, REFUSED)
+                return False
+            submitted.put_revocation(status.chain_id, index, status.nonce)
+            return True
+        return False
 
     def _note_status(self, submitted: Submitted, status: HostStatus) -> None:
         now_ms = _get_now_ms()

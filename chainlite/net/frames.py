@@ -73,6 +73,15 @@ PONG = encode_frame(Kind.PONG, Channel.CONTROL, 0, b"")
 WELCOME = encode_frame(Kind.WELCOME, Channel.CONTROL, 0, b"")
 
 
+def encode_reply(channel: int, number: int, found: bytes | str) -> bytes:
+    """The frame of an answer, or of the text that says why there is none."""
+    if isinstance(found, str):
+        return encode_refusal(channel, number, found)
+    if len(found) > PAYLOAD_BYTES_MAX:
+        return encode_refusal(channel, number, f"the answer has {len(found)} bytes")
+    return encode_frame(Kind.ANSWER, channel, number, found)
+
+
 def encode_refusal(channel: int, number: int, why: str) -> bytes:
     """The frame that tells a peer why it gets no answer."""
     reason = why.encode()[:REASON_BYTES_MAX].decode(errors="ignore").encode()

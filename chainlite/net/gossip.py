@@ -240,6 +240,14 @@ class Gossip:
         self._set_unusable(append.peer, append.origin)
         return [Blame(append.peer, why), *self._ask_on(append.origin)]
 
+    def upon_unkept(self, append: Append) -> list[Effect]:
+        """The store cannot take an Append now, and nobody is to blame: again after a tick."""
+        log = self._get_log(append.origin)
+        log.is_appending = False
+        log.held = self._store.get_held(append.origin)
+        self._set_unusable(append.peer, append.origin)
+        return []
+
     def is_idle(self) -> bool:
         """Whether nothing is being fetched."""
         return not self._in_flight and not any(log.is_appending for log in self._logs.values())

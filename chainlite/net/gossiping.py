@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chainlite.errors import PeerError
+from chainlite.errors import PeerError, StateError
 from chainlite.net import tidings
 from chainlite.net.gossip import Append, Ask, Blame, ForkSeen, Gossip, Tell
 from chainlite.net.transport import Channel, Unanswered
@@ -115,6 +115,8 @@ class Gossiping:
             await self._store.append(append.origin, append.start, append.items, append.note)
         except PeerError as error:
             self._do(self.core.upon_spoilt(append, str(error)))
+        except StateError:
+            self._do(self.core.upon_unkept(append))
         else:
             self._do(self.core.upon_appended(append))
             self._on_grown(append.origin)

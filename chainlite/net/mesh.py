@@ -21,7 +21,6 @@ from chainlite.net.roster import Roster
 from chainlite.net.transport import (
     CONNECT_S,
     HANDSHAKES_MAX,
-    PAYLOAD_BYTES_MAX,
     PING_EVERY_S,
     PRIORITY,
     REQUESTS_IN_FLIGHT_MAX,
@@ -236,13 +235,7 @@ class Mesh:
             connection.serving -= 1
             if connection is not node.live:
                 return
-            if isinstance(found, bytes) and len(found) > PAYLOAD_BYTES_MAX:
-                found = f"the answer has {len(found)} bytes"
-            if isinstance(found, bytes):
-                answer = frames.encode_frame(Kind.ANSWER, channel, number, found)
-            else:
-                answer = frames.encode_refusal(channel, number, found)
-            self._post(node, channel, answer)
+            self._post(node, channel, frames.encode_reply(channel, number, found))
 
         connection.serving += 1
         if connection.serving > REQUESTS_IN_FLIGHT_MAX:

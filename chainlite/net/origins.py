@@ -65,7 +65,8 @@ class OriginStore(Protocol):
         """Keep items that follow the first `start`, durably; leaves have been verified.
 
         `note`, where not empty, is the checkpoint that the log reaches by them. PeerError if a
-        body is not what its leaf commits to: then nothing of them is kept.
+        body is not what its leaf commits to: then nothing of them is kept. StateError if it cannot
+        keep them now.
         """
 
     def keep_fork(self, data: bytes) -> None:

@@ -56,10 +56,7 @@ class Roster:
         node = self.nodes.get(peer)
         if peer == self._me or not is_newer(registration, node.registration if node else None):
             return None
-        if registration.network != self._network:
-            raise SpecError("registration: of another network")
-        if not tls.is_certificate(certificate):
-            raise SpecError("registration: what it calls a certificate is none")
+        check_usable(registration, self._network)
         if self._by_certificate.get(compute_certificate_hash(certificate), peer) != peer:
             raise SpecError("registration: another node has this certificate")
         if node is None:
@@ -88,3 +85,11 @@ class Roster:
             node.live.close()
         del self._by_certificate[compute_certificate_hash(node.registration.certificate)]
         self.contexts.remove(node.registration.certificate)
+
+
+def check_usable(registration: Registration, network: bytes) -> None:
+    """SpecError if a registration is of another network, or its certificate none."""
+    if registration.network != network:
+        raise SpecError("registration: of another network")
+    if not tls.is_certificate(registration.certificate):
+        raise SpecError("registration: what it calls a certificate is none")

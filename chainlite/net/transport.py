@@ -79,6 +79,8 @@ class PeerFigures:
     received_bytes: int = 0
     dropped: int = 0
     """Not sent: no room in the queue."""
+    lost: int = 0
+    """Received, and dropped: there was no room (Zenoh only; the mesh lets the peer wait)."""
     misdeeds: int = 0
     last_misdeed: str = ""
     connected: int = 0

@@ -18,6 +18,8 @@ POLICY_DEFAULT = "/etc/docklock/witnesses.toml"
 SCAN_SECONDS_MAX = 3600
 PATH_CHARS_MAX = 4096
 LEVELS = ("error", "warning", "info", "debug")
+ROLES = ("validator", "follower", "submitter")
+"""A follower never votes; a submitter is a follower that submits this host's log."""
 
 
 class Settings(NamedTuple):
@@ -25,7 +27,9 @@ class Settings(NamedTuple):
 
     An empty `witnesses` is /etc/docklock/witnesses.toml, if it is there. `submit` is the directory
     of this host's node of a chain (`docklock chain init`): there the host's log is anchored and its
-    bodies are offered; empty: nowhere.
+    bodies are offered; empty: nowhere. `chain_role` is the role of the node that the agent keeps,
+    one of ROLES, empty for none; `chain_dir` is its directory, empty for `chain` in the state
+    directory.
     """
 
     socket: str = ""
@@ -35,6 +39,8 @@ class Settings(NamedTuple):
     witnesses: str = ""
     witness_seconds: int = 60
     submit: str = ""
+    chain_role: str = ""
+    chain_dir: str = ""
 
 
 class _Wrong(Exception):
@@ -50,10 +56,18 @@ def _check_path(value: object) -> str:
 
 
 def _check_level(value: object) -> str:
+    return _check_word(value, LEVELS)
+
+
+def _check_role(value: object) -> str:
+    return _check_word(value, ROLES)
+
+
+def _check_word(value: object, known: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise _Wrong("expected a string")
-    if value not in LEVELS:
-        raise _Wrong(f"expected one of {', '.join(LEVELS)}")
+    if value not in known:
+        raise _Wrong(f"expected one of {', '.join(known)}")
     return value
 
 
@@ -81,6 +95,12 @@ SCHEMA: dict[str, Callable[[object], object]] = {
     "witness-seconds": _check_seconds,
     "submit": _check_path,
 }
+# the same of the table [chain]; the field has `chain_` before its key
+CHAIN = "chain"
+CHAIN_SCHEMA: dict[str, Callable[[object], object]] = {
+    "role": _check_role,
+    "dir": _check_path,
+}
 
 
 def parse_config(data: bytes, file: str) -> Settings:
@@ -88,14 +108,44 @@ def parse_config(data: bytes, file: str) -> Settings:
     document, text = parse_document(data, file)
     found: dict[str, Any] = {}
     for key, value in document.items():
+        if key == CHAIN:
+            found |= _read_chain(value, text, file)
+            continue
         try:
             if key not in SCHEMA:
-                raise _Wrong(f"unknown key; known are {', '.join(SCHEMA)}")
+                raise _Wrong(f"unknown key; known are {', '.join((*SCHEMA, CHAIN))}")
             found[key.replace("-", "_")] = SCHEMA[key](value)
         except _Wrong as why:
             raise SpecError(f"{file}: line {_find_key(text, key)}: {key}: {why}") from None
     return Settings(**found)
 
 
+def _read_chain(table: object, text: str, file: str) -> dict[str, object]:
+    """The fields of the table [chain]."""
+    found: dict[str, object] = {}
+    key = ""
+    try:
+        if not isinstance(table, dict):
+            raise _Wrong("expected a table [chain]")
+        for key, value in table.items():
+            if key not in CHAIN_SCHEMA:
+                raise _Wrong(f"unknown key; known are {', '.join(CHAIN_SCHEMA)}")
+            found[f"{CHAIN}_{key}"] = CHAIN_SCHEMA[key](value)
+        key = ""
+        if "role" not in table:
+            raise _Wrong(f"expected a role: one of {', '.join(ROLES)}")
+    except _Wrong as why:
+        name = f"{CHAIN}.{key}" if key else CHAIN
+        raise SpecError(f"{file}: line {_find_chain_key(text, key)}: {name}: {why}") from None
+    return found
+
+
 def _find_key(text: str, key: str) -> int:
     return find_line(text, lambda document: key in document)
+
+
+def _find_chain_key(text: str, key: str) -> int:
+    def has(document: dict[str, Any]) -> bool:
+        return CHAIN in document and (not key or key in document[CHAIN])
+
+    return find_line(text, has)

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 SETTLE_STEP_S = 0.02
 SETTLE_MAX_S = 5.0
 STATUS_S = 10.0
+CHAIN_ASK_S = 1.0
+EXITS_FOR_GOOD = (2, 3)
+"""Of a chain's node: its file is wrong, or the chain contradicts itself."""
+FIXED = ("socket", "notary", "submit", "chain_role", "chain_dir")
+"""Settings that change with the next start."""
 
 
 def run_agent(paths: Paths, read_settings: Callable[[], Settings], *, is_asking: bool) -> int:
@@ -91,6 +96,7 @@ class Agent:
         self._began = time.monotonic()
         self._stopping = asyncio.Event()
         self._tally = Tally(paths, log)
+        self._chain = settings.chain_dir or f"{paths.state}/chain"
         self._supervisors: Supervisors
         self._mender: Mender
         self._asker: Asker
@@ -137,8 +143,15 @@ class Agent:
         """What the settings ask for beside the supervisors."""
         if self._settings.notary:
             yield Child(self._paths, self._log, "notary", "notary", "run", "--follow")
-        if self._settings.submit:
-            words = ("chain", "submit", "--follow", "--dir", self._settings.submit)
+        role, submit = self._settings.chain_role, self._settings.submit
+        if role:
+            words = ["chain", "start", "--dir", self._chain, "--log-level", "warning"]
+            words += ["--follow"] * (role != "validator")
+            yield Child(self._paths, self._log, "chain's node", *words, for_good=EXITS_FOR_GOOD)
+        if role == "submitter":
+            submit = submit or self._chain
+        if submit:
+            words = ["chain", "submit", "--follow", "--dir", submit]
             yield Child(self._paths, self._log, "submitter", *words)
 
     async def _settle(self) -> None:
@@ -193,7 +206,7 @@ class Agent:
         except (DocklockError, OSError) as error:
             self._log.error(f"the old settings stay: {error}")
         else:
-            fixed = {key: getattr(self._settings, key) for key in ("socket", "notary", "submit")}
+            fixed = {key: getattr(self._settings, key) for key in FIXED}
             for key, value in fixed.items():
                 if getattr(settings, key) != value:
                     self._log.warning(f"{key}: changes with the next start of the agent")
@@ -219,8 +232,23 @@ class Agent:
             log=LogCounts(tally.runs, tally.receipts, tally.gaps, tally.leaves, tally.size_bytes)
             if tally.is_known
             else None,
+            chain=await self._ask_chain(),
         )
         return CONTENT_TYPE, format_metrics(counts)
+
+    async def _ask_chain(self) -> dict[str, float] | None:
+        """Figures of the chain's node; empty where it does not answer, None where none is kept."""
+        if not self._settings.chain_role:
+            return None
+        from docklock.chain.client import ask_node
+        from docklock.chain.directory import ChainDirectory
+        from docklock.chain.figures import list_figures
+
+        node = ChainDirectory(self._chain)
+        try:
+            return list_figures(await ask_node(node, "GET", "/status", timeout_s=CHAIN_ASK_S))
+        except DocklockError:
+            return {}
 
 
 async def _ping() -> tuple[str, str]:

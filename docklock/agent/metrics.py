@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from docklock import __version__
+from docklock.chain.figures import HELP as CHAIN_HELP
 from docklock.evidence.histogram import BOUNDS_NS
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Counts(NamedTuple):
     forks: int = 0
     asks: int = 0
     is_policy_met: bool | None = None
+    chain: dict[str, float] | None = None
+    """Figures of the node of a chain that the agent keeps; empty while that does not answer."""
 
 
 class Sample(NamedTuple):
@@ -79,6 +82,8 @@ def format_metrics(counts: Counts) -> str:
     families = [*_list_agent(counts), *_list_histograms(counts.histograms)]
     if counts.log is not None:
         families += _list_log(counts.log)
+    if counts.chain is not None:
+        families += _list_chain(counts.chain)
     return format_families(families)
 
 
@@ -123,6 +128,16 @@ def _list_log(log: LogCounts) -> list[Family]:
         _gauge("log_leaves", "Size of the host log.", log.leaves),
         _gauge("log_bytes", "Size of the host log's files.", log.size_bytes, "bytes"),
     ]
+
+
+def _list_chain(figures: dict[str, float]) -> list[Family]:
+    up = _gauge("chain_up", "1 if the node of a chain answers.", int(bool(figures)))
+    found = [
+        _gauge(name, text, figures[name], "seconds" if name.endswith("_seconds") else "")
+        for name, text in CHAIN_HELP.items()
+        if name in figures
+    ]
+    return [up, *found]
 
 
 def _list_histograms(sums: dict[str, list[int]]) -> list[Family]:

@@ -56,9 +56,6 @@ class Bodies:
     async def start(self) -> None:
         """Listen; go on with what is held from before."""
         self._node.transport.listen(Channel.BODIES, None, self._upon_request)
-        for key, row in self._node.ledger.get_items():
-            if isinstance(row, records.Host) and row.size > row.available:
-                self._note(key[len(records.HOST) :], row.size, row.root)
         if os.path.isdir(self._directory):
             await self._open()
         self._look()
@@ -77,6 +74,8 @@ class Bodies:
 
     def upon_block(self, block: Block) -> None:
         """Note the anchors of a block that is final, and acknowledge what is held."""
+        if self._availability is None:
+            return  # nothing is held yet; `_open` notes what the chain has by then
         for data in block.transactions:
             tx = decode_tx(data)
             for operation in tx.operations:
@@ -103,15 +102,17 @@ class Bodies:
         """The keeper of bodies, which begins with the first that asks."""
         if self._availability is None:
             self._availability = Availability(self._directory, self._tell, self._upon_held)
+            for key, row in self._node.ledger.get_items():
+                if isinstance(row, records.Host) and row.size > row.available:
+                    self._note(key[len(records.HOST) :], row.size, row.root)
             self._starting = asyncio.ensure_future(self._availability.start())
         assert self._starting is not None
         await asyncio.shield(self._starting)
         return self._availability
 
     def _is_archive(self) -> bool:
-        archives = self._node.ledger.find(records.ARCHIVES_KEY)
-        found = cast("tuple[Member, ...]", archives)
-        return any(self._key == member.public for member in found)
+        archives = cast("tuple[Member, ...]", self._node.ledger.find(records.ARCHIVES_KEY))
+        return any(self._key == member.public for member in archives)
 
     def _note(self, host: bytes, size: int, root: bytes) -> None:
         if host in self._pending or len(self._pending) < PENDING_MAX:

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from chainlite.errors import SpecError, StateError, TamperError
+from docklock.chain.control import BODY_BYTES_MAX
 from docklock.json_text import parse_json
 from docklock.witness import http
 
@@ -38,6 +39,8 @@ async def ask_node(
     timeout_s: float = ASK_MAX_S,
 ) -> Any:  # fmt: skip
     """As `ask`, in an event loop that runs already."""
+    if len(body) > BODY_BYTES_MAX:
+        raise SpecError(f"{len(body)} bytes for the node, which takes at most {BODY_BYTES_MAX}")
     try:
         async with asyncio.timeout(timeout_s):
             status, data = await _exchange(directory, method, target, body)

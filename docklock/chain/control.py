@@ -35,7 +35,7 @@ class Control:
 
     def __init__(self, routes: dict[tuple[str, str], Route]) -> None:
         self._routes = routes
-        self._count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def open(self, listening: socket.socket) -> None:
@@ -44,15 +44,20 @@ class Control:
             self._serve, sock=listening, limit=http.HEAD_BYTES_MAX, backlog=BACKLOG
         )
 
-    def close(self) -> None:
-        """Take no more clients."""
+    async def close(self) -> None:
+        """Take no more clients, and drop who is there."""
         if self._server is not None:
             self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._count += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
-            if self._count <= CLIENTS_MAX:
+            if len(self._tasks) <= CLIENTS_MAX:
                 async with asyncio.timeout(REQUEST_MAX_S):
                     answer = await self._read_and_answer(reader)
                     writer.write(http.encode_answer(answer, is_kept=False))
@@ -60,8 +65,8 @@ class Control:
         except (OSError, EOFError, asyncio.LimitOverrunError):  # TimeoutError is an OSError
             pass  # it went away, said too much, or nothing: no client of ours
         finally:
-            self._count -= 1
-            writer.close()
+            self._tasks.discard(task)
+            writer.transport.abort() if task.cancelling() else writer.close()
 
     async def _read_and_answer(self, reader: asyncio.StreamReader) -> Answer:
         try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from docklock.chain.bodies import Bodies
     from docklock.chain.control import Route
     from docklock.chain.directory import ChainDirectory
+    from docklock.chain.introducing import Introducing
 
 VOTE_KINDS = (ops.MemberVote, ops.ParameterVote)
 
@@ -42,11 +43,12 @@ class Desk:
         directory: ChainDirectory,
         node: Node,
         key: Signer,
-        bodies: Bodies,
+        rooms: tuple[Bodies, Introducing],
         describe: Callable[[], dict[str, Any]],
     ) -> None:
         self._directory, self._node, self._key = directory, node, key
-        self._bodies, self._describe = bodies, describe
+        self._bodies, self._introducing = rooms
+        self._describe = describe
         self._views = Views(node.store)
 
     def get_routes(self) -> dict[tuple[str, str], Route]:
@@ -125,7 +127,7 @@ class Desk:
     async def _take_peer(self, _rest: str, body: bytes) -> dict[str, Any]:
         """Know a peer by its registration, now and after the next start."""
         registration = decode_registration(body, self._node.ledger.chain_id)
-        is_news = self._node.transport.add_peer(registration)
+        is_news = self._introducing.take(registration)
         keep_peer(self._directory, registration)
         return {"key": registration.node.hex(), "news": is_news}
 
@@ -134,6 +136,7 @@ class Desk:
         node = PeerId(parse_hash(rest, "KEY"))
         is_named = node in self._node.validators
         if not is_named:
+            self._introducing.forget(node)
             self._node.transport.remove_peer(node)
         return {"key": node.hex(), "forgotten": not is_named}
 

@@ -25,6 +25,7 @@ from docklock.chain.directory import (
     read_chain,
 )
 from docklock.chain.registering import read_settings
+from docklock.chain.settings import ANYBODY, format_address
 from docklock.chain.setup import init_node, make_genesis
 from docklock.files import remove_tree
 from docklock.program import find_program
@@ -45,6 +46,8 @@ LOOK_S = 0.05
 AGAIN_S = 1.0
 END_S = 10.0
 LOG = "log"
+FOR_GOOD = (2, 3)
+"""Exit codes after which another start would end as this one did."""
 
 
 class Devnet(NamedTuple):
@@ -94,11 +97,16 @@ def _make_all(top: str, wanted: Devnet) -> tuple[Chain, list[Validator]]:
     """Keys, one genesis of them all, and each validator's directory."""
     from chainlite.net.registration import Address
 
-    ports = find_ports(wanted.size)
+    *ports, introducing = find_ports(wanted.size + 1)
     validators, members = [], []
     for number, port in enumerate(ports, 1):
         name, directory = f"v{number}", ChainDirectory(f"{top}/v{number}")
-        settings: dict[str, object] = {"listen": Address(HOST, port), "operator": name}
+        settings: dict[str, object] = {
+            "listen": Address(HOST, port),
+            "operator": name,
+            "introduce": Address(HOST, introducing) if number == 1 else None,
+            "admit": ANYBODY,
+        }
         made = init_node(directory, settings, None)
         assert made.member is not None
         members.append(made.member)
@@ -198,6 +206,10 @@ class _Running:
             if self._stopping.is_set():
                 return
             start = f"docklock chain start --dir {validator.directory.path}"
+            if code in FOR_GOOD:
+                log = f"{validator.directory.path}/{LOG}"
+                self._say(f"{validator.name} ended with code {code}: {_read_end(log)}")
+                return
             if code == 0:
                 self._say(f"{validator.name} was ended; to start it again: {start}")
                 return
@@ -235,6 +247,12 @@ class _Running:
         for one in self._validators:
             pid = self._processes[one.name].pid
             self._say(f"  {one.name}  {one.address}  process {pid}  {one.directory.path}")
+        introduce = read_settings(self._validators[0].directory).introduce
+        if introduce is not None:
+            self._say(
+                f"  another node joins with: docklock chain init --dir DIR --genesis "
+                f"{first}/genesis.toml --introducers {format_address(introduce)}"
+            )
         self._say("Next, in another terminal:")
         for words in ("status", "blocks --last 5", "validators"):
             self._say(f"  docklock chain {words} --dir {first}")

@@ -61,6 +61,10 @@ class ChainDirectory(NamedTuple):
         return f"{self.path}/registration"
 
     @property
+    def peers_toml(self) -> str:
+        return f"{self.path}/peers.toml"
+
+    @property
     def peers(self) -> str:
         return f"{self.path}/peers"
 
@@ -75,6 +79,10 @@ class ChainDirectory(NamedTuple):
     @property
     def bodies(self) -> str:
         return f"{self.path}/bodies"
+
+    @property
+    def halted(self) -> str:
+        return f"{self.path}/halted"
 
     @property
     def lock(self) -> str:

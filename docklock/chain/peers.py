@@ -34,7 +34,7 @@ def list_peers(directory: ChainDirectory) -> list[dict[str, Any]]:
             "misdeeds": 0,
             "last_misdeed": "",
         }
-        for one in registering.read_peers(directory, chain)
+        for one in [listed.registration for listed in registering.read_listed(directory, chain)]
     ]
 
 

@@ -9,6 +9,7 @@ process of which a part has come apart ends, and votes on nothing after that.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from chainlite.consensus.node import Node, Parts
 from chainlite.consensus.wal import VoteLog
@@ -28,10 +29,11 @@ from docklock.agent.systemd import Notifier, take_environment
 from docklock.chain.bodies import Bodies
 from docklock.chain.control import Control
 from docklock.chain.desk import Desk
-from docklock.chain.directory import hold_lock, read_chain
+from docklock.chain.directory import hold_lock, read_chain, write_whole
+from docklock.chain.introducing import Introducing
 from docklock.chain.meeting import Meeting
 from docklock.chain.node_key import ensure_certificate, load_node_key
-from docklock.chain.registering import ensure_registration, read_peers, read_settings
+from docklock.chain.registering import ensure_registration, read_listed, read_settings
 from docklock.chain.status import Standing, compute_finality, describe_status
 from docklock.chain.stores import open_or_create, repair_store
 from docklock.chain.voting import find_obstacle
@@ -70,6 +72,8 @@ def run_node(directory: ChainDirectory, choices: Choices, log: Log) -> int:
         if choices.repair:
             _repair(directory, chain, log)
         store = open_or_create(directory, chain)
+        if os.path.exists(directory.halted):
+            os.unlink(directory.halted)  # what is wrong still will be said again
         key = load_node_key(directory)
         votes = VoteLog(Path(directory.votes), chain.id)
         try:
@@ -112,9 +116,11 @@ class _Root:
         self._exit_code = 0
         self._obstacle = FOLLOWS
         self._said = ""
+        self._seen: object = None
         self._node: Node
         self._meeting: Meeting
         self._bodies: Bodies
+        self._introducing: Introducing
 
     async def run(self) -> int:
         """Until told to end, or until it cannot go on."""
@@ -132,10 +138,11 @@ class _Root:
             registration.node, self._chain.id, certificate,
             settings.listen, random.SystemRandom(),
         )  # fmt: skip
-        for peer in read_peers(self._directory, self._chain):
-            mesh.add_peer(peer)
         node = self._node = Node(Parts(self._store, mesh, None), None, get_now_ms)
         node.on_block = self._upon_block
+        self._introducing = Introducing(
+            mesh, registration, certificate, settings, self._is_named, self._log.warning
+        )
         self._bodies = Bodies(node, self._key.public, self._directory.bodies, self._log.warning)
         self._meeting = Meeting(mesh, self._chain.id, self._list_members, self._log.warning)
 
@@ -145,22 +152,25 @@ class _Root:
             return describe_status(node, standing, get_now_ms())
 
         await mesh.start()
-        desk = Desk(self._directory, node, self._key, self._bodies, describe)
+        desk = Desk(self._directory, node, self._key, (self._bodies, self._introducing), describe)
         control = Control(desk.get_routes())
         await control.open(bind(self._directory.socket))
         node.start()
         await self._bodies.start()
+        await self._introducing.start(read_listed(self._directory, self._chain))
         self._meeting.look()
         self._look()
+        gc.freeze()  # what is here stays: a look through all of it would keep votes waiting
         where = f", listening on {settings.listen.host}:{mesh.port}" if settings.listen else ""
         self._log.info(f"chain {self._chain.genesis.name} at height {node.height}{where}")
         notifier.send("READY=1", f"STATUS=height {node.height}")
         await self._stopping.wait()
         notifier.send("STOPPING=1")
-        control.close()
+        await control.close()
         os.unlink(self._directory.socket)
         node.close()
         await self._meeting.close()
+        await self._introducing.close()
         await self._bodies.close()
         await node.following.close()
         await mesh.close()
@@ -172,8 +182,16 @@ class _Root:
         assert isinstance(row, records.Validators)
         return row.members
 
+    def _is_named(self, key: bytes) -> bool:
+        """Whether the chain names it as validator or archive."""
+        archives = cast("tuple[Member, ...]", self._node.ledger.find(records.ARCHIVES_KEY))
+        return any(key == member.public for member in (*self._list_members(), *archives))
+
     def _upon_block(self, block: Block, _seals: Seals) -> None:
-        self._meeting.look()
+        row = self._node.ledger.find(records.VALIDATORS_KEY)
+        if row is not self._seen:
+            self._seen = row
+            self._meeting.look()
         self._bodies.upon_block(block)
 
     def _look(self) -> None:
@@ -183,6 +201,7 @@ class _Root:
         if node.halted:
             if not self._stopping.is_set():
                 self._end(EXIT_HALTED, f"HALTED at height {node.height}: {node.halted}")
+                write_whole(self._directory.halted, f"{node.halted}\n".encode())
             return
         if node.waits_for != self._said:
             self._said = node.waits_for

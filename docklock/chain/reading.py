@@ -18,6 +18,8 @@ from docklock.chain.views import Views
 if TYPE_CHECKING:
     from docklock.chain.directory import ChainDirectory
 
+HALTED_BYTES_MAX = 65_536
+
 
 def query(directory: ChainDirectory, target: str) -> Any:
     """The answer to a path of views; StateError where neither node nor store is here."""
@@ -64,4 +66,14 @@ def read_status(directory: ChainDirectory) -> dict[str, Any]:
         "height": newest["height"] if newest else 0,
         "head_hash": newest["hash"] if newest else "",
         "head_time_ms": newest["time_ms"] if newest else chain.genesis.time_ms,
+        "halted": _read_halted(directory),
     }
+
+
+def _read_halted(directory: ChainDirectory) -> str:
+    """Why the node's last process halted; empty if it did not."""
+    try:
+        with open(directory.halted, encoding="utf-8", errors="replace") as file:
+            return file.read(HALTED_BYTES_MAX).strip()
+    except FileNotFoundError:
+        return ""

@@ -12,6 +12,7 @@ import os
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.ledger.genesis import Member
+from chainlite.net.peers_file import ListedPeer, parse_peers
 from chainlite.net.registration import (
     REGISTRATION_BYTES_MAX,
     Registration,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from docklock.chain.directory import Chain, ChainDirectory
 
 SUFFIX = ".registration"
+LIST_BYTES_MAX = 65_536
+"""As much as a file of people may have (chainlite.toml_lines)."""
 
 
 def read_settings(directory: ChainDirectory) -> NodeSettings:
@@ -119,6 +122,19 @@ def read_peers(directory: ChainDirectory, chain: Chain) -> list[Registration]:
     if len(names) > PEERS_MAX:
         raise SpecError(f"{directory.peers}: {len(names)} files, at most {PEERS_MAX}")
     return [read_peer_file(f"{directory.peers}/{name}", chain) for name in names]
+
+
+def read_listed(directory: ChainDirectory, chain: Chain) -> list[ListedPeer]:
+    """The nodes of peers.toml, and of `peers` those that are not in it; SpecError."""
+    found: dict[PeerId, ListedPeer] = {}
+    if os.path.exists(directory.peers_toml):
+        data = read_bounded(directory.peers_toml, LIST_BYTES_MAX)
+        for one in parse_peers(data, directory.peers_toml, chain.id):
+            found[one.registration.node] = one
+    for registration in read_peers(directory, chain):
+        listed = ListedPeer(registration, registration.addresses, ())
+        found.setdefault(registration.node, listed)
+    return list(found.values())
 
 
 def read_peer_file(path: str, chain: Chain) -> Registration:

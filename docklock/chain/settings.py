@@ -19,17 +19,26 @@ if TYPE_CHECKING:
 
 FILE_BYTES_MAX = 65_536
 OPERATOR_DEFAULT = "unnamed"
+NOBODY, ANYBODY = "nobody", "anybody"
+INTRODUCERS_MAX = 16
 ANYWHERE = ("0.0.0.0", "::")
 """Addresses to listen on that nobody can dial."""
 
 
 class NodeSettings(NamedTuple):
     """`listen` is where the node listens, None for one that only dials; `address` where it is
-    dialled, as others write it. `operator` is who runs it."""
+    dialled, as others write it. `operator` is who runs it.
+
+    `introduce` is where it serves newcomers, `introducers` whom it asks itself; `admit` is whom it
+    lets in beside those that the chain names and those that are listed here.
+    """
 
     listen: Address | None = None
     address: Address | None = None
     operator: str = OPERATOR_DEFAULT
+    introduce: Address | None = None
+    introducers: tuple[Address, ...] = ()
+    admit: str = NOBODY
 
 
 def parse_settings(data: bytes, file: str) -> NodeSettings:
@@ -41,7 +50,7 @@ def parse_settings(data: bytes, file: str) -> NodeSettings:
             if key not in READERS:
                 raise Wrong(f"unknown key; known are {', '.join(READERS)}", key)
             try:
-                found[key] = READERS[key](value if isinstance(value, str) else "")
+                found[key] = READERS[key](value)
             except SpecError as error:
                 raise Wrong(str(error), key) from None
         return complete(NodeSettings(**found))
@@ -62,10 +71,15 @@ def complete(settings: NodeSettings) -> NodeSettings:
 def format_settings(settings: NodeSettings) -> str:
     """The file of these settings; `parse_settings` reads the same back."""
     lines = [f'operator = "{settings.operator}"']
-    for key in ("listen", "address"):
+    for key in ("listen", "address", "introduce"):
         address = getattr(settings, key)
         if address is not None:
             lines.append(f'{key} = "{format_address(address)}"')
+    if settings.introducers:
+        texts = [f'"{format_address(address)}"' for address in settings.introducers]
+        lines.append(f"introducers = [{', '.join(texts)}]")
+    if settings.admit != NOBODY:
+        lines.append(f'admit = "{settings.admit}"')
     return "\n".join(lines) + "\n"
 
 
@@ -87,14 +101,33 @@ def format_address(address: Address) -> str:
     )
 
 
-def _read_operator(text: str) -> str:
-    if not is_operator(text):
+def _read_address(value: object) -> Address:
+    return parse_address(value if isinstance(value, str) else "")
+
+
+def _read_addresses(value: object) -> tuple[Address, ...]:
+    if not isinstance(value, list | tuple) or len(value) > INTRODUCERS_MAX:
+        raise SpecError(f"want at most {INTRODUCERS_MAX} texts HOST:PORT")
+    return tuple([_read_address(one) for one in value])
+
+
+def _read_admit(value: object) -> str:
+    if value not in (NOBODY, ANYBODY):
+        raise SpecError(f"want {NOBODY} or {ANYBODY}")
+    return str(value)
+
+
+def _read_operator(value: object) -> str:
+    if not isinstance(value, str) or not is_operator(value):
         raise SpecError(f"want 1 to {OPERATOR_LIMIT} plain characters, no spaces")
-    return text
+    return value
 
 
-READERS: dict[str, Callable[[str], object]] = {
+READERS: dict[str, Callable[[object], object]] = {
     "operator": _read_operator,
-    "listen": parse_address,
-    "address": parse_address,
+    "listen": _read_address,
+    "address": _read_address,
+    "introduce": _read_address,
+    "introducers": _read_addresses,
+    "admit": _read_admit,
 }

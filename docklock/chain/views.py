@@ -13,6 +13,7 @@ from chainlite.consensus.validators import compute_faults
 from chainlite.errors import SpecError, StateError
 from chainlite.ledger import operations as ops
 from chainlite.ledger import records
+from chainlite.ledger.genesis import decode_genesis
 from chainlite.ledger.tx import decode_tx
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ KINDS = {
     ops.NotaryBundle: "poe-bundle",
     ops.MemberVote: "member-vote",
     ops.ParameterVote: "parameter-vote",
+    ops.Statement: "statement",
 }
 
 
@@ -90,9 +92,24 @@ class Views:
         where = {"height": place.height, "position": place.position, "block": block.hash.hex()}
         return describe_tx(tx) | where | {"time_ms": block.header.timestamp_ms}
 
-    def get_validators(self, _rest: str) -> dict[str, Any]:
-        """Who decides the next height, what is to change, and which votes are in progress."""
-        return describe_validators(self._store.ledger)
+    def get_validators(self, rest: str) -> dict[str, Any]:
+        """Who decides the next height, what is to change, and which votes are in progress.
+
+        `HEIGHT`: who decided that one; nothing else of it.
+        """
+        shown = describe_validators(self._store.ledger)
+        if rest:
+            height = parse_number(rest, "HEIGHT")
+            if height > self.height + 1:
+                raise StateError(f"block {height} is not here yet: the last one is {self.height}")
+            keys = find_validators(self._store, height)
+            known = find_members(self._store)
+            listed = [_describe_member(key, known.get(key)) for key in keys.keys]
+            shown = {"height": height, **describe_set(keys), "validators": listed}
+            shown |= {"changes": [], "proposals": [], "archives": []}
+        for one in shown["validators"]:
+            one["since"] = find_since(self._store, bytes.fromhex(one["key"]), shown["height"])
+        return shown
 
     def get_finality(self, rest: str) -> dict[str, Any]:
         """`HOST/LEAF/HEIGHT`: a light proof of the first anchor of a host's log with this leaf.
@@ -197,13 +214,37 @@ def describe_validators(ledger: Ledger) -> dict[str, Any]:
     }
 
 
+def find_validators(store: Store, height: int) -> ValidatorSet:
+    """Those of a height up to the next one; StateError where the store begins later."""
+    from chainlite.proofs.light_source import get_validators
+
+    return get_validators(store, max(height, 1))
+
+
+def find_members(store: Store) -> dict[bytes, Member]:
+    """Who is known by name: the present members, and those of the genesis."""
+    row = store.ledger.find(records.VALIDATORS_KEY)
+    assert isinstance(row, records.Validators)
+    first = decode_genesis(store.genesis).members
+    return {member.public: member for member in (*first, *row.members)}
+
+
+def find_since(store: Store, key: bytes, height: int) -> int:
+    """The first height, up to this one, from which on the key has always been a validator's."""
+    changes = [change for change in store.read_sets() if change.height < height]
+    for change in reversed(changes):
+        if key not in change.before:
+            return change.height + 1
+    return 0
+
+
 def describe_set(validators: ValidatorSet) -> dict[str, int]:
     """How many there are, how many may lie, how many must agree."""
     size = validators.size
     return {"n": size, "f": compute_faults(size), "quorum": validators.quorum}
 
 
-def _describe_member(key: bytes, member: Member | None) -> dict[str, str]:
+def _describe_member(key: bytes, member: Member | None) -> dict[str, Any]:
     if member is None:
         return {"key": key.hex(), "operator": "", "address": "", "certificate": ""}
     return {

@@ -15,6 +15,8 @@ from docklock.cli import options
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, listed, text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from docklock.cli.options import Option
     from docklock.paths import Paths
 
@@ -39,6 +41,11 @@ COMMANDS = {
         "With --genesis, join that chain.",
         DIR, LISTEN, ADDRESS,
         text("--operator", help="who runs it, in a word", metavar="NAME"),
+        text("--introduce", help="where it introduces newcomers", metavar="HOST:PORT"),
+        listed("--introducers", help="ask there to be introduced; may be given several times",
+               metavar="HOST:PORT"),
+        text("--admit", help="anybody: let in whoever asks; nobody: but those that the chain names",
+             metavar="WHOM"),
         text("--genesis", help="the chain to join", metavar="FILE"),
         FORMAT,
     ),
@@ -72,7 +79,7 @@ COMMANDS = {
         DIR, NO_WAIT, FORMAT,
     ),
     "validators": _make(
-        "validators", "[OPTIONS] [add ENTRY | remove KEY]",
+        "validators", "[OPTIONS] [HEIGHT | add ENTRY | remove KEY]",
         "Show who decides, what changes, and votes in progress; or vote that a node joins (by the "
         "entry that its `chain init` printed) or leaves (by its key, or the beginning of it).",
         DIR, flag("--archive", help="vote on an archive instead"), NO_WAIT, FORMAT,
@@ -91,6 +98,15 @@ COMMANDS = {
         "Show the nodes that this one knows beside the chain's validators; know another by its "
         "registration file, or no longer.",
         DIR, FORMAT,
+    ),
+    "submit": _make(
+        "submit", "[OPTIONS]",
+        "Anchor this host's log on the chain of the node that runs here, and offer its bodies "
+        "(without values) to the validators.",
+        DIR,
+        flag("--follow", help="pass after pass, until a signal"),
+        text("--parent", help="end with this process", metavar="PID"),
+        FORMAT,
     ),
     "devnet": _make(
         "devnet", "[OPTIONS]",
@@ -126,6 +142,7 @@ def run_chain(argv: list[str], paths: Paths) -> int:
         "validators": _run_validators,
         "proof": _run_proof,
         "peers": _run_peers,
+        "submit": _run_submit,
         "devnet": _run_devnet,
     }
     return verbs[verb](values, words, paths)
@@ -140,7 +157,7 @@ def _run_init(values: dict[str, Any], words: list[str], paths: Paths) -> int:
 
     wanted: dict[str, object] = {}
     for key, read in READERS.items():
-        if values[key] is not None:
+        if values[key]:
             try:
                 wanted[key] = read(values[key])
             except SpecError as error:
@@ -189,26 +206,34 @@ def _run_genesis(values: dict[str, Any], words: list[str], _paths: Paths) -> int
 def _run_start(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     check_count(COMMANDS["start"], words, 0, 0)
     import gc
-    import signal
 
     from docklock.agent.journal import PRIORITIES, Log, find_journal
     from docklock.chain.directory import get_directory
 
-    level, parent = values["log_level"] or "info", values["parent"] or "0"
+    level = values["log_level"] or "info"
     if level not in PRIORITIES:
         raise UsageError(f"docklock chain start: --log-level takes one of {', '.join(PRIORITIES)}")
-    if not parent.isdigit():
-        raise UsageError("docklock chain start: --parent takes a process id")
-    if int(parent):
-        from docklock.kernel.process import set_death_signal
-
-        set_death_signal(signal.SIGTERM)
+    parent = _read_parent(values)
     from docklock.chain.process import Choices, run_node
 
     gc.enable()  # it lives longer than a command
     log = Log(level, find_journal(dict(os.environ), sys.stderr.fileno()), "docklock chain")
-    choices = Choices(int(parent), follow=values["follow"], repair=values["repair"])
+    choices = Choices(parent, follow=values["follow"], repair=values["repair"])
     return run_node(get_directory(paths, values["dir"]), choices, log)
+
+
+def _read_parent(values: dict[str, Any]) -> int:
+    """The process that this one ends with, by the kernel's hand should it be killed; 0 for none."""
+    parent = values["parent"] or "0"
+    if not parent.isdigit():
+        raise UsageError("docklock chain: --parent takes a process id")
+    if int(parent):
+        import signal
+
+        from docklock.kernel.process import set_death_signal
+
+        set_death_signal(signal.SIGTERM)
+    return int(parent)
 
 
 def _run_status(values: dict[str, Any], words: list[str], paths: Paths) -> int:
@@ -228,7 +253,7 @@ def _run_status(values: dict[str, Any], words: list[str], paths: Paths) -> int:
         from docklock.chain.directory import say_start
 
         print(f"docklock: no node runs: {say_start(directory)}", file=sys.stderr)
-        return 1
+        return 3 if status["halted"] else 1
     if status["halted"]:
         print(f"docklock: HALTED: {status['halted']}", file=sys.stderr)
         return 3
@@ -297,10 +322,13 @@ def _run_validators(values: dict[str, Any], words: list[str], paths: Paths) -> i
     check_count(COMMANDS["validators"], words, 0, 2)
     from docklock.cli import chain_text
 
-    if not words:
-        return _show(values, paths, "/validators", chain_text.render_validators)
+    if len(words) < 2 and words[:1] not in (["add"], ["remove"]):
+        target = "/".join(["/validators", *words])
+        return _show(values, paths, target, chain_text.render_validators)
     if len(words) != 2 or words[0] not in ("add", "remove"):
-        raise UsageError("docklock chain validators: want nothing, add ENTRY, or remove KEY")
+        raise UsageError(
+            "docklock chain validators: want nothing, HEIGHT, add ENTRY, or remove KEY"
+        )
     from docklock.chain.directory import get_directory
     from docklock.chain.submitting import make_vote
 
@@ -351,6 +379,43 @@ def _run_peers(values: dict[str, Any], words: list[str], paths: Paths) -> int:
         print(peers.remove_peer(directory, words[1]))
         return 0
     raise UsageError("docklock chain peers: want nothing, add FILE..., or remove KEY")
+
+
+def _run_submit(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    check_count(COMMANDS["submit"], words, 0, 0)
+    import asyncio
+    import signal
+
+    from docklock.chain.directory import get_directory
+    from docklock.chain.hosting import submit_always, submit_once
+    from docklock.cli import chain_text
+
+    directory = get_directory(paths, values["dir"])
+    if not values["follow"]:
+        done = asyncio.run(submit_once(paths, directory))
+        shown = chain_text.describe_passed(done)
+        if values["format"] == "json":
+            _print_json(shown)
+        else:
+            sys.stdout.write(chain_text.render_passed(shown))
+        return 1 if shown["due"] else 0
+    parent = _read_parent(values)
+    said: list[str] = []
+
+    def tell(lines: Iterable[str]) -> None:
+        """What is wrong now, once for as long as it is so."""
+        for line in lines:
+            if line not in said:
+                print(f"docklock: submitter: {line}", file=sys.stderr, flush=True)
+        said[:] = lines
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    asyncio.run(
+        submit_always(
+            paths, directory, parent, lambda done: tell(done.troubles), lambda why: tell([why])
+        )
+    )
+    return 0
 
 
 def _run_devnet(values: dict[str, Any], words: list[str], paths: Paths) -> int:

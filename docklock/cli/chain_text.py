@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from docklock.chain.directory import ChainDirectory
     from docklock.chain.setup import Made
+    from docklock.submitter import Passed
 
 SHORT = 16
 """Digits of a hash or key in a table; the JSON has them all."""
@@ -84,7 +85,7 @@ def render_status(status: dict[str, Any]) -> str:
         ("head", f"{status['head_hash'][:SHORT]} {_format_ms(status['head_time_ms'])}"),
     ]
     if not status["running"]:
-        return render_lines(head)
+        return render_lines([*head, ("HALTED", status["halted"])])
     validators, finality, pool = status["validators"], status["finality_ms"], status["mempool"]
     votes = "votes" if status["votes"] else f"does not vote: {status['why_no_votes']}"
     role = f"{status['role']}, {votes}" if status["role"] == "validator" else status["role"]
@@ -184,9 +185,9 @@ def render_validators(shown: dict[str, Any]) -> str:
     return text
 
 
-def _render_members(members: list[dict[str, str]]) -> str:
-    rows = [(one["key"], one["operator"], one["address"]) for one in members]
-    return render_table(("KEY", "OPERATOR", "ADDRESS"), rows)
+def _render_members(members: list[dict[str, Any]]) -> str:
+    rows = [(one["key"], one["operator"], one["address"], one.get("since", "")) for one in members]
+    return render_table(("KEY", "OPERATOR", "ADDRESS", "SINCE"), rows)
 
 
 def _render_proposal(proposal: dict[str, Any]) -> str:
@@ -214,6 +215,23 @@ def render_peers(peers: list[dict[str, Any]]) -> str:
         for one in peers
     ]
     return render_table(("KEY", "OPERATOR", "ADDRESS", "STATUS", "MISDEEDS"), rows)
+
+
+def describe_passed(done: Passed | None) -> dict[str, Any]:
+    """What a submitter's pass came to, as JSON has it; all zero where nothing has run here."""
+    if done is None:
+        return {"height": 0, "size": 0, "anchored": 0, "available": 0, "receipts": 0,
+                "due": False, "troubles": []}  # fmt: skip
+    return done._asdict() | {"troubles": list(done.troubles)}
+
+
+def render_passed(shown: dict[str, Any]) -> str:
+    """The same for people."""
+    text = (
+        f"log of {shown['size']} leaves: {shown['anchored']} anchored, {shown['available']} "
+        f"available at height {shown['height']}; {shown['receipts']} receipts offered\n"
+    )
+    return text + "".join(f"docklock: {escape(line)}\n" for line in shown["troubles"])
 
 
 def _format_ms(time_ms: int) -> str:

@@ -60,6 +60,7 @@ def get_facts(paths: Paths) -> dict[str, object]:
         "images": len({one.image_id for one in ImageStore(paths).list_entries()}),
         "agent": f"process {agent}" if agent else "none",
         "host_key": get_host_key(paths),
+        "chain": get_chain(paths),
         "kernel": release,
         "architecture": os.uname().machine,
         "cgroup": [f"v{one.version}: {one.name}" for one in detect_hierarchies()],
@@ -74,6 +75,22 @@ def get_host_key(paths: Paths) -> str:
     if not has_host_key(paths):
         return "none yet (docklock keys init, or the first run)"
     return get_fingerprint(paths)
+
+
+def get_chain(paths: Paths) -> str:
+    """The chain of this host's own node, and its process; a host without one is no error."""
+    from chainlite.errors import DocklockError
+    from docklock.chain.directory import find_process, get_directory, read_chain
+
+    directory = get_directory(paths, None)
+    if not os.path.exists(directory.genesis):
+        return "none"
+    try:
+        chain = read_chain(directory)
+    except DocklockError as error:
+        return str(error)
+    pid = find_process(directory)
+    return f"{chain.genesis.name} ({chain.short_id}), {f'process {pid}' if pid else 'not running'}"
 
 
 def parse_release(release: str) -> tuple[int, int]:

@@ -33,8 +33,12 @@ _SCHEMA = (
     "CREATE TABLE senders (chain BLOB PRIMARY KEY, nonce INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE rotations (chain BLOB, public BLOB, following BLOB, nonce INTEGER,"
     " tx BLOB NOT NULL, PRIMARY KEY (chain, public, following, nonce)) WITHOUT ROWID",
+    "CREATE TABLE revocations (chain BLOB, leaf INTEGER, nonce INTEGER NOT NULL,"
+    " PRIMARY KEY (chain, leaf)) WITHOUT ROWID",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+REFUSED = -1
+"""In place of the nonce of a revocation that the chain does not take."""
 
 
 class AnchorRow(NamedTuple):
@@ -135,6 +139,19 @@ class Submitted:
             (chain, nonce),
         ).fetchone()
         return int(row[0])
+
+    def find_revocation(self, chain: bytes, leaf: int) -> int | None:
+        """The nonce under which the revocation at this leaf was submitted, or REFUSED."""
+        row = self._db.execute(
+            "SELECT nonce FROM revocations WHERE chain = ? AND leaf = ?", (chain, leaf)
+        ).fetchone()
+        return int(row[0]) if row else None
+
+    def put_revocation(self, chain: bytes, leaf: int, nonce: int) -> None:
+        """The revocation at this leaf is submitted, or refused."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO revocations VALUES (?, ?, ?)", (chain, leaf, nonce)
+        )
 
     def put_anchor(self, chain: bytes, size: int, root: bytes, tx: bytes, now_ms: int) -> None:
         """An anchor is submitted; the first time counts."""

@@ -20,6 +20,8 @@ def test_every_setting_is_read() -> None:
     text += b"notary = false\n"
     assert parse_config(text, "f") == Settings("/run/x.sock", "debug", 3600, notary=False)
     more = b'witnesses = "/w.toml"\nwitness-seconds = 5\n'
+    chain = b'[chain]\nrole = "submitter"\ndir = "/c"\n'
+    assert parse_config(chain, "f")[-2:] == ("submitter", "/c")
     assert parse_config(text + more, "f")[4:6] == ("/w.toml", 5)
     assert parse_config(b'submit = "/srv/chain"', "f").submit == "/srv/chain"
 
@@ -40,6 +42,12 @@ def test_every_setting_is_read() -> None:
         ("scan-seconds = 1.0", "line 1: scan-seconds: expected an integer"),
         ("notary = 1", "line 1: notary: expected true or false"),
         ('a = """\nsocket = 1\n"""\n', "line 1: a: unknown key; known are socket, log-level"),
+        ('[chain]\ndir = "/x"\n', "line 1: chain: expected a role: one of validator, follower"),
+        ('[chain]\n\nrole = "king"\n', "line 3: chain.role: expected one of validator"),
+        ('[chain]\nrole = "follower"\ndir = "x"', "line 3: chain.dir: expected an absolute path"),
+        ('a.b = 1\n[chain]\nrole = "follower"', "line 1: a: unknown key"),
+        ('[chain]\nrole = "follower"\nport = 1', "line 3: chain.port: unknown key; known are role"),
+        ("chain = 1", "line 1: chain: expected a table [chain]"),
         ('\n[agent]\nsocket = "/x"', "line 2: agent: unknown key"),
         ('socket = "/x"\nagent.level = 1', "line 2: agent: unknown key"),
         ("socket = [\n1,\n2]\n", "line 1: socket: expected a string"),

@@ -85,6 +85,32 @@ class DevnetProcess:
         return found
 
 
+class NodeProcess:
+    """`docklock chain start --dir DIRECTORY`; use as a context manager. Ended, it must exit 0."""
+
+    def __init__(self, dock: Docklock, directory: str, *options: str) -> None:
+        self.dock, self.directory = dock, directory
+        self.process = dock.start("chain", "start", "--dir", directory, *options)
+        self.said = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.said = self.process.communicate(timeout=20)[1]
+        assert self.process.returncode == 0, self.said
+
+    def show(self) -> dict[str, Any]:
+        """Its status; empty while it is not there."""
+        words = ("chain", "status", "--dir", self.directory, "--format", "json")
+        done = self.dock(*words, code=None)
+        return dict(json.loads(done.stdout)) if done.stdout else {}
+
+    def wait_votes(self) -> None:
+        self.dock.wait_for(lambda: self.show().get("votes"), 30)
+
+
 def write_registration(path: Path, key: keys.KeyPair, chain_id: str) -> str:
     """A signed transaction in a file: a new host registers itself. Its hash."""
     operation = ops.Register("tester", bytes(32))

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chainlite import keys
-from tests.e2e.chains import DevnetProcess, write_registration
+from tests.e2e.agents import Agent
+from tests.e2e.chains import DevnetProcess, NodeProcess, write_registration
 from tests.e2e.conftest import Docklock
 
 QUICK = ("--set", "block_interval_ms=200")
@@ -108,27 +110,21 @@ def test_validators_vote_a_node_in_and_it_votes_then(
     for name in ("v1", "v2", "v3"):
         devnet.chain(name, "validators", "add", str(entry), "--no-wait")
     devnet.dock.wait_for(lambda: devnet.ask("v1", "validators")["n"] == 5, 20)
-    process = host.start("chain", "start", "--dir", str(joining))
-    try:
-        devnet.dock.wait_for(lambda: show(host, joining).get("votes"), 30)
+    with NodeProcess(host, str(joining)) as node:
+        node.wait_votes()
         with_it = int(devnet.ask("v1", "status")["height"])
-        devnet.dock.wait_for(lambda: show(host, joining)["height"] > with_it, 20)
+        joined = {
+            one["operator"]: one["since"] for one in devnet.ask("v1", "validators")["validators"]
+        }
+        assert 0 < joined.pop("five") <= with_it + 1 and set(joined.values()) == {0}
+        devnet.dock.wait_for(lambda: node.show()["height"] > with_it, 20)
         for name in ("v1", "v2", "v3", "v4"):
             devnet.chain(name, "validators", "remove", made["node"][:8], "--no-wait")
         devnet.dock.wait_for(lambda: devnet.ask("v1", "validators")["n"] == 4, 20)
-    finally:
-        process.terminate()
-        said = process.communicate(timeout=20)
-    assert process.returncode == 0, said
     before = devnet.height("v1")
     devnet.wait_height("v1", before + 2)
-
-
-def show(host: Docklock, directory: Path) -> dict[str, Any]:
-    done = host("chain", "status", "--dir", str(directory), "--format", "json", code=None)
-    found = json.loads(done.stdout) if done.stdout else {}
-    assert isinstance(found, dict)
-    return found
+    sizes = [devnet.ask("v1", "validators", str(at))["n"] for at in (1, with_it, before + 1)]
+    assert sizes == [4, 5, 4]
 
 
 def find_port() -> int:
@@ -185,16 +181,97 @@ def test_a_damaged_store_is_refused_with_its_place_and_repaired_from_peers(
         assert "table blocks, height 7" in refused.stderr
         assert "docklock chain start --repair" in refused.stderr
         height = net.height("v1")
-        process = host.start("chain", *start, "--repair")
-        try:
-            host.wait_for(lambda: get_pid(net, "v2"), 20)
+        with NodeProcess(host, net.directory("v2"), "--repair") as node:
+            node.wait_votes()
             net.wait_height("v2", height)
-            host.wait_for(lambda: net.ask("v2", "status")["votes"], 20)
-        finally:
-            process.terminate()
-            said = process.communicate(timeout=20)[1]
-        assert "kept the blocks to 6; the rest comes from the peers" in said
+        assert "kept the blocks to 6; the rest comes from the peers" in node.said
         assert net.ask("v1", "status")["accused"] == []
+
+
+def test_a_validator_whose_disk_was_put_back_votes_for_nothing_twice(
+    host: Docklock, tmp_path: Path
+) -> None:
+    with DevnetProcess(host, tmp_path / "net", *QUICK) as net:
+        directory, backup = net.directory("v2"), tmp_path / "backup"
+        os.kill(int(net.ask("v2", "status")["pid"]), signal.SIGTERM)
+        host.wait_for(lambda: "v2 was ended" in net.said(), 20)
+        shutil.copytree(directory, backup)
+        with NodeProcess(host, directory) as node:
+            node.wait_votes()
+            net.wait_height("v2", net.height("v1") + 5)
+        shutil.rmtree(directory)
+        shutil.copytree(backup, directory)
+        with NodeProcess(host, directory) as node:
+            node.wait_votes()
+            net.wait_height("v2", net.height("v1") + 5)
+        assert [net.ask(name, "status")["accused"] for name in ("v1", "v3", "v4")] == [[], [], []]
+        assert net.ask("v1", "validators")["n"] == 4
+
+
+def test_a_validator_alone_says_nothing_before_a_quorum_has_told_its_height(
+    host: Docklock, tmp_path: Path
+) -> None:
+    with DevnetProcess(host, tmp_path / "net", "--keep", *QUICK) as net:
+        assert net.stop() == 0
+    votes = Path(net.directory("v2"), "votes")
+    before = votes.read_bytes()
+    with NodeProcess(host, net.directory("v2")) as second:
+        host.wait_for(lambda: second.show().get("running"), 20)
+        assert second.show()["why_no_votes"] == "2 more validators must be up to make a quorum of 3"
+        with NodeProcess(host, net.directory("v1")) as first:
+            host.wait_for(lambda: second.show()["peers_up"], 20)
+            assert not second.show()["votes"] and votes.read_bytes() == before
+            with NodeProcess(host, net.directory("v3")) as third:
+                for node in (first, second, third):
+                    node.wait_votes()
+                height = first.show()["height"]
+                host.wait_for(lambda: second.show()["height"] > height + 2, 20)
+    assert votes.read_bytes() != before
+
+
+def test_a_newcomer_is_introduced_and_follows(
+    host: Docklock, devnet: DevnetProcess, tmp_path: Path
+) -> None:
+    genesis, node = f"{devnet.directory('v1')}/genesis.toml", str(tmp_path / "node")
+    settings = Path(devnet.directory("v1"), "node.toml").read_text()
+    introducer = re.search('introduce = "(.*)"', settings)[1]  # type: ignore[index]
+    words = ("--genesis", genesis, "--introducers", introducer, "--operator", "new")
+    host("chain", "init", "--dir", node, *words)
+    with NodeProcess(host, node) as newcomer:
+        host.wait_for(lambda: newcomer.show().get("peers_up") == 4, 30)
+        height = devnet.height("v1")
+        host.wait_for(lambda: newcomer.show()["height"] >= height, 20)
+        assert newcomer.show()["role"] == "follower"
+        listed = devnet.ask("v3", "peers")
+        assert [one["up"] for one in listed if one["operator"] == "new"] == [True]
+
+
+def test_a_node_that_is_shown_two_histories_halts_and_says_so(
+    host: Docklock, tmp_path: Path
+) -> None:
+    """Its own was sealed by a quorum, and what the others have was too."""
+    with DevnetProcess(host, tmp_path / "one", "--keep", *QUICK) as net:
+        net.wait_height("v4", 3)
+        assert net.stop() == 0
+    for name in ("v1", "v2", "v3", "v4"):
+        for file in ("chain.db", "votes"):
+            Path(net.directory(name), file).rename(Path(net.directory(name), f"{file}.first"))
+    with net:  # the same keys begin again
+        net.wait_height("v1", 8)
+        assert net.stop() == 0
+    fourth = Path(net.directory("v4"))
+    for file in ("chain.db", "votes"):
+        (fourth / f"{file}.first").rename(fourth / file)
+    others = [host.start("chain", "start", "--dir", net.directory(name)) for name in ("v1", "v2")]
+    halted = host("chain", "start", "--dir", str(fourth), code=3)
+    for process in others:  # who sees it before it ends halts too
+        process.terminate()
+        process.communicate(timeout=20)
+        assert process.returncode in (0, 3)
+    assert "HALTED at height" in halted.stderr
+    assert "sealed by a quorum" in halted.stderr
+    shown = host("chain", "status", "--dir", str(fourth), code=3)
+    assert "HALTED: " in shown.stdout
 
 
 def test_a_second_node_on_a_directory_is_refused(devnet: DevnetProcess) -> None:
@@ -274,3 +351,55 @@ def test_a_spoilt_genesis_is_named(host: Docklock, tmp_path: Path) -> None:
     genesis.write_bytes(data)
     done = net.chain("v1", "start", code=3)
     assert "is of another genesis than" in done.stderr
+
+
+def test_what_a_host_runs_is_anchored_and_held_by_the_agents_node(
+    dock: Docklock, devnet: DevnetProcess, tmp_path: Path
+) -> None:
+    node, config = tmp_path / "node", tmp_path / "agent.toml"
+    genesis = f"{devnet.directory('v1')}/genesis.toml"
+    dock("chain", "init", "--dir", str(node), "--operator", "host", "--genesis", genesis)
+    devnet.chain("v2", "peers", "add", str(node / "registration"))
+    config.write_text(f'[chain]\nrole = "submitter"\ndir = "{node}"\n')
+    dock("run", "--rm", "busybox", "true")
+    with Agent(dock, "--config", str(config)) as agent:
+        dock.wait_for(lambda: "docklock_chain_up 1" in agent.ask("/metrics"), 20)
+        dock.wait_for(lambda: is_all_available(dock, node), 40)
+        page = agent.ask("/metrics")
+        assert "docklock_chain_validators 4" in page and "docklock_chain_votes 0" in page
+        heights = [line for line in page.splitlines() if line.startswith("docklock_chain_height ")]
+        assert int(heights[0].split()[1]) > 0
+        dock("run", "--name", "proven", "busybox", "true")
+        dock.wait_for(lambda: is_all_available(dock, node), 40)
+    prove_final(dock, node, genesis, tmp_path)
+    dock("rm", "proven")
+    shown = json.loads(
+        dock("chain", "status", "--dir", str(node), "--format", "json", code=1).stdout
+    )
+    assert shown["running"] is False
+
+
+def is_all_available(dock: Docklock, node: Path) -> bool:
+    """Whether the whole log is on the chain, and f + 1 validators hold its bodies."""
+    words = ("chain", "submit", "--dir", str(node), "--format", "json")
+    done = dock(*words, code=None)
+    if done.returncode not in (0, 1) or not done.stdout:
+        return False
+    shown = json.loads(done.stdout)
+    return bool(shown["size"]) and shown["size"] == shown["available"]
+
+
+def prove_final(dock: Docklock, node: Path, genesis: str, tmp_path: Path) -> None:
+    """With no node running: a receipt, and the log, are final to who has the genesis alone."""
+    host = json.loads(dock("keys", "show", "--format", "json").stdout)["fingerprint"]
+    trust = ("--genesis", genesis, "--host-key", host)
+    event, log = tmp_path / "event.final", tmp_path / "log.final"
+    dock("prove", "proven", "0", "--final", "--chain", str(node), "-o", str(event))
+    dock("chain", "proof", host, "--dir", str(node), "-o", str(log))
+    for path in (event, log):
+        shown = dock("verify", str(path), *trust).stdout
+        assert "final" in shown, shown
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        dock("verify", str(path), *trust, code=3)

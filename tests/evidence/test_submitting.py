@@ -12,6 +12,8 @@ import pytest
 
 from chainlite import hostlog, receipt, segment
 from chainlite.errors import StateError, TamperError
+from chainlite.ledger import operations as ops
+from chainlite.ledger import records
 from chainlite.ledger.bodies import HostBodies, verify_offer
 from chainlite.ledger.offer import decode_body, decode_offer
 from docklock.evidence import container_store, erasing, keyring, offering, rotation
@@ -301,6 +303,31 @@ def test_rotations_go_on_the_chain_by_the_keys_that_went(
     status = asyncio.run(nodes.all[0].get_status(submitter.host))
     with HostLog(paths, None) as log:
         assert status.key == log.read_keys(keyring.get_public_key(paths)).public
+    submitter.close()
+
+
+def test_revocations_go_on_the_chain_once(tmp_path: Path, nodes: Nodes) -> None:
+    paths = make_paths(tmp_path)
+    record(paths, make_id(1))
+    submitter = Submitter(paths, nodes.all, "somebody")
+    do_pass(submitter)
+    nodes.step()
+    settle(submitter, nodes)
+    size = get_size(paths)
+    for number, first in ((None, None), (0, 3)):
+        rotation.revoke_host_key(paths, number, first)
+        done = settle(submitter, nodes)
+        assert done.available == get_size(paths)
+    row = nodes.chain.ledger.find(records.get_key_key(submitter.host, 0))
+    assert isinstance(row, records.HostKey) and row.revoked_from == 3 < size
+    revokes = [
+        operation
+        for block in nodes.chain.blocks
+        for tx in block.txs
+        for operation in tx.operations
+        if isinstance(operation, ops.Revoke)
+    ]
+    assert [one.first_index for one in revokes] == [size + 1, 3]
     submitter.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_the_loop_turns_while_receipts_are_verified(tmp_path: Path) -> None:
         while not taking.done():
             await asyncio.sleep(0)
             turns += 1
-        assert (await taking).receipts == 20_000
+        assert (await taking).receipts == made.receipts > 10_000
         assert turns > 100
 
     run(tmp_path / "bodies", do)
@@ -171,6 +172,28 @@ def test_what_waits_is_bounded(
         assert sum(isinstance(one, StateError) for one in found) >= 2
         assert sum(isinstance(one, Ack) for one in found) >= 1
         assert (await bodies.take(made.data)).size == made.end
+
+    run(tmp_path / "bodies", do)
+
+
+def test_who_stops_waiting_spoils_nothing_for_others(tmp_path: Path, seed: int) -> None:
+    """Cancelled anywhere: before, while and after its offer goes through the pipe."""
+    paths, chance = make_paths(tmp_path), random.Random(seed)
+    recorder = begin(paths)
+    for number in range(15_000):
+        append(recorder, number)
+    recorder.close(0)
+    made = offer_range(paths)
+
+    async def do(bodies: Availability) -> None:
+        for _ in range(20):
+            tasks = [asyncio.ensure_future(bodies.take(made.data)) for _ in range(3)]
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+            tasks[0].cancel()
+            tasks[1].cancel()
+            assert (await tasks[2]).size == made.end
+        assert not bodies._waiting and bodies.receipts == made.receipts
 
     run(tmp_path / "bodies", do)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,8 @@ from chainlite.net import tls
 from chainlite.net.mesh import Mesh
 from chainlite.net.registration import Address, Registration, sign_registration
 from chainlite.net.transport import Channel, PeerId, Transport
+from chainlite.net.zenoh import ZenohTransport
+from chainlite.net.zenoh_session import Settings
 
 NETWORK = hashlib.sha256(b"test network").digest()
 HOST = "127.0.0.1"
@@ -46,6 +49,25 @@ class Identity:
             NETWORK, self.peer, self.serial, self.certificate.der, addresses, f"op{self.number}"
         )
         return sign_registration(unsigned, self.key)
+
+
+def find_port() -> int:
+    """A port that is free now: Zenoh does not say which one it was given."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ZenohNode(ZenohTransport):
+    """One that knows its port."""
+
+    def __init__(self, identity: Identity, port: int) -> None:
+        settings = Settings(
+            identity.peer, NETWORK, identity.key, identity.certificate, (HOST, port)
+        )
+        super().__init__(settings, random.Random(port * 1000 + identity.number))
+        self.port = port
 
 
 class Recorded:
@@ -91,5 +113,10 @@ def make_mesh(identity: Identity, port: int = 0, *, seed: int = 1) -> Mesh:
 
 Make = Callable[[Identity, int], Listening]
 
-MAKERS: dict[str, Make] = {"mesh": make_mesh}
+
+def make_zenoh(identity: Identity, port: int) -> ZenohNode:
+    return ZenohNode(identity, port or find_port())
+
+
+MAKERS: dict[str, Make] = {"mesh": make_mesh, "zenoh": make_zenoh}
 """By name, so that another process can make the same."""

@@ -416,6 +416,19 @@ def test_who_does_not_answer_is_asked_again_after_others_and_a_tick() -> None:
     assert [type(effect) for effect in core.upon_tick()] == [Ask]
 
 
+def test_what_a_store_cannot_keep_now_is_asked_for_after_a_tick() -> None:
+    net, (writer,) = make_pair(5)
+    note = net.nodes[0].store.logs[writer.origin].note
+    core = net.nodes[1].core
+    (ask,) = core.upon_vector(make_peer(0), tidings.encode_vector([Entry(HELD, note)]))
+    assert isinstance(ask, Ask)
+    answer = net.nodes[0].core.upon_want(tidings.encode_want(ask.want))
+    (append,) = core.upon_range(ask, answer)
+    assert isinstance(append, Append)
+    assert core.upon_unkept(append) == []
+    assert core.upon_tick() == [ask]
+
+
 def test_what_came_here_by_another_way_meanwhile_is_not_taken_again() -> None:
     net, (writer,) = make_pair(5)
     core, store = net.nodes[1].core, net.nodes[1].store

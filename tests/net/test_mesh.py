@@ -22,6 +22,7 @@ from chainlite.net.transport import (
     HANDSHAKES_MAX,
     PAYLOAD_BYTES_MAX,
     QUEUE_BYTES_MAX,
+    REQUESTS_IN_FLIGHT_MAX,
     Channel,
     PeerId,
 )
@@ -335,6 +336,55 @@ def test_a_new_life_of_a_peer_replaces_the_connection_of_the_old(tmp_path: Path)
                 again.write(frames.encode_frame(Kind.MESSAGE, Channel.SYNC, 0, b"here"))
                 await seen.until(lambda: bool(seen.messages))
         assert seen.messages == [(other.peer, Channel.SYNC, b"here")]
+
+    run_pair(tmp_path, body)
+
+
+def test_a_new_life_is_welcome_also_where_this_side_had_dialled(tmp_path: Path) -> None:
+    async def body(seen: Recorded, mine: Identity, other: Identity) -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(greet(other))
+            hung_up.append(await until_hung_up(reader))
+            writer.close()
+
+        hung_up = list[bytes]()
+        context = tls.make_context(other.certificate, [mine.certificate.der], server_side=True)
+        server = await asyncio.start_server(answer, HOST, 0, ssl=context)
+        try:
+            seen.transport.add_peer(other.register(server.sockets[0].getsockname()[1]))
+            await seen.until_up(other.peer)
+            async with connected(other, seen) as (reader, writer):
+                writer.write(greet(other))  # of the same life: what stands, stands
+                assert frames.WELCOME not in await until_hung_up(reader)
+                assert (len(seen.ups), len(seen.downs), len(hung_up)) == (1, 0, 0)
+            async with connected(other, seen) as (_, writer):
+                writer.write(frames.encode_greeting(Greeting(NETWORK, other.peer, b"new life")))
+                await seen.until(lambda: len(seen.ups) == 2)
+                assert len(seen.downs) == 1
+        finally:
+            server.close()
+
+    run_pair(tmp_path, body)
+
+
+def test_requests_that_wait_for_answers_are_bounded(tmp_path: Path) -> None:
+    async def body(seen: Recorded, mine: Identity, other: Identity) -> None:
+        async def answer(peer: PeerId, channel: Channel, payload: bytes) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+        seen.transport.listen(Channel.SYNC, None, answer)
+        async with connected(other, seen) as (reader, writer):
+            writer.write(greet(other))
+            await seen.until_up(other.peer)
+            for number in range(1, REQUESTS_IN_FLIGHT_MAX + 2):
+                writer.write(frames.encode_frame(Kind.REQUEST, Channel.SYNC, number, b""))
+            parser, found = frames.FrameReader(), list[frames.Frame]()
+            async with asyncio.timeout(WAIT_S):
+                while not any(frame.kind == Kind.REFUSAL for frame in found):
+                    found += parser.feed(await reader.read(65536))
+            refused = [frame.number for frame in found if frame.kind == Kind.REFUSAL]
+            assert refused == [REQUESTS_IN_FLIGHT_MAX + 1]
 
     run_pair(tmp_path, body)
 

@@ -11,6 +11,8 @@ FREEDOM.
     state, effects = qbft.step(state, event, now_ms, is_valid)
     lockstep.check(event, now_ms, is_valid, state, effects)
 
+    (world.simulate(plan, qbft, lockstep=True) does that for every honest node)
+
 is_valid must give at `check` what it gave in the step. A node that restarts with an empty state
 gets a new Lockstep. AssertionError names the height, the event and the difference.
 """
@@ -185,6 +187,6 @@ class Lockstep(Permitted):
             done = place in at.wanted
             if done and all(vote.prepared_round == m.NO_ROUND for vote in here):
                 built = isinstance(self.event, e.Built) and self.event.round == at.round == place
-                if built and at.validate_fresh_block(self.event.block, place):
+                if built and at.validate_fresh_block(self.event.block, place, strict=True):
                     self._must(False, f"does not propose what was built for round {place}")
             self._must(done or not asked, f"leads round {place} and neither proposes nor builds")

@@ -216,8 +216,12 @@ class Permitted:
             mine = all(vote in pool for vote in message.prepares)
             self._must(mine, "a justification with prepares that it never received")
         justified = at.is_proposal_justification(
-            message.round_changes, message.prepares, place, message.block, strict=True
+            message.round_changes, message.prepares, place, message.block, strict=False
         )
+        wanted = at.quorum if place else 0
+        exact = len(message.round_changes) == wanted
+        exact = exact and len(message.prepares) == (at.quorum if prepared else 0)
+        self._must(exact, "a justification of more votes, or fewer, than a quorum")
         self._must(justified or not at.is_next(message.block), "a proposal without justification")
         self._enter(place)
 
