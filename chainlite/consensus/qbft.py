@@ -272,10 +272,14 @@ def _upon_message(turn: _Turn, message: Message) -> None:
 
 
 def _keep_ahead(turn: _Turn, message: Signed) -> None:
-    """Of the next height, the first few of each signer: a restart of the others resends them."""
-    ahead, vote = turn.state.ahead, message.vote
-    theirs = [_get_key(kept.vote) for kept in ahead if kept.vote.signer == vote.signer]
-    if len(theirs) < AHEAD_KEPT and _get_key(vote) not in theirs:
+    """Of the next height, the first few of each signer: a restart of the others resends them.
+
+    A vote does not sign the block beside it: the same vote with another block is another message,
+    and which of the two is right is known only at that height.
+    """
+    ahead, signer = turn.state.ahead, message.vote.signer
+    count = sum(kept.vote.signer == signer for kept in ahead)
+    if count < AHEAD_KEPT and message not in ahead:
         turn.set(ahead=(*ahead, message))
 
 
