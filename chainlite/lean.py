@@ -82,12 +82,22 @@ else:
             raise TypeError(f"expected {len(cls._fields)} fields, got {len(values)}")
         return values
 
+    _places: dict[type, dict[str, int]] = {}
+
     def _replace(self: Any, /, **named: Any) -> Any:
         """A copy with some fields replaced."""
-        values = [named.pop(key, value) for key, value in zip(self._fields, self, strict=True)]
-        if named:
-            raise ValueError(f"got unexpected field names: {list(named)!r}")
-        return _new(type(self), values)
+        kind = type(self)
+        places = _places.get(kind)
+        if places is None:
+            places = _places[kind] = {name: place for place, name in enumerate(kind._fields)}
+        values = list(self)
+        try:
+            for name, value in named.items():
+                values[places[name]] = value
+        except KeyError:
+            strange = [name for name in named if name not in places]
+            raise ValueError(f"got unexpected field names: {strange!r}") from None
+        return _new(kind, values)
 
     def _asdict(self: Any) -> dict[str, Any]:
         """The fields by name, in order."""

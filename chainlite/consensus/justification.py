@@ -79,6 +79,19 @@ def is_valid_proposal(
     return _continues(place, block) and _is_justified(place, proposal) and is_valid_block(block)
 
 
+def is_well_formed(chain_id: bytes, proposal: Proposal) -> bool:
+    """Whether its vote is for its block, with no justification in round 0: so much is known early.
+
+    Whether the block's lists are those of its header is not (following.is_body_of).
+    """
+    vote, block = proposal.vote, proposal.block
+    return (
+        vote.digest == compute_seal_digest(chain_id, block.hash, vote.round)
+        and vote.height == block.header.height
+        and (vote.round > 0 or not (proposal.round_changes or proposal.prepares))
+    )
+
+
 def is_valid_round_change(place: Place, message: RoundChange, is_valid_block: IsValid) -> bool:
     """Whether the signer has shown what it says to have prepared."""
     vote, block = message.vote, message.block

@@ -31,10 +31,11 @@ from chainlite.consensus.events import (
     SetTimer,
     Start,
 )
-from chainlite.consensus.following import Following
+from chainlite.consensus.following import Following, is_body_of
 from chainlite.consensus.intake import Intake
 from chainlite.consensus.messages import (
     NewBlock,
+    Proposal,
     decode_message,
     encode_message,
     get_votes,
@@ -238,6 +239,8 @@ class Node:
             return
         if not self._is_wanted(message.vote):
             return
+        if isinstance(message, Proposal) and self._is_ahead_and_wrong(message):
+            raise SpecError("a proposal whose block has other transactions than its header")
         for vote in get_votes(message):
             if vote in self._checked:
                 continue
@@ -246,6 +249,10 @@ class Node:
             if len(self._checked) < CHECKED_MAX:
                 self._checked.add(vote)
         self.feed(Received(message))
+
+    def _is_ahead_and_wrong(self, proposal: Proposal) -> bool:
+        """Of the next height no state can judge a block yet; its header can."""
+        return proposal.vote.height > self.height + 1 and not is_body_of(proposal.block)
 
     def _is_wanted(self, vote: Vote) -> bool:
         """Whether a step would look at it: dropped before its signatures cost anything."""

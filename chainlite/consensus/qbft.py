@@ -11,7 +11,6 @@ Differences from it, and why: README.md of this room, "Where we leave the specif
 
 from __future__ import annotations
 
-from chainlite import keys
 from chainlite.consensus.equivocation import is_conflict, make_equivocation
 from chainlite.consensus.events import (
     Accuse,
@@ -32,6 +31,7 @@ from chainlite.consensus.justification import (
     Place,
     is_valid_proposal,
     is_valid_round_change,
+    is_well_formed,
     justify,
 )
 from chainlite.consensus.messages import (
@@ -49,22 +49,17 @@ from chainlite.consensus.messages import (
     Vote,
     sign_vote,
 )
-from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.consensus.turn import State, Turn
+from chainlite.lean import TYPE_CHECKING
 from chainlite.ledger.header import ROUND_MAX, Seals, is_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any, TypeAlias
-
+    from chainlite import keys
     from chainlite.consensus.events import Effect, Event
     from chainlite.consensus.justification import IsValid
     from chainlite.consensus.messages import Message
+    from chainlite.consensus.turn import Key, Signed
     from chainlite.ledger.block import Block
-
-    Key: TypeAlias = tuple[int, int, bytes]
-    """Kind, round, signer."""
-    Signed: TypeAlias = Proposal | Prepare | Commit | RoundChange
-    Inbox: TypeAlias = Mapping[Key, Signed]
 
 TIMEOUT_MAX_MS = 30_000
 ROUNDS_KEPT = 16
@@ -75,59 +70,6 @@ does not push out the vote of this round that convicts the signer.
 """
 AHEAD_KEPT = 8
 """Messages that are kept of one signer for the next height."""
-_EMPTY: Inbox = {}
-
-
-class State(NamedTuple):
-    """A validator between two events; without a key it follows and never votes.
-
-    `place` is None before the first Start. `prepared_block` was prepared in `prepared_round`, which
-    `prepares` show. `own` is all that this validator has said at this height, in order.
-    """
-
-    chain_id: bytes
-    key: keys.Signer | None
-    place: Place | None = None
-    base_timeout_ms: int = 0
-    round: int = 0
-    timer_runs: bool = False
-    decided: bool = False
-    accepted: Proposal | None = None
-    prepared_round: int = NO_ROUND
-    prepared_block: Block | None = None
-    prepares: tuple[Vote, ...] = ()
-    inbox: Inbox = _EMPTY
-    own: tuple[Signed, ...] = ()
-    building: int = NO_ROUND
-    ahead: tuple[Signed, ...] = ()
-    accused: tuple[bytes, ...] = ()
-
-
-class _Turn:
-    """One step: the state as it becomes, and the effects so far."""
-
-    __slots__ = ("effects", "is_valid", "now_ms", "place", "state")
-
-    def __init__(self, state: State, place: Place, now_ms: int, is_valid: IsValid) -> None:
-        self.state = state
-        self.place = place
-        self.now_ms = now_ms
-        self.is_valid = is_valid
-        self.effects: list[Effect] = []
-
-    def set(self, **fields: Any) -> None:
-        self.state = self.state._replace(**fields)
-
-    def get(self, kind: int, round: int) -> list[Signed]:
-        """The messages of one kind and round, in the order of their signers."""
-        keys = self.place.validators.keys
-        found = (self.state.inbox.get((kind, round, signer)) for signer in keys)
-        return [message for message in found if message is not None]
-
-    def is_mine(self, round: int) -> bool:
-        """Whether this validator proposes in the round."""
-        key = self.state.key
-        return key is not None and self.place.get_proposer(round) == key.public
 
 
 def make_state(chain_id: bytes, key: keys.Signer | None) -> State:
@@ -146,17 +88,17 @@ def step(
     """What follows from one event. `now_ms` is Unix time; `is_valid` judges a whole block."""
     if isinstance(event, Start):
         place = Place(state.chain_id, event.parent, event.parent_hash, event.validators)
-        turn = _Turn(state, place, now_ms, is_valid)
+        turn = Turn(state, place, now_ms, is_valid)
         _upon_start(turn, event)
     elif state.place is None:
         return state, ()
     else:
-        turn = _Turn(state, state.place, now_ms, is_valid)
+        turn = Turn(state, state.place, now_ms, is_valid)
         _upon(turn, event)
     return turn.state, tuple(turn.effects)
 
 
-def _upon(turn: _Turn, event: Event) -> None:
+def _upon(turn: Turn, event: Event) -> None:
     if isinstance(event, Received):
         _upon_message(turn, event.message)
     elif turn.state.decided:
@@ -171,7 +113,7 @@ def _upon(turn: _Turn, event: Event) -> None:
         _upon_resend(turn)
 
 
-def _upon_start(turn: _Turn, event: Start) -> None:
+def _upon_start(turn: Turn, event: Start) -> None:
     """A new height: forget the last one's votes, take back what was on disk for this one."""
     before, recorded = turn.state, event.recorded
     own = tuple(message for message in recorded.messages if not isinstance(message, NewBlock))
@@ -190,7 +132,7 @@ def _upon_start(turn: _Turn, event: Start) -> None:
             _upon_message(turn, message)
 
 
-def _upon_restart(turn: _Turn, event: Start) -> None:
+def _upon_restart(turn: Turn, event: Start) -> None:
     """Go on in the round of the last vote, bound by all that was said before."""
     own, prepares = turn.state.own, event.recorded.prepares
     turn.set(
@@ -209,7 +151,7 @@ def _upon_restart(turn: _Turn, event: Start) -> None:
     upon_commit(turn, turn.state.round)
 
 
-def upon_block_timeout(turn: _Turn, event: BlockTimeout) -> None:
+def upon_block_timeout(turn: Turn, event: BlockTimeout) -> None:
     """A block is due: round 0's timer starts, and its proposer asks for a block."""
     state = turn.state
     if event.height != turn.place.height or state.timer_runs:
@@ -220,7 +162,7 @@ def upon_block_timeout(turn: _Turn, event: BlockTimeout) -> None:
         _build(turn, 0)
 
 
-def _upon_built(turn: _Turn, event: Built) -> None:
+def _upon_built(turn: Turn, event: Built) -> None:
     """The block that was asked for; too late if the round is over or its leader must re-propose."""
     state = turn.state
     if event.round != state.round or event.round != state.building or state.accepted:
@@ -235,14 +177,14 @@ def _upon_built(turn: _Turn, event: Built) -> None:
         _propose(turn, block, justification.round_changes, justification.prepares)
 
 
-def upon_round_timeout(turn: _Turn, event: RoundTimeout) -> None:
+def upon_round_timeout(turn: Turn, event: RoundTimeout) -> None:
     """The round took too long: on to the next one."""
     if (event.height, event.round) == (turn.place.height, turn.state.round):
         _change_round(turn, turn.state.round + 1)
         _advance(turn)
 
 
-def _upon_resend(turn: _Turn) -> None:
+def _upon_resend(turn: Turn) -> None:
     """What was said in this round, and the last commit: others may lack just that one."""
     state = turn.state
     commits = [message for message in state.own if isinstance(message, Commit)]
@@ -253,7 +195,7 @@ def _upon_resend(turn: _Turn) -> None:
     )
 
 
-def _upon_message(turn: _Turn, message: Message) -> None:
+def _upon_message(turn: Turn, message: Message) -> None:
     state, height = turn.state, turn.place.height
     if isinstance(message, NewBlock):
         if not state.decided and message.block.header.height == height:
@@ -271,19 +213,21 @@ def _upon_message(turn: _Turn, message: Message) -> None:
         upon_commit(turn, vote.round)
 
 
-def _keep_ahead(turn: _Turn, message: Signed) -> None:
-    """Of the next height, the first few of each signer: a restart of the others resends them.
+def _keep_ahead(turn: Turn, message: Signed) -> None:
+    """Of the next height, the first few of each signer: what is lost its signer says again.
 
-    A vote does not sign the block beside it: the same vote with another block is another message,
-    and which of the two is right is known only at that height.
+    Who passes on another's proposal could wrap its vote in anything: what no block of round 0 has
+    does not take the true one's place, and of two bodies only that height tells which is true.
     """
     ahead, signer = turn.state.ahead, message.vote.signer
+    if isinstance(message, Proposal) and not is_well_formed(turn.place.chain_id, message):
+        return
     count = sum(kept.vote.signer == signer for kept in ahead)
     if count < AHEAD_KEPT and message not in ahead:
         turn.set(ahead=(*ahead, message))
 
 
-def _take(turn: _Turn, message: Signed) -> bool:
+def _take(turn: Turn, message: Signed) -> bool:
     """Put a message of this height into the inbox; False if it is known, or not to be believed."""
     state, vote = turn.state, message.vote
     known = state.inbox.get(_get_key(vote))
@@ -302,7 +246,7 @@ def _take(turn: _Turn, message: Signed) -> bool:
     return _keep(turn, message)
 
 
-def _keep(turn: _Turn, message: Signed) -> bool:
+def _keep(turn: Turn, message: Signed) -> bool:
     inbox, vote = dict(turn.state.inbox), message.vote
     theirs = [key for key in inbox if key[0] == vote.kind and key[2] == vote.signer]
     if len(theirs) >= ROUNDS_KEPT:
@@ -318,7 +262,7 @@ def _keep(turn: _Turn, message: Signed) -> bool:
     return True
 
 
-def _advance(turn: _Turn) -> None:
+def _advance(turn: Turn) -> None:
     """Every predicate that holds now, in the order of a round, until none does."""
     while not turn.state.decided and (
         upon_proposal(turn) or upon_prepare(turn) or upon_round_change(turn)
@@ -326,7 +270,7 @@ def _advance(turn: _Turn) -> None:
         pass
 
 
-def upon_proposal(turn: _Turn) -> bool:
+def upon_proposal(turn: Turn) -> bool:
     """Accept the proposal of this round, if none is, or the one of the highest later round."""
     state = turn.state
     lowest = state.round + 1 if state.accepted else state.round
@@ -349,7 +293,7 @@ def upon_proposal(turn: _Turn) -> bool:
     return True
 
 
-def upon_prepare(turn: _Turn) -> bool:
+def upon_prepare(turn: Turn) -> bool:
     """A quorum prepared this round's proposal: commit to it, once."""
     state = turn.state
     if state.accepted is None or state.prepared_round == state.round:
@@ -370,28 +314,33 @@ def upon_prepare(turn: _Turn) -> bool:
     return True
 
 
-def upon_commit(turn: _Turn, round: int) -> None:
+def upon_commit(turn: Turn, round: int) -> None:
     """A quorum committed to one block in one round, whatever this validator's own: it is final."""
     state = turn.state
     commits = turn.get(COMMIT, round)
     if state.decided or len(commits) < turn.place.validators.quorum:
         return
-    proposal = state.inbox.get((PROPOSAL, round, turn.place.get_proposer(round)))
-    if isinstance(proposal, Proposal):
-        block, digest = proposal.block, proposal.vote.digest
-    elif state.prepared_block is not None and state.prepared_round == round:
-        block = state.prepared_block
+    for block in _get_known_blocks(turn):
         digest = turn.place.compute_digest(block, round)
-    else:
-        return
-    votes = [message.vote for message in commits if message.vote.digest == digest]
-    if len(votes) >= turn.place.validators.quorum:
-        chosen = votes[: turn.place.validators.quorum]
-        bitmap = turn.place.validators.encode_bitmap(vote.signer for vote in chosen)
-        _append(turn, block, Seals(round, bitmap, tuple(vote.signature for vote in chosen)))
+        votes = [message.vote for message in commits if message.vote.digest == digest]
+        if len(votes) >= turn.place.validators.quorum:
+            chosen = votes[: turn.place.validators.quorum]
+            bitmap = turn.place.validators.encode_bitmap(vote.signer for vote in chosen)
+            _append(turn, block, Seals(round, bitmap, tuple(vote.signature for vote in chosen)))
+            return
 
 
-def upon_new_block(turn: _Turn, message: NewBlock) -> None:
+def _get_known_blocks(turn: Turn) -> list[Block]:
+    """The blocks of this height that were judged valid here, in whichever round they came."""
+    proposals = [message for message in turn.state.inbox.values() if isinstance(message, Proposal)]
+    known = {proposal.block.hash: proposal.block for proposal in proposals}
+    prepared = turn.state.prepared_block
+    if prepared is not None:
+        known.setdefault(prepared.hash, prepared)
+    return list(known.values())
+
+
+def upon_new_block(turn: Turn, message: NewBlock) -> None:
     """Somebody shows a block of this height that a quorum has sealed."""
     place, block = turn.place, message.block
     if block.header.previous != place.parent_hash:
@@ -401,7 +350,7 @@ def upon_new_block(turn: _Turn, message: NewBlock) -> None:
         _append(turn, block, message.seals)
 
 
-def upon_round_change(turn: _Turn) -> bool:
+def upon_round_change(turn: Turn) -> bool:
     """f + 1 are ahead: follow to the lowest of their rounds. A quorum is in mine: propose."""
     state = turn.state
     later = [key for key in state.inbox if key[0] == ROUND_CHANGE and key[1] > state.round]
@@ -422,7 +371,7 @@ def upon_round_change(turn: _Turn) -> bool:
     return True
 
 
-def _change_round(turn: _Turn, round: int) -> None:
+def _change_round(turn: Turn, round: int) -> None:
     """Leave the round for a later one, and tell all what was prepared so far."""
     assert turn.state.round < round <= ROUND_MAX
     turn.set(round=round, timer_runs=True, accepted=None, building=NO_ROUND)
@@ -436,13 +385,13 @@ def _change_round(turn: _Turn, round: int) -> None:
     _say(turn, ROUND_CHANGE, digest)
 
 
-def _build(turn: _Turn, round: int) -> None:
+def _build(turn: Turn, round: int) -> None:
     turn.set(building=round)
     turn.effects.append(Build(turn.place.height, round))
 
 
 def _propose(
-    turn: _Turn, block: Block, round_changes: tuple[Vote, ...], prepares: tuple[Vote, ...]
+    turn: Turn, block: Block, round_changes: tuple[Vote, ...], prepares: tuple[Vote, ...]
 ) -> None:
     """Say PROPOSAL and PREPARE in one breath: one write to the disk holds both."""
     state = turn.state
@@ -456,7 +405,7 @@ def _propose(
     _advance(turn)
 
 
-def _say(turn: _Turn, kind: int, digest: bytes) -> None:
+def _say(turn: Turn, kind: int, digest: bytes) -> None:
     """Vote in this round: on disk first, then to all, then to myself."""
     state = turn.state
     if state.key is None or state.key.public not in turn.place.validators:
@@ -475,7 +424,7 @@ def _say(turn: _Turn, kind: int, digest: bytes) -> None:
         _utter(turn, (change,), Persist((change,)))
 
 
-def _sign(turn: _Turn, kind: int, digest: bytes) -> Vote:
+def _sign(turn: Turn, kind: int, digest: bytes) -> Vote:
     state = turn.state
     assert state.key is not None
     prepared = state.prepared_round if kind == ROUND_CHANGE else NO_ROUND
@@ -484,7 +433,7 @@ def _sign(turn: _Turn, kind: int, digest: bytes) -> Vote:
     )
 
 
-def _utter(turn: _Turn, messages: tuple[Signed, ...], record: Persist) -> None:
+def _utter(turn: Turn, messages: tuple[Signed, ...], record: Persist) -> None:
     inbox = dict(turn.state.inbox)
     inbox.update((_get_key(message.vote), message) for message in messages)
     turn.set(inbox=inbox, own=(*turn.state.own, *messages))
@@ -492,22 +441,22 @@ def _utter(turn: _Turn, messages: tuple[Signed, ...], record: Persist) -> None:
     turn.effects.extend(Broadcast(message) for message in messages)
 
 
-def _append(turn: _Turn, block: Block, seals: Seals) -> None:
+def _append(turn: Turn, block: Block, seals: Seals) -> None:
     turn.set(decided=True)
     turn.effects.append(Append(block, seals))
 
 
-def _set_timer(turn: _Turn) -> None:
+def _set_timer(turn: Turn) -> None:
     state = turn.state
     delay_ms = compute_timeout_ms(state.base_timeout_ms, state.round)
     turn.effects.append(SetTimer(turn.place.height, state.round, delay_ms))
 
 
-def _get_round_changes(turn: _Turn, round: int) -> list[RoundChange]:
+def _get_round_changes(turn: Turn, round: int) -> list[RoundChange]:
     return [m for m in turn.get(ROUND_CHANGE, round) if isinstance(m, RoundChange)]
 
 
-def _get_said(turn: _Turn, kind: int, round: int) -> Signed | None:
+def _get_said(turn: Turn, kind: int, round: int) -> Signed | None:
     """What this validator said of this kind in this round, before a restart or after."""
     for message in turn.state.own:
         if (message.vote.kind, message.vote.round) == (kind, round):
@@ -515,7 +464,7 @@ def _get_said(turn: _Turn, kind: int, round: int) -> Signed | None:
     return None
 
 
-def _get_me(turn: _Turn) -> bytes:
+def _get_me(turn: Turn) -> bytes:
     return turn.state.key.public if turn.state.key else b""
 
 

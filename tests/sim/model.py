@@ -29,6 +29,8 @@ from chainlite.ledger.block import Block
 from chainlite.ledger.header import Seals, compute_seal_digest, encode_commit
 
 AHEAD_MAX_MS = 2000
+BUFFER_ROUNDS = 14
+"""Rounds of one signer and kind that a node must keep, whatever else that signer says."""
 IsValid = Callable[[Block], bool]
 
 
@@ -115,6 +117,8 @@ class Height:
 
         FREEDOM: of two conflicting votes a node may count either, both or none: their signer is
         Byzantine, and no rule may need him. Strict: neither.
+        FREEDOM: buffers are bounded by signer; whoever spoke in more rounds than BUFFER_ROUNDS may
+        have pushed out what he said before.
         FREEDOM: a prepare inside another message is as signed as one alone; it may be counted.
         """
         votes = []
@@ -126,7 +130,13 @@ class Height:
         votes = [v for v in votes if v.height == self.height and v.signer in self.validators]
         if not strict:
             return votes
-        return [v for v in votes if not any(is_conflicting(v, w) for w in self.get_all_votes())]
+        every = self.get_all_votes()
+        rounds: dict[bytes, set[int]] = {}
+        for vote in every:
+            if vote.kind == kind:
+                rounds.setdefault(vote.signer, set()).add(vote.round)
+        votes = [v for v in votes if len(rounds[v.signer]) <= BUFFER_ROUNDS]
+        return [v for v in votes if not any(is_conflicting(v, w) for w in every)]
 
     def get_all_votes(self) -> list[Vote]:
         return [vote for seen in self.received for vote in m.get_votes(seen.message)]

@@ -79,8 +79,22 @@ class Permitted:
                 sure = known and counts[signer] <= EARLY_CERTAIN
                 sure = sure and at.height == came_at + 1
                 sure = sure and not event.recorded.messages and signer in at.validators
+                sure = sure and not self._is_shadowed(message)
                 at.received.append(Seen(message, sure, True))
         self.early = [kept for kept in self.early if get_height(kept[0]) > at.height]
+
+    def _is_shadowed(self, message: m.Message) -> bool:
+        """Whether another message came early that carries the same vote.
+
+        FREEDOM: what is around a vote nobody signs, so a liar can send an honest vote with other
+        things around it; a node may keep one message for each vote. It is said again (Resend).
+        """
+        if isinstance(message, m.NewBlock):
+            return False
+        return any(
+            not isinstance(other, m.NewBlock) and other.vote == message.vote and other != message
+            for other, _ in self.early
+        )
 
     def _take(self, event: e.Event) -> None:
         at = self.get_height()

@@ -49,3 +49,8 @@ def check_seeds(seeds: range, profiles: Sequence[str]) -> int:
             command = describe_command(seed) + (" --lockstep" if lockstep else "")
             raise AssertionError(f"{violation}\nrepeat: {command} -v") from violation
     return runs
+
+
+def describe_chunk(seeds: range) -> str:
+    """A test's id, for -k."""
+    return f"seeds_{seeds.start}_to_{seeds.stop - 1}"
