@@ -217,13 +217,13 @@ def _keep_ahead(turn: Turn, message: Signed) -> None:
     """Of the next height, the first few of each signer: what is lost its signer says again.
 
     Who passes on another's proposal could wrap its vote in anything: what no block of round 0 has
-    does not take the true one's place.
+    does not take the true one's place, and of two bodies only that height tells which is true.
     """
-    ahead, vote = turn.state.ahead, message.vote
+    ahead, signer = turn.state.ahead, message.vote.signer
     if isinstance(message, Proposal) and not is_well_formed(turn.place.chain_id, message):
         return
-    theirs = [_get_key(kept.vote) for kept in ahead if kept.vote.signer == vote.signer]
-    if len(theirs) < AHEAD_KEPT and _get_key(vote) not in theirs:
+    count = sum(kept.vote.signer == signer for kept in ahead)
+    if count < AHEAD_KEPT and message not in ahead:
         turn.set(ahead=(*ahead, message))
 
 

@@ -73,8 +73,10 @@ class ZenohTransport:
     """A Transport over Zenoh."""
 
     def __init__(self, settings: Settings, rng: random.Random) -> None:
-        """StateError where Zenoh is not installed."""
+        """StateError where Zenoh is not installed, or it can reach nobody."""
         load_zenoh()
+        if settings.listen is None and not settings.routers:
+            raise StateError("a node that does not listen needs a router")
         self._settings, self._rng = settings, rng
         self._me, self._network = settings.me, settings.network
         self._remotes: dict[PeerId, _Remote] = {}
@@ -121,7 +123,7 @@ class ZenohTransport:
             f"tls/{host}:{port}"
             for one in registrations
             for host, port in one.addresses
-            if self._me < one.node or self._settings.listen is None
+            if self._settings.listen is not None and self._me < one.node
         )
         self._session = session
         try:

@@ -24,6 +24,7 @@ from chainlite.net.outbox import Outbox
 from chainlite.net.transport import (
     BACKOFF_MAX_S,
     BACKOFF_MIN_S,
+    CONNECT_S,
     DEAD_AFTER_S,
     PRIORITY,
     Channel,
@@ -59,7 +60,10 @@ def load_zenoh() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a session needs to open. `connect` are endpoints as Zenoh writes them."""
+    """What a session needs to open. Without `listen` it is a client of `routers`, and no more.
+
+    `routers` are endpoints as Zenoh writes them; their certificates are registered as nodes' are.
+    """
 
     me: PeerId
     network: bytes
@@ -149,7 +153,7 @@ class Session:
             },
         }
         return {
-            "mode": "peer",
+            "mode": "peer" if listen else "client",
             "scouting": {
                 "delay": 0, "multicast": {"enabled": False}, "gossip": {"enabled": False},
             },
@@ -157,8 +161,9 @@ class Session:
             "listen": {"endpoints": [f"tls/{listen[0]}:{listen[1]}"] if listen else []},
             "connect": {
                 "endpoints": [*endpoints, *self._settings.routers],
-                "timeout_ms": -1,
-                "exit_on_failure": False,
+                # A client's opening waits for its router; a peer's goes on trying by itself.
+                "timeout_ms": -1 if listen else int(CONNECT_S * 1000),
+                "exit_on_failure": not listen,
                 "retry": {
                     "period_init_ms": int(BACKOFF_MIN_S * 1000),
                     "period_max_ms": int(BACKOFF_MAX_S * 1000),

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from docklock.chain.directory import Chain, ChainDirectory
 
 LOOK_S = 0.2
-"""How often it looks whether the node may vote, has halted, waits, or has lost its parent."""
+"""How often it looks whether the node may vote, has halted, waits, or has lost its parent;"""
+LOOK_SOON_S = 0.02
+"""and while a validator does not vote yet."""
 EXIT_BROKEN, EXIT_HALTED = 1, 3
 FOLLOWS = "it was started with --follow"
 
@@ -116,7 +118,7 @@ class _Root:
         self._exit_code = 0
         self._obstacle = FOLLOWS
         self._said = ""
-        self._seen: object = None
+        self._seen: tuple[object, object] = (None, None)
         self._node: Node
         self._meeting: Meeting
         self._bodies: Bodies
@@ -148,7 +150,8 @@ class _Root:
 
         def describe() -> dict[str, Any]:
             finality = compute_finality(node.get_durations_ms())
-            standing = Standing(self._chain, registration, self._obstacle, finality)
+            kept = self._bodies.receipts
+            standing = Standing(self._chain, registration, self._obstacle, finality, kept)
             return describe_status(node, standing, get_now_ms())
 
         await mesh.start()
@@ -178,19 +181,21 @@ class _Root:
         return self._exit_code
 
     def _list_members(self) -> tuple[Member, ...]:
-        row = self._node.ledger.find(records.VALIDATORS_KEY)
+        """Validators and archives, as the chain names them."""
+        ledger = self._node.ledger
+        row = ledger.find(records.VALIDATORS_KEY)
         assert isinstance(row, records.Validators)
-        return row.members
+        return (*row.members, *cast("tuple[Member, ...]", ledger.find(records.ARCHIVES_KEY)))
 
     def _is_named(self, key: bytes) -> bool:
         """Whether the chain names it as validator or archive."""
-        archives = cast("tuple[Member, ...]", self._node.ledger.find(records.ARCHIVES_KEY))
-        return any(key == member.public for member in (*self._list_members(), *archives))
+        return any(key == member.public for member in self._list_members())
 
     def _upon_block(self, block: Block, _seals: Seals) -> None:
-        row = self._node.ledger.find(records.VALIDATORS_KEY)
-        if row is not self._seen:
-            self._seen = row
+        find = self._node.ledger.find
+        named = find(records.VALIDATORS_KEY), find(records.ARCHIVES_KEY)
+        if any(one is not other for one, other in zip(named, self._seen, strict=True)):
+            self._seen = named
             self._meeting.look()
         self._bodies.upon_block(block)
 
@@ -208,21 +213,34 @@ class _Root:
             self._log.warning(self._said) if self._said else self._log.info("it goes on")
         if self._obstacle and not self._choices.follow:
             self._try_voting()
-        loop.call_later(LOOK_S, self._look)
+        is_soon = self._obstacle and self._key.public in node.validators
+        loop.call_later(LOOK_SOON_S if is_soon else LOOK_S, self._look)
 
     def _try_voting(self) -> None:
         node = self._node
         told = node.following.get_heights()
         before = self._obstacle
+        if not self._bodies.may_say and self._is_archive():
+            self._begin_voting()  # as no validator it has nothing to vote on, but bodies to tell of
         self._obstacle = find_obstacle(
             self._key.public, node.height, self._votes.read_height(), node.validators, told
         )
         if not self._obstacle:
-            node.begin_voting(self._key, self._votes)
-            self._bodies.may_say = True
+            self._begin_voting()
             self._log.info(f"votes from height {node.height + 1} on")
         elif before == FOLLOWS:
             self._log.info(f"follows: {self._obstacle}")
+
+    def _is_archive(self) -> bool:
+        """Whether it is an archive, and has not voted at a height that is still to be decided."""
+        is_named = self._key.public not in self._node.validators and self._is_named(
+            self._key.public
+        )
+        return is_named and self._node.height + 1 >= self._votes.read_height()
+
+    def _begin_voting(self) -> None:
+        self._node.begin_voting(self._key, self._votes)
+        self._bodies.may_say = True
 
     def _upon_broken(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something that nobody expected: a node half of which goes on is none."""

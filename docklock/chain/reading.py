@@ -25,13 +25,27 @@ def query(directory: ChainDirectory, target: str) -> Any:
     """The answer to a path of views; StateError where neither node nor store is here."""
     read_chain(directory)
     if find_process(directory):
-        return ask(directory, "GET", target)
+        return _ask(directory, target)
     try:
         return _read(directory, target)
     except TamperError:
         if find_process(directory):  # it began meanwhile, and wrote while this read
-            return ask(directory, "GET", target)
+            return _ask(directory, target)
         raise
+
+
+def _ask(directory: ChainDirectory, target: str) -> Any:
+    """The running node's answer; StateError, with its process, while it is not yet to be asked."""
+    try:
+        return ask(directory, "GET", target)
+    except NotRunning as error:
+        pid = find_process(directory)
+        if not pid:
+            raise
+        raise StateError(
+            f"the node on {directory.path} (process {pid}) begins or ends, and does not answer: "
+            "try again"
+        ) from error
 
 
 def _read(directory: ChainDirectory, target: str) -> Any:
@@ -53,10 +67,9 @@ def read_status(directory: ChainDirectory) -> dict[str, Any]:
     chain = read_chain(directory)
     if find_process(directory):
         try:
-            return dict(ask(directory, "GET", "/status"))
+            return dict(_ask(directory, "/status"))
         except NotRunning:
-            if find_process(directory):
-                raise
+            pass  # it has just ended
     blocks = query(directory, "/blocks/last/1") if os.path.exists(directory.database) else []
     newest = blocks[0] if blocks else None
     return {

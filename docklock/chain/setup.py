@@ -131,9 +131,9 @@ def parse_parameters(texts: Iterable[str]) -> Parameters:
     for text in texts:
         key, has_value, value = text.partition("=")
         if key not in Parameters._fields:
-            raise SpecError(f"--set {text}: known are {', '.join(Parameters._fields)}")
+            raise SpecError(f"{text}: known parameters are {', '.join(Parameters._fields)}")
         if not has_value or not value.isdigit() or not value.isascii() or len(value) > 18:
-            raise SpecError(f"--set {text}: want {key}=NUMBER")
+            raise SpecError(f"{text}: want {key}=NUMBER")
         found[key] = int(value)
     return Parameters(**found)
 

@@ -38,12 +38,16 @@ def compute_finality(durations_ms: list[int]) -> Finality:
 
 
 class Standing(NamedTuple):
-    """What the process knows beside the node itself. `obstacle` is why it does not vote."""
+    """What the process knows beside the node itself. `obstacle` is why it does not vote.
+
+    `receipts_kept` were verified and kept for hosts since the start.
+    """
 
     chain: Chain
     registration: Registration
     obstacle: str
     finality: Finality
+    receipts_kept: int
 
 
 def describe_status(node: Node, standing: Standing, now_ms: int) -> dict[str, Any]:
@@ -74,6 +78,7 @@ def describe_status(node: Node, standing: Standing, now_ms: int) -> dict[str, An
         "validators_up": sum(key == me or key in node.transport.peers() for key in validators.keys),
         "peers": peers[:PEERS_SHOWN_MAX],
         "mempool": {"transactions": len(node.mempool), "bytes": node.mempool.size},
+        "receipts_kept": standing.receipts_kept,
         "lag": best - node.height,
         "base_timeout_ms": node.get_base_timeout_ms(),
         "finality_ms": {

@@ -10,12 +10,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from chainlite.ledger.genesis import Member, parse_members
-from chainlite.ledger.operations import ARCHIVE, VALIDATOR, MemberVote, encode_operation
+from chainlite.ledger.genesis import Member, Parameters, check_parameter, parse_members
+from chainlite.ledger.operations import (
+    ARCHIVE,
+    VALIDATOR,
+    MemberVote,
+    ParameterVote,
+    encode_operation,
+)
 from docklock.chain.client import ask
 from docklock.chain.directory import read_bounded
 from docklock.chain.reading import query
 from docklock.chain.settings import FILE_BYTES_MAX
+from docklock.chain.setup import parse_parameters
 from docklock.chain.views import find_key
 
 if TYPE_CHECKING:
@@ -60,6 +67,15 @@ def make_vote(directory: ChainDirectory, verb: str, word: str, *, archive: bool)
         public = _find_member(directory, word, role)
         vote = MemberVote(role, 0, *Member(public, "", "", bytes(32)))
     return encode_operation(vote)[0]
+
+
+def make_parameter_vote(text: str) -> bytes:
+    """The claim of a vote that a parameter be so much, of KEY=NUMBER."""
+    name = text.partition("=")[0]
+    value = getattr(parse_parameters([text]), name)
+    number = Parameters._fields.index(name)
+    check_parameter(number, value)
+    return encode_operation(ParameterVote(number, value))[0]
 
 
 def _find_member(directory: ChainDirectory, word: str, role: int) -> bytes:

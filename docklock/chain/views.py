@@ -13,7 +13,7 @@ from chainlite.consensus.validators import compute_faults
 from chainlite.errors import SpecError, StateError
 from chainlite.ledger import operations as ops
 from chainlite.ledger import records
-from chainlite.ledger.genesis import decode_genesis
+from chainlite.ledger.genesis import PARAMETER_LIMITS, Parameters, decode_genesis
 from chainlite.ledger.tx import decode_tx
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Views:
             "blocks": self.get_blocks,
             "transactions": self.get_transaction,
             "validators": self.get_validators,
+            "parameters": self.get_parameters,
             "finality": self.get_finality,
         }
 
@@ -131,6 +132,21 @@ class Views:
             raise StateError(f"block {height} is not here yet: the last one is {self.height}")
         return {"proof": prove_anchor(self._store, host, leaf, height).hex()}
 
+    def get_parameters(self, _rest: str) -> dict[str, Any]:
+        """The parameters of the next block, what each may be, and votes on them in progress."""
+        ledger = self._store.ledger
+        limits = zip(ledger.parameters._asdict().items(), PARAMETER_LIMITS, strict=True)
+        listed = [
+            {"name": name, "value": value, "least": least, "most": most}
+            for (name, value), (least, most) in limits
+        ]
+        votes = [
+            one
+            for one in describe_validators(ledger)["proposals"]
+            if one["operation"]["kind"] == KINDS[ops.ParameterVote]
+        ]
+        return {"height": ledger.height + 1, "parameters": listed, "proposals": votes}
+
     @property
     def height(self) -> int:
         """That of the last block."""
@@ -184,6 +200,8 @@ def describe_tx(tx: Tx) -> dict[str, Any]:
 def describe_operation(operation: ops.Operation) -> dict[str, Any]:
     """An operation's kind and fields."""
     shown: dict[str, Any] = {"kind": KINDS[type(operation)]}
+    if isinstance(operation, ops.ParameterVote):
+        shown["name"] = Parameters._fields[operation.parameter]
     for name, value in operation._asdict().items():
         if isinstance(value, bytes):
             short = len(value) <= BYTES_SHOWN

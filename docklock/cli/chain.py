@@ -93,6 +93,11 @@ COMMANDS = {
         text("--trusted-height", help="the reader trusts the header at this height (0)",
              metavar="HEIGHT"),
     ),
+    "parameters": _make(
+        "parameters", "[OPTIONS] [set KEY=NUMBER]",
+        "Show the chain's parameters and votes on them in progress; or vote that one be so much.",
+        DIR, NO_WAIT, FORMAT,
+    ),
     "peers": _make(
         "peers", "[OPTIONS] [add FILE... | remove KEY]",
         "Show the nodes that this one knows beside the chain's validators; know another by its "
@@ -141,6 +146,7 @@ def run_chain(argv: list[str], paths: Paths) -> int:
         "tx": _run_tx,
         "validators": _run_validators,
         "proof": _run_proof,
+        "parameters": _run_parameters,
         "peers": _run_peers,
         "submit": _run_submit,
         "devnet": _run_devnet,
@@ -357,6 +363,19 @@ def _run_proof(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     print(f"{output}: {len(data)} bytes; the log of {made.log_size} leaves is final in block "
           f"{made.header.height}")  # fmt: skip
     return 0
+
+
+def _run_parameters(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    check_count(COMMANDS["parameters"], words, 0, 2)
+    from docklock.cli import chain_text
+
+    if not words:
+        return _show(values, paths, "/parameters", chain_text.render_parameters)
+    if len(words) != 2 or words[0] != "set":
+        raise UsageError("docklock chain parameters: want nothing, or set KEY=NUMBER")
+    from docklock.chain.submitting import make_parameter_vote
+
+    return _hand_in(values, paths, "/votes", make_parameter_vote(words[1]))
 
 
 def _run_peers(values: dict[str, Any], words: list[str], paths: Paths) -> int:

@@ -97,6 +97,7 @@ def render_status(status: dict[str, Any]) -> str:
          f"quorum {validators['quorum']}, {validators['f']} may fail"),
         ("peers", f"{status['peers_up']} up of {len(status['peers'])}"),
         ("mempool", f"{pool['transactions']} transactions, {pool['bytes']} bytes"),
+        ("receipts kept", status["receipts_kept"] or ""),
         ("lag", f"{status['lag']} blocks" if status["lag"] else ""),
         ("finality", f"p50 {finality['p50']} ms, p95 {finality['p95']} ms over the last "
          f"{finality['heights']} blocks" if finality["heights"] else ""),
@@ -197,9 +198,16 @@ def _render_proposal(proposal: dict[str, Any]) -> str:
         role = ("validator", "archive")[operation["role"]]
         what = f"{operation['public'][:SHORT]} {verb} as {role}"
     else:
-        what = f"parameter {operation['parameter']} becomes {operation['value']}"
+        what = f"parameter {operation['name']} becomes {operation['value']}"
     votes = f"{proposal['votes']} of {proposal['needed']} votes"
     return f"vote: {what}: {votes}, until height {proposal['until']}"
+
+
+def render_parameters(shown: dict[str, Any]) -> str:
+    """Each parameter, and votes in progress."""
+    rows = [(one["name"], one["value"], one["least"], one["most"]) for one in shown["parameters"]]
+    text = render_table(("PARAMETER", "VALUE", "LEAST", "MOST"), rows)
+    return text + "".join(f"{_render_proposal(one)}\n" for one in shown["proposals"])
 
 
 def render_peers(peers: list[dict[str, Any]]) -> str:

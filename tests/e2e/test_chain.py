@@ -274,6 +274,39 @@ def test_a_node_that_is_shown_two_histories_halts_and_says_so(
     assert "HALTED: " in shown.stdout
 
 
+def test_a_parameter_changes_once_a_quorum_has_voted_for_it(devnet: DevnetProcess) -> None:
+    def get_value() -> int:
+        shown = devnet.ask("v4", "parameters")["parameters"]
+        return int(next(one["value"] for one in shown if one["name"] == "vote_blocks"))
+
+    for name in ("v1", "v2"):
+        devnet.chain(name, "parameters", "set", "vote_blocks=5000")
+    height = devnet.height("v1")
+    devnet.wait_height("v4", height)
+    assert get_value() == 1_000_000
+    shown = devnet.chain("v4", "parameters").stdout
+    assert "parameter vote_blocks becomes 5000: 2 of 3 votes" in shown
+    devnet.chain("v3", "parameters", "set", "vote_blocks=5000")
+    devnet.dock.wait_for(lambda: get_value() == 5000, 20)
+    refused = devnet.chain("v1", "parameters", "set", "vote_blocks=1", code=2)
+    assert "vote_blocks: 1 is not 10 to" in refused.stderr
+
+
+def test_systemd_is_told_when_it_serves_and_when_it_ends(host: Docklock, tmp_path: Path) -> None:
+    with DevnetProcess(host, tmp_path / "net", "--keep", "--validators", "1") as net:
+        assert net.stop() == 0
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.settimeout(20)
+    manager.bind(str(tmp_path / "notify"))
+    told = Docklock(host.root)
+    told.environment |= {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with manager, NodeProcess(told, net.directory("v1")) as node:
+        assert manager.recv(4096).startswith(b"READY=1\n")
+        assert node.show()["running"] is True
+        node.process.terminate()
+        assert manager.recv(4096) == b"STOPPING=1"
+
+
 def test_a_second_node_on_a_directory_is_refused(devnet: DevnetProcess) -> None:
     refused = devnet.chain("v1", "start", code=1)
     assert "another node (process" in refused.stderr
@@ -311,7 +344,7 @@ WRONG = (
     (("chain", "genesis", "DIR/entry"), 2, "--name NAME"),
     (("chain", "genesis", "--name", "x", "DIR/bad"), 2, "an entry has [[validator]]"),
     (("chain", "genesis", "--name", "x", "DIR/entry", "DIR/entry"), 2, "its key is that of"),
-    (("chain", "genesis", "--name", "x", "DIR/entry", "--set", "a=1"), 2, "known are anchor_"),
+    (("chain", "genesis", "--name", "x", "DIR/entry", "--set", "a=1"), 2, "parameters are anchor_"),
     (("chain", "devnet", "--validators", "0"), 2, "want 1 to 16"),
     (("chain", "devnet", "--dir", "DIR"), 1, "is not empty and no devnet"),
     (("chain", "start", "--log-level", "loud"), 2, "takes one of error"),
@@ -369,14 +402,33 @@ def test_what_a_host_runs_is_anchored_and_held_by_the_agents_node(
         assert "docklock_chain_validators 4" in page and "docklock_chain_votes 0" in page
         heights = [line for line in page.splitlines() if line.startswith("docklock_chain_height ")]
         assert int(heights[0].split()[1]) > 0
-        dock("run", "--name", "proven", "busybox", "true")
-        dock.wait_for(lambda: is_all_available(dock, node), 40)
+        with make_archive(dock, devnet, tmp_path) as archive:
+            dock("run", "--name", "proven", "busybox", "true")
+            dock.wait_for(lambda: is_all_available(dock, node), 40)
+            dock.wait_for(lambda: archive.show().get("receipts_kept"), 20)
     prove_final(dock, node, genesis, tmp_path)
     dock("rm", "proven")
     shown = json.loads(
         dock("chain", "status", "--dir", str(node), "--format", "json", code=1).stdout
     )
     assert shown["running"] is False
+
+
+def make_archive(dock: Docklock, devnet: DevnetProcess, tmp_path: Path) -> NodeProcess:
+    """A node that the validators have voted to be an archive."""
+    directory, entry = str(tmp_path / "archive"), tmp_path / "archive.toml"
+    words = ("--dir", directory, "--listen", f"127.0.0.1:{find_port()}", "--operator", "archive")
+    words += ("--admit", "anybody")
+    entry.write_text(dock("chain", "init", *words).stdout)
+    genesis = f"{devnet.directory('v1')}/genesis.toml"
+    dock("chain", "init", "--dir", directory, "--genesis", genesis)
+    devnet.chain("v1", "peers", "add", f"{directory}/registration")
+    for name in ("v1", "v2", "v3"):
+        devnet.chain(name, "validators", "add", "--archive", str(entry), "--no-wait")
+    dock.wait_for(lambda: devnet.ask("v1", "validators")["archives"], 20)
+    archive = NodeProcess(dock, directory)
+    dock.wait_for(lambda: archive.show().get("peers_up") == 4, 30)
+    return archive
 
 
 def is_all_available(dock: Docklock, node: Path) -> bool:

@@ -202,6 +202,30 @@ def test_a_request_without_an_answer_ends_in_time(make: Make, tmp_path: Path) ->
     run(make, tmp_path, 2, body)
 
 
+def test_an_answer_that_nobody_waits_for_any_more_is_no_misdeed(make: Make, tmp_path: Path) -> None:
+    async def body(net: Net) -> None:
+        asked, released = asyncio.Event(), asyncio.Event()
+
+        async def answer(peer: PeerId, channel: Channel, payload: bytes) -> bytes:
+            asked.set()
+            await released.wait()
+            return b""
+
+        net.transports[1].listen(Channel.SYNC, None, answer)
+        net.transports[1].listen(Channel.BODIES, None, echo)
+        other = net.identities[1].peer
+        task = asyncio.create_task(net.transports[0].request(other, Channel.SYNC, b"", WAIT_S))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        released.set()
+        assert await net.transports[0].request(other, Channel.BODIES, b"x", WAIT_S) == b"x"
+        assert net.transports[0].figures().peers[other].misdeeds == 0
+
+    run(make, tmp_path, 2, body)
+
+
 def test_a_refusal_tells_why(make: Make, tmp_path: Path) -> None:
     async def body(net: Net) -> None:
         async def answer(peer: PeerId, channel: Channel, payload: bytes) -> bytes:

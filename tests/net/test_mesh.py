@@ -361,6 +361,8 @@ def test_a_new_life_is_welcome_also_where_this_side_had_dialled(tmp_path: Path) 
                 writer.write(frames.encode_greeting(Greeting(NETWORK, other.peer, b"new life")))
                 await seen.until(lambda: len(seen.ups) == 2)
                 assert len(seen.downs) == 1
+                writer.write(frames.encode_frame(Kind.MESSAGE, Channel.SYNC, 0, b"here"))
+                await seen.until(lambda: bool(seen.messages))
         finally:
             server.close()
 

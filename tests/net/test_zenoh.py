@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import random
 import sys
 from pathlib import Path
@@ -28,6 +30,25 @@ def test_without_the_library_the_remedy_is_said(
     monkeypatch.setitem(sys.modules, "zenoh", None)
     with pytest.raises(StateError, match="pip install"):
         ZenohTransport(make_settings(Identity(tmp_path, 0), 1), random.Random(1))
+
+
+def test_who_can_reach_nobody_is_told(tmp_path: Path) -> None:
+    settings = dataclasses.replace(make_settings(Identity(tmp_path, 0), 1), listen=None)
+    with pytest.raises(StateError, match="needs a router"):
+        ZenohTransport(settings, random.Random(1))
+
+
+def test_a_router_that_is_not_there_is_said(tmp_path: Path) -> None:
+    async def whole() -> None:
+        settings = dataclasses.replace(
+            make_settings(Identity(tmp_path, 0), 1), listen=None, routers=(f"tls/{HOST}:1",)
+        )
+        node = ZenohTransport(settings, random.Random(1))
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(StateError, match="Zenoh cannot open"):
+                await node.start()
+
+    asyncio.run(whole())
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
@@ -158,5 +179,48 @@ def test_what_was_delivered_once_is_not_delivered_again(tmp_path: Path) -> None:
         assert len(seen.downs) == 2
         deliver(hello)  # who is left alone does not come back by greeting
         assert node.peers() == frozenset()
+
+    asyncio.run(whole())
+
+
+def test_a_router_carries_what_peers_that_do_not_reach_each_other_say(tmp_path: Path) -> None:
+    """The router is a registered certificate that TLS lets in, and no peer."""
+
+    async def whole() -> None:
+        import zenoh
+
+        first, second, middle = (Identity(tmp_path, number) for number in range(3))
+        port = find_port()
+        callbacks = Callbacks(ignore, ignore, ignore, ignore)
+        plan = Session(
+            make_settings(middle, port), bytes(8), (), callbacks, asyncio.get_running_loop()
+        )
+        config = plan._configure((first.certificate.der, second.certificate.der), ())
+        router = await asyncio.to_thread(
+            zenoh.open, zenoh.Config.from_json5(json.dumps(config | {"mode": "router"}))
+        )
+        nodes = []
+        for identity in (first, second):
+            settings = dataclasses.replace(
+                make_settings(identity, 1), listen=None, routers=(f"tls/{HOST}:{port}",)
+            )
+            nodes.append(ZenohTransport(settings, random.Random(identity.number)))
+        seen = [Recorded(node) for node in nodes]
+        for node, other in zip(nodes, (second, first), strict=True):
+            node.add_peer(other.register())  # without an address
+            node.add_peer(middle.register())
+        try:
+            for node in nodes:
+                await node.start()
+            await seen[0].until_up(second.peer)
+            await seen[1].until_up(first.peer)
+            nodes[0].broadcast(Channel.GOSSIP, b"by way of the router")
+            await seen[1].until(lambda: bool(seen[1].messages))
+            assert seen[1].messages == [(first.peer, Channel.GOSSIP, b"by way of the router")]
+            assert middle.peer not in nodes[0].peers()
+        finally:
+            for node in nodes:
+                await node.close()
+            await asyncio.to_thread(router.close)
 
     asyncio.run(whole())

@@ -62,6 +62,8 @@ class Duties:
         self.first: dict[tuple[int, int, bytes], bytes] = {}
         self.owed: list[bytes] = []
         self.built: list[int] = []
+        self.bound: list[int] = []
+        """Rounds for which an honest round change shows a prepared block."""
         self.timed_out: list[int] = []
         self.decided = False
         self.lies = 0
@@ -112,6 +114,8 @@ class Duties:
             _add(self.commits, vote.digest, vote.signer)
         elif isinstance(message, RoundChange):
             _add(self.changes, vote.signer, vote.round)
+            if message.block is not None:
+                self.bound.append(vote.round)
         elif vote.round not in self.proposals:
             header, now_ms = message.block.header, self.node.get_now_ms()
             fits = header.timestamp_ms <= now_ms + rules.CLOCK_AHEAD_MS
@@ -140,6 +144,8 @@ class Duties:
         for effect in effects:
             if isinstance(effect, events.Build):
                 self.built.append(effect.round)
+                if effect.round in self.bound:
+                    self._fail("builds a block where it must propose one that was prepared")
             elif isinstance(effect, events.Append):
                 self.decided = True
         restarts = isinstance(event, events.Start) and bool(event.recorded.messages)

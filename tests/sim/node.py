@@ -168,6 +168,7 @@ class Node:
                 self.disk.records[-1] = self.disk.records[-1][: 9 + len(doing.messages)]
                 self.disk.said.difference_update(map(encode_message, doing.messages))
         if isinstance(doing, events.Append) and fate == "kept":
+            self.world.watch.upon_append(self, doing)
             self._write_block(doing)
         self.world.at(down_ms, self.start)
 

@@ -7,13 +7,13 @@ import pytest
 from chainlite.consensus import qbft
 from tests.sim.liars import Coalition
 from tests.sim.plan import PROFILES, make_plan
-from tests.sim.seeds import check_seeds, get_chunks
+from tests.sim.seeds import check_seeds, describe_chunk, get_chunks
 from tests.sim.world import World
 
 PROFILES_HERE = ("targeted", "change", "liars", "split", "forge", "chaos")
 
 
-@pytest.mark.parametrize("seeds", get_chunks(PROFILES_HERE), ids=str)
+@pytest.mark.parametrize("seeds", get_chunks(PROFILES_HERE), ids=describe_chunk)
 def test_one_chain_that_grows(seeds: range) -> None:
     assert check_seeds(seeds, PROFILES_HERE) >= len(seeds) * len(PROFILES_HERE) // len(PROFILES) - 1
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.mutants import ARGUED, Mutant, get_profile, hunt, make_source, read_mutants
+from tests.sim.mutants import ARGUED, Mutant, hunt, make_source, read_mutants
 from tests.sim.run import describe_command
 from tests.sim.seeds import FULL
 
 MUTANTS_MIN = 60
 KILLED_MIN = 0.95
-SEEDS_FULL = 1_000
-SEEDS_SLICE = 300
+RUNS_FULL = 800
+RUNS_SLICE = 300
 SLICE = (
     "quorum one less",
     "one leader for all rounds",
@@ -39,17 +39,17 @@ def test_every_mutant_is_another_program() -> None:
 
 
 def describe(mutant: Mutant, budget: int) -> tuple[bool, str]:
-    death = hunt(mutant, range(budget))
+    death = hunt(mutant, budget)
     if death is None:
         return False, f"survives {budget} runs: {mutant.name} ({mutant.module})"
-    command = describe_command(death.seed, get_profile(death.seed))
+    command = describe_command(death.seed, death.profile)
     return True, f"{mutant.name}: {death.what}, {command}"
 
 
 @pytest.mark.parametrize("name", SLICE)
 def test_a_broken_rule_is_noticed(name: str) -> None:
     mutant = next(mutant for mutant in read_mutants() if mutant.name == name)
-    killed, text = describe(mutant, SEEDS_SLICE)
+    killed, text = describe(mutant, RUNS_SLICE)
     assert killed, text
 
 
@@ -58,7 +58,7 @@ def test_95_of_100_broken_rules_are_noticed(capsys: pytest.CaptureFixture[str]) 
     mutants = read_mutants()
     killed, survivors = 0, []
     for mutant in mutants:
-        is_killed, text = describe(mutant, SEEDS_FULL)
+        is_killed, text = describe(mutant, RUNS_FULL)
         killed += is_killed
         if not is_killed:
             survivors.append(f"{text}: {ARGUED.get(mutant.name, 'and should not')}")

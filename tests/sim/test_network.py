@@ -6,13 +6,13 @@ import pytest
 
 from chainlite.consensus import qbft
 from tests.sim.plan import PROFILES, make_plan
-from tests.sim.seeds import RUNS, check_seeds, get_chunks
+from tests.sim.seeds import RUNS, check_seeds, describe_chunk, get_chunks
 from tests.sim.world import simulate
 
 PROFILES_HERE = ("calm", "lossy", "partition", "crash", "skew", "slow")
 
 
-@pytest.mark.parametrize("seeds", get_chunks(PROFILES_HERE), ids=str)
+@pytest.mark.parametrize("seeds", get_chunks(PROFILES_HERE), ids=describe_chunk)
 def test_one_chain_that_grows(seeds: range) -> None:
     assert check_seeds(seeds, PROFILES_HERE) >= len(seeds) * len(PROFILES_HERE) // len(PROFILES) - 1
 
