@@ -15,7 +15,8 @@ from __future__ import annotations
 from chainlite import domains, keys, merkle, receipt
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.errors import SpecError, TamperError
-from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.lean import NamedTuple
+from chainlite.ledger import operations
 from chainlite.ledger.header import (
     Header,
     Seals,
@@ -29,13 +30,12 @@ from chainlite.proofs.light_format import (
     UNDER_TRUSTED,
     LightProof,
     Link,
+    decode_evidence,
     decode_light,
+    encode_anchor,
     encode_envelope,
 )
 from chainlite.proofs.trusted import AHEAD_MAX_MS, Trusted, check_fresh
-
-if TYPE_CHECKING:
-    pass
 
 
 class Final(NamedTuple):
@@ -57,18 +57,24 @@ class Final(NamedTuple):
 class Shown(NamedTuple):
     """What is final, and the receipt of the host's log that the proof is of, if it is of one.
 
-    `values` are the names of the receipt's values, and what is told of each.
+    `values` are the names of the receipt's values, and what is told of each. With `evidence` the
+    proof is of that: validators have checked what convicts whom it names, and `final.host`, who
+    submitted it, has no log in it.
     """
 
     final: Final
     event: receipt.Receipt | None
     values: tuple[tuple[str, bytes | None], ...]
     leaf_index: int
+    evidence: operations.VotesEvidence | operations.ForkEvidence | None = None
 
 
 def check_finality(data: bytes, trusted: Trusted, now_ms: int) -> Final:
     """The state of a host's log that the proof shows final; errors as those of check_light."""
-    return check_light(data, trusted, now_ms).final
+    shown = check_light(data, trusted, now_ms)
+    if shown.evidence is not None:
+        raise SpecError("it proves that evidence is final, and nothing of a log")
+    return shown.final
 
 
 def check_light(data: bytes, trusted: Trusted, now_ms: int) -> Shown:
@@ -96,7 +102,8 @@ def check_light(data: bytes, trusted: Trusted, now_ms: int) -> Shown:
         proof.host, proof.log_size, proof.log_root, header.height, header.timestamp_ms,
         _hash(header), signers,
     )  # fmt: skip
-    return Shown(final, event, values, proof.event.leaf_index if proof.event else -1)
+    evidence = decode_evidence(proof.claim) if proof.claim else None
+    return Shown(final, event, values, proof.event.leaf_index if proof.event else -1, evidence)
 
 
 def _hash(header: Header) -> bytes:
@@ -189,11 +196,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_signature(proof: LightProof) -> None:
-    """The host's own word for its log, which the validators checked against its key too."""
-    a, log = proof.anchoring, (proof.log_size, proof.log_root)
-    envelope = encode_envelope(a, proof.chain_id, proof.host, log)
+    """The sender's own word, which the validators checked against its key too."""
+    a, claim = proof.anchoring, proof.claim or encode_anchor(proof.log_size, proof.log_root)
+    envelope = encode_envelope(a, proof.chain_id, proof.host, claim)
     if not keys.is_signed(a.key, domains.SIGN_TRANSACTION, envelope, a.signature):
-        raise TamperError("the anchor is not signed by its key")
+        raise TamperError("the operation is not signed by its key")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The bytes of a light proof: from one event, or one state of a host's log, to a sealed block.
+"""The bytes of a light proof: an event, a state of a host's log, or evidence, to a sealed block.
 
 Nothing stands in it that follows from the rest: host, container and run come from the receipt, the
 segment's root, the log's root, the transaction's root and the block's receipts_root from the paths
@@ -38,7 +38,9 @@ LINKS_MAX = 1024
 SIDES_MAX = 24
 """Levels over the transactions of a block."""
 LIGHT_LIMIT_BYTES = 1 << 20
-OF_LOG, OF_EVENT = 0, 1
+OF_LOG, OF_EVENT, OF_EVIDENCE = 0, 1, 2
+CLAIM_LIMIT_BYTES = 64
+"""Of evidence: a tag, a version, and whom it convicts."""
 SEALED, UNDER_SEALED, UNDER_TRUSTED = 0, 1, 2
 _SEGMENT = struct.Struct(">I32sQIBB32sQQ5Q64sQQ")
 _ANCHOR = struct.Struct(">32sQII32s64s")
@@ -87,6 +89,9 @@ class Link(NamedTuple):
 class LightProof(NamedTuple):
     """The parts. `header` is that of the anchor's block.
 
+    With a `claim`, which is that of an evidence operation, the proof is of that and not of an
+    anchor: `host` is who submitted it, and there is no log.
+
     What makes it final: its own `seals`; those of a `newer` header, whose history_root it is under
     by `history_path`; or, with neither, that of the header that the reader trusts.
     """
@@ -102,6 +107,7 @@ class LightProof(NamedTuple):
     history_path: tuple[bytes, ...]
     newer: Header | None
     seals: Seals | None
+    claim: bytes = b""
 
     @property
     def kind(self) -> int:
@@ -114,7 +120,9 @@ class LightProof(NamedTuple):
 def encode_light(proof: LightProof) -> bytes:
     """The bytes of a proof's file."""
     parts = [MAGIC, proof.chain_id[:HINT_BYTES]]
-    if proof.event is None:
+    if proof.claim:
+        parts += [codec.encode_u8(OF_EVIDENCE), proof.host, codec.encode_bytes(proof.claim)]
+    elif proof.event is None:
         parts += [codec.encode_u8(OF_LOG), proof.host, codec.encode_u64(proof.log_size)]
         parts.append(proof.log_root)
     else:
@@ -185,12 +193,17 @@ def decode_light(data: bytes, chain_id: bytes) -> LightProof:
     r = Reader(data[len(MAGIC) :], "light proof")
     if r.read_fixed(HINT_BYTES) != chain_id[:HINT_BYTES]:
         r.refuse("it is of another chain")
-    event = None
-    if r.read_u8(limit=OF_EVENT) == OF_EVENT:
+    event, claim, log_size, log_root = None, b"", 0, bytes(32)
+    form = r.read_u8(limit=OF_EVIDENCE)
+    if form == OF_EVENT:
         event, host, log_size, log_root = _read_event(r)
-    else:
+    elif form == OF_LOG:
         host, log_size, log_root = r.read_fixed(32), r.read_u64(), r.read_fixed(32)
-    anchoring, receipts_root = _read_anchoring(r, chain_id, host, (log_size, log_root))
+    else:
+        host, claim = r.read_fixed(32), r.read_bytes(CLAIM_LIMIT_BYTES)
+        decode_evidence(claim)
+    anchored = claim or encode_anchor(log_size, log_root)
+    anchoring, receipts_root = _read_anchoring(r, chain_id, host, anchored)
     links = tuple([_read_link(r) for _ in range(r.read_u16(limit=LINKS_MAX))])
     kind = r.read_u8(limit=UNDER_TRUSTED)
     fields = list(_FINAL.unpack(r.read_fixed(_FINAL.size)))
@@ -201,8 +214,22 @@ def decode_light(data: bytes, chain_id: bytes) -> LightProof:
     seals = read_seals(r) if kind != UNDER_TRUSTED else None
     r.finish()
     return LightProof(
-        chain_id, event, host, log_size, log_root, anchoring, links, header, path, newer, seals
-    )
+        chain_id, event, host, log_size, log_root, anchoring, links, header, path, newer, seals,
+        claim,
+    )  # fmt: skip
+
+
+def decode_evidence(claim: bytes) -> operations.VotesEvidence | operations.ForkEvidence:
+    """Whom a claim says that evidence convicts; SpecError for the claim of any other operation."""
+    found = operations.decode_operation(claim, b"")
+    if not isinstance(found, operations.VotesEvidence | operations.ForkEvidence):
+        raise SpecError("light proof: an operation that is no evidence")
+    return found
+
+
+def encode_anchor(log_size: int, log_root: bytes) -> bytes:
+    """The claim of an anchor."""
+    return operations.encode_operation(operations.Anchor(log_size, log_root))[0]
 
 
 def _read_event(r: Reader) -> tuple[Event, bytes, int, bytes]:
@@ -231,7 +258,7 @@ def _read_event(r: Reader) -> tuple[Event, bytes, int, bytes]:
 
 
 def _read_anchoring(
-    r: Reader, chain_id: bytes, host: bytes, log: tuple[int, bytes]
+    r: Reader, chain_id: bytes, host: bytes, claim: bytes
 ) -> tuple[Anchoring, bytes]:
     """The anchoring, and the receipts_root that it leads to."""
     fixed = _ANCHOR.unpack(r.read_fixed(_ANCHOR.size))
@@ -242,7 +269,7 @@ def _read_anchoring(
     anchoring = Anchoring._make((*fixed, path, sides, block_path))
     if not 1 <= anchoring.operation_count <= tx.OPERATIONS_MAX:
         r.refuse(f"{anchoring.operation_count} operations in a transaction")
-    envelope = encode_envelope(anchoring, chain_id, host, log)
+    envelope = encode_envelope(anchoring, chain_id, host, claim)
     value = merkle.compute_leaf_hash(envelope + anchoring.signature)
     for level, sibling in enumerate(block_path):
         pair = (sibling, value) if sides >> level & 1 else (value, sibling)
@@ -250,11 +277,8 @@ def _read_anchoring(
     return anchoring, value
 
 
-def encode_envelope(
-    anchoring: Anchoring, chain_id: bytes, host: bytes, log: tuple[int, bytes]
-) -> bytes:
-    """The envelope that holds the anchor of the log's (size, root); SpecError for no such path."""
-    claim, _ = operations.encode_operation(operations.Anchor(*log))
+def encode_envelope(anchoring: Anchoring, chain_id: bytes, host: bytes, claim: bytes) -> bytes:
+    """The envelope that holds the operation with this claim; SpecError for no such path."""
     leaf = sha256(domains.LEAF + claim + anchoring.supplement_hash).digest()
     a = anchoring
     root = merkle.compute_root_of_path(leaf, a.place, a.operation_count, a.path)

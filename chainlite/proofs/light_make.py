@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from chainlite.ledger.tx import Tx
     from chainlite.proof import Opened
 
+PROVABLE = (operations.Anchor, operations.VotesEvidence, operations.ForkEvidence)
+
 
 class Finality(NamedTuple):
     """What makes a block final to a verifier: its own seals, or those of a newer header.
@@ -36,10 +38,10 @@ class Finality(NamedTuple):
 
 
 def make_anchoring(txs: Sequence[Tx], index: int, place: int) -> Anchoring:
-    """The anchor at `place` of the transaction at `index` of a block's, to its receipts_root."""
+    """The operation at `place` of the transaction at `index` of a block's, to its receipts_root."""
     made = txs[index]
-    if not isinstance(made.operations[place], operations.Anchor):
-        raise SpecError(f"operation {place} of the transaction is not an anchor")
+    if not isinstance(made.operations[place], PROVABLE):
+        raise SpecError(f"operation {place} of the transaction is not an anchor, and no evidence")
     proof = tx.prove_operation(made, place)
     path = tx.prove_tx(txs, index)
     assert len(path) <= SIDES_MAX
@@ -98,17 +100,21 @@ def make_light_proof(
     finality: Finality,
     event: Event | None = None,
 ) -> LightProof:
-    """The proof that the anchor at `where` (transaction, operation) of a block is final.
+    """The proof that the anchor or evidence at `where` (transaction, operation) is final.
 
     With an event: that it is final, too; it must lead to the root that was anchored.
     """
     index, place = where
     anchor = txs[index].operations[place]
     anchoring = make_anchoring(txs, index, place)
-    assert isinstance(anchor, operations.Anchor)
+    log, claim = (0, bytes(32)), b""
+    if isinstance(anchor, operations.Anchor):
+        log = anchor.size, anchor.root
+    else:
+        claim, _ = operations.encode_operation(anchor)
     return LightProof(
-        chain_id, event, txs[index].sender, anchor.size, anchor.root, anchoring, finality.links,
-        header, finality.history_path, finality.newer, finality.seals,
+        chain_id, event, txs[index].sender, *log, anchoring, finality.links,
+        header, finality.history_path, finality.newer, finality.seals, claim,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from chainlite import receipt
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
+from chainlite.ledger.operations import VotesEvidence
 from chainlite.report import (
     EXIT_TAMPERED,
     Logged,
@@ -24,7 +25,13 @@ from chainlite.report import (
 if TYPE_CHECKING:
     from typing import Any
 
+    from chainlite.ledger.operations import ForkEvidence
     from chainlite.proofs.light import Final, Shown
+
+LIES = {
+    "validator": "said two things at one height and round, and was removed",
+    "host": "signed two histories of its log",
+}
 
 
 class FinalRuns(NamedTuple):
@@ -84,6 +91,9 @@ def describe_final(final: Final) -> dict[str, Any]:
 def describe_shown(shown: Shown, *, is_trusted: bool) -> dict[str, Any]:
     """A light proof as JSON shows it; values are hex, null where they are not told."""
     described: dict[str, Any] = {"ok": True, "trusted": is_trusted, **describe_final(shown.final)}
+    if shown.evidence is not None:
+        described |= {"log": None, "submitted_by": described.pop("host")}
+        described["convicted"] = {_get_word(shown.evidence): shown.evidence[0].hex()}
     if shown.event is not None:
         described["leaf_index"] = shown.leaf_index
         described["receipt"] = receipt.describe(shown.event)
@@ -96,6 +106,9 @@ def describe_shown(shown: Shown, *, is_trusted: bool) -> dict[str, Any]:
 def render_shown(shown: Shown, *, is_trusted: bool) -> str:
     """A light proof for people: what is final, by whom, and the receipt."""
     final, event = shown.final, shown.event
+    if shown.evidence is not None:
+        word, accused = _get_word(shown.evidence), shown.evidence[0].hex()
+        return f"{render_final(final)}\n  {word} {accused} {LIES[word]}\n"
     lines = [render_final(final), "  " + render_signer(final.host.hex(), is_trusted=is_trusted)]
     place = "" if event is None else f", leaf {shown.leaf_index} of"
     lines.append(f"  its log{place} {final.log_size} leaves, root {final.log_root.hex()[:16]}")
@@ -111,6 +124,10 @@ def render_shown(shown: Shown, *, is_trusted: bool) -> str:
             text = "(redacted)" if value is None else value.decode(errors="backslashreplace")
             lines.append(f"  {escape(name)}={escape(text)}")
     return "\n".join(lines) + "\n"
+
+
+def _get_word(evidence: VotesEvidence | ForkEvidence) -> str:
+    return "validator" if isinstance(evidence, VotesEvidence) else "host"
 
 
 def render_final(final: Final) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.errors import SpecError, StateError
 from chainlite.ledger.genesis import decode_genesis
+from chainlite.ledger.operations import VotesEvidence
+from chainlite.ledger.store_tables import AnchorPlace
 from chainlite.ledger.tx import decode_tx
 from chainlite.proofs.light import check_light
 from chainlite.proofs.light_format import Link, encode_light
@@ -34,6 +36,26 @@ def prove_anchor(store: Store, host: bytes, leaf_index: int, trusted_height: int
             f"no final block has an anchor of host {host.hex()[:16]} that holds leaf {leaf_index}: "
             "it may come with the next one"
         )
+    return _prove(store, place, trusted_height)
+
+
+def prove_evidence(store: Store, accused: bytes, trusted_height: int = 0) -> bytes:
+    """The proof that evidence which removed a validator is final, to such a reader.
+
+    StateError: no evidence has removed it, or the store does not go back so far.
+    """
+    for change in store.read_sets():
+        if accused in change.before and accused not in change.after:
+            block, _ = store.get_block(change.height)
+            for position, data in enumerate(block.transactions):
+                for place, operation in enumerate(decode_tx(data).operations):
+                    if isinstance(operation, VotesEvidence) and operation.accused == accused:
+                        where = AnchorPlace(0, change.height, position, place)
+                        return _prove(store, where, trusted_height)
+    raise StateError(f"no final block has evidence that convicts {accused.hex()}")
+
+
+def _prove(store: Store, place: AnchorPlace, trusted_height: int) -> bytes:
     trusted = get_trusted(store, trusted_height)
     block, seals = store.get_block(place.height)
     txs = [decode_tx(data) for data in block.transactions]

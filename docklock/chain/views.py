@@ -61,6 +61,7 @@ class Views:
             "validators": self.get_validators,
             "parameters": self.get_parameters,
             "finality": self.get_finality,
+            "evidence": self.get_evidence,
         }
 
     def answer(self, target: str) -> Any:
@@ -146,6 +147,14 @@ class Views:
             if one["operation"]["kind"] == KINDS[ops.ParameterVote]
         ]
         return {"height": ledger.height + 1, "parameters": listed, "proposals": votes}
+
+    def get_evidence(self, rest: str) -> dict[str, Any]:
+        """`KEY/HEIGHT`: a light proof of what convicted a validator, for a reader as above."""
+        from chainlite.proofs.light_source import prove_evidence
+
+        key_word, _, height_word = rest.partition("/")
+        height = parse_number(height_word or "0", "HEIGHT")
+        return {"proof": prove_evidence(self._store, parse_hash(key_word, "KEY"), height).hex()}
 
     @property
     def height(self) -> int:

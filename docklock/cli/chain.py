@@ -85,11 +85,12 @@ COMMANDS = {
         DIR, flag("--archive", help="vote on an archive instead"), NO_WAIT, FORMAT,
     ),
     "proof": _make(
-        "proof", "[OPTIONS] HOST [LEAF]",
+        "proof", "[OPTIONS] [HOST [LEAF]]",
         "Write the proof that a host's log, up to a leaf or the newest anchor, is final: for "
         "`verify --final`. `docklock prove --final` proves one receipt.",
         DIR,
         text("-o", "--output", help="write to this file (HOST-HEIGHT.final)", metavar="FILE"),
+        text("--convicted", help="instead: that evidence removed this validator", metavar="KEY"),
         text("--trusted-height", help="the reader trusts the header at this height (0)",
              metavar="HEIGHT"),
     ),
@@ -348,20 +349,25 @@ def _run_validators(values: dict[str, Any], words: list[str], paths: Paths) -> i
 
 
 def _run_proof(values: dict[str, Any], words: list[str], paths: Paths) -> int:
-    check_count(COMMANDS["proof"], words, 1, 2)
+    convicted, trusted_height = values["convicted"], values["trusted_height"] or "0"
+    check_count(COMMANDS["proof"], words, 0 if convicted else 1, 0 if convicted else 2)
     from chainlite.proofs.light_format import encode_light
     from docklock.chain.directory import write_whole
     from docklock.chain.views import parse_hash
-    from docklock.cli.prove import ask_finality
+    from docklock.cli.prove import ask_evidence, ask_finality
 
-    host, leaf = parse_hash(words[0], "HOST"), words[1] if len(words) > 1 else "newest"
-    trusted_height = values["trusted_height"] or "0"
-    made = ask_finality(paths, values["dir"], host, leaf, trusted_height)
-    output = values["output"] or f"{host.hex()[:12]}-{made.header.height}.final"
+    if convicted:
+        about = parse_hash(convicted, "--convicted")
+        made = ask_evidence(paths, values["dir"], about, trusted_height)
+        what = "what convicts the validator"
+    else:
+        about, leaf = parse_hash(words[0], "HOST"), words[1] if len(words) > 1 else "newest"
+        made = ask_finality(paths, values["dir"], about, leaf, trusted_height)
+        what = f"the log of {made.log_size} leaves"
+    output = values["output"] or f"{about.hex()[:12]}-{made.header.height}.final"
     data = encode_light(made)
     write_whole(os.path.abspath(output), data, 0o644)
-    print(f"{output}: {len(data)} bytes; the log of {made.log_size} leaves is final in block "
-          f"{made.header.height}")  # fmt: skip
+    print(f"{output}: {len(data)} bytes; {what} is final in block {made.header.height}")
     return 0
 
 

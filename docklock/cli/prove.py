@@ -90,13 +90,21 @@ def ask_finality(
 
     StateError where there is no node, or no anchor yet.
     """
+    return _ask_light(paths, chosen, f"/finality/{host.hex()}/{leaf}/{trusted_height}")
+
+
+def ask_evidence(paths: Paths, chosen: str | None, key: bytes, trusted_height: str) -> LightProof:
+    """The light proof of what convicted a validator; StateError where nothing has, or no node."""
+    return _ask_light(paths, chosen, f"/evidence/{key.hex()}/{trusted_height}")
+
+
+def _ask_light(paths: Paths, chosen: str | None, target: str) -> LightProof:
     from chainlite.proofs.light_format import decode_light
     from docklock.chain.directory import get_directory, read_chain
     from docklock.chain.reading import query
 
     directory = get_directory(paths, chosen)
-    answer = query(directory, f"/finality/{host.hex()}/{leaf}/{trusted_height}")
-    return decode_light(bytes.fromhex(answer["proof"]), read_chain(directory).id)
+    return decode_light(bytes.fromhex(query(directory, target)["proof"]), read_chain(directory).id)
 
 
 def parse_index(text: str) -> tuple[int, int]:

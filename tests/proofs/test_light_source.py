@@ -9,7 +9,7 @@ import pytest
 
 from chainlite import checkpoint, cosignature, keys, merkle
 from chainlite.consensus.messages import COMMIT, sign_vote
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger import operations as ops
 from chainlite.ledger.header import Seals, compute_seal_digest
 from chainlite.ledger.store import create
@@ -21,6 +21,7 @@ from chainlite.proofs.light_source import (
     get_validators,
     make_header_checkpoint,
     prove_anchor,
+    prove_evidence,
 )
 from tests.chainlite.samples import WITNESS, WITNESS_KEY
 from tests.ledger.samples import (
@@ -31,9 +32,11 @@ from tests.ledger.samples import (
     make_member,
     vote_all,
 )
+from tests.ledger.test_state import accuse
 
 NOW_MS = TIME_MS + 3_600_000
 JOINING = tuple(keys.make_key_pair(bytes([number]) * 32) for number in range(21, 24))
+LIAR = JOINING[1]
 BY_PUBLIC = {pair.public: pair for pair in (*VALIDATOR_KEYS, *JOINING)}
 
 
@@ -53,6 +56,13 @@ class Made:
         self.vote(present=0, pair=VALIDATOR_KEYS[0], number=0)
         for _ in range(3):
             self.anchor()
+        self.convict(LIAR)
+        self.anchor()
+
+    def convict(self, liar: keys.KeyPair) -> None:
+        self.chain.take(self.chain.sign(VALIDATOR_KEYS[1], accuse(self.chain, liar)))
+        self.convicted_at = self.chain.ledger.height
+        self.store_last()
 
     def vote(self, *, present: int, pair: keys.KeyPair, number: int) -> None:
         member = make_member(pair, 20 + number)
@@ -91,7 +101,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     done = Made(tmp_path_factory.mktemp("chain") / "chain.db")
-    assert len(done.store.read_sets()) == 4
+    assert len(done.store.read_sets()) == 5
     yield done
     done.store.close()
 
@@ -108,7 +118,7 @@ def test_each_anchor_is_proven_to_who_trusts_the_genesis(made: Made) -> None:
         assert found.block_hash == made.store.tables.get_hash(height)
         assert set(found.signers) <= set(get_validators(made.store, height).keys)
         links.add(len(decode_light(data, genesis.chain_id).links))
-    assert max(links) == 4 and min(links) == 0
+    assert max(links) == 5 and min(links) == 0
 
 
 def test_each_anchor_is_proven_to_who_trusts_any_header(made: Made) -> None:
@@ -133,6 +143,31 @@ def test_a_leaf_that_no_block_has_is_an_error(made: Made) -> None:
         prove_anchor(made.store, made.host.id, 1000)
     with pytest.raises(StateError, match="no final block"):
         prove_anchor(made.store, bytes(32), 0)
+
+
+@pytest.mark.parametrize("trusted_height", [0, 5, -1])
+def test_what_convicted_a_validator_is_proven_and_no_bit_of_that_can_be_changed(
+    made: Made, trusted_height: int
+) -> None:
+    height = trusted_height if trusted_height >= 0 else made.store.height
+    known = get_trusted(made.store, height)
+    data = prove_evidence(made.store, LIAR.public, height)
+    shown = light.check_light(data, known, NOW_MS)
+    assert shown.evidence == ops.VotesEvidence(LIAR.public)
+    assert shown.final.height == made.convicted_at
+    with pytest.raises(SpecError, match="nothing of a log"):
+        light.check_finality(data, known, NOW_MS)
+    for bit in range(0, 8 * len(data), 13):
+        spoilt = bytearray(data)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((SpecError, TamperError)):
+            light.check_light(bytes(spoilt), known, NOW_MS)
+
+
+def test_nobody_is_proven_to_have_lied_who_was_voted_out_or_is_there(made: Made) -> None:
+    for pair in (VALIDATOR_KEYS[0], VALIDATOR_KEYS[1]):
+        with pytest.raises(StateError, match="evidence that convicts"):
+            prove_evidence(made.store, pair.public)
 
 
 def test_a_header_checkpoint_of_the_store_is_trusted_by_its_witnesses(made: Made) -> None:
