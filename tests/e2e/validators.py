@@ -53,6 +53,11 @@ def find_addresses(count: int) -> list[Address]:
     return found
 
 
+def enter(namespace: str) -> tuple[str, ...]:
+    """What runs a program in a network namespace, and leaves it this mount namespace."""
+    return ("nsenter", f"--net=/run/netns/{namespace}")
+
+
 class Validators:
     """One chain's validators, their directories `top/v0`...; use with `async with`."""
 
@@ -65,7 +70,7 @@ class Validators:
     ) -> None:
         """`namespaces` names a network namespace for each; none: this process's."""
         self.top = top
-        self.prefixes = [("ip", "netns", "exec", name) for name in namespaces]
+        self.prefixes = [enter(name) for name in namespaces]
         self.directories = [ChainDirectory(f"{top}/v{n}") for n in range(len(addresses))]
         members = []
         for number, address in enumerate(addresses):
