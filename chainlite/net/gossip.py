@@ -176,6 +176,7 @@ class Gossip:
                     one.notes[origin] = note
                     one.unusable.discard(origin)
                     touched.append(origin)
+                    effects += self._tell_behind(peer, log, note)
         except PeerError as error:
             effects.append(Blame(peer, str(error)))
         return effects + self._ask_on(*touched)
@@ -295,6 +296,12 @@ class Gossip:
     def _tell_held(self, log: _Log) -> Iterator[Effect]:
         if log.held.note:
             yield Tell(None, tidings.encode_vector([Entry(HELD, log.held.note)]))
+
+    def _tell_behind(self, peer: PeerId, log: _Log, theirs: Note) -> Iterator[Effect]:
+        """Who tells less than is held here may have come after this was told."""
+        mine = self._read_note(log.held.note) if log.held.note else None
+        if mine is not None and theirs.claim.size < mine.claim.size:
+            yield Tell(peer, tidings.encode_vector([Entry(HELD, log.held.note)]))
 
     def _drop_reached(self, log: _Log) -> None:
         if log.target is not None and log.held.size >= log.target.claim.size:

@@ -27,7 +27,7 @@ TICK_S = 2.0
 
 
 class Gossiping:
-    """The exchange of one node. Make it before the transport starts; then `start`."""
+    """The exchange of one node. Make it once its store is open; then `start`."""
 
     def __init__(
         self,
@@ -45,7 +45,9 @@ class Gossiping:
         transport.watch(self._upon_up, self._upon_down)
 
     def start(self) -> None:
-        """Begin to tell now and then what is held."""
+        """Begin to tell what is held: who is up now, who comes, and all now and then."""
+        for peer in self._transport.peers():
+            self._upon_up(peer)
         self._spawn(self._tick())
 
     async def close(self) -> None:

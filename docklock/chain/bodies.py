@@ -22,6 +22,7 @@ from chainlite.ledger.host_status import decode_want_host, encode_host_status, f
 from chainlite.ledger.offer import Ack, encode_ack
 from chainlite.ledger.tx import decode_tx
 from chainlite.net.transport import Channel
+from docklock.chain.alike import Alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ class Bodies:
         self._timer: asyncio.Handle | None = None
         self.may_say = False
         """Whether the node votes, and so may acknowledge."""
+        self._alike: Alike | None = None
 
     async def start(self) -> None:
         """Listen; go on with what is held from before."""
@@ -64,6 +66,8 @@ class Bodies:
         """Keep no more."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._alike is not None:
+            await self._alike.close()
         if self._availability is not None:
             await self._availability.close()
 
@@ -108,6 +112,9 @@ class Bodies:
             self._starting = asyncio.ensure_future(self._availability.start())
         assert self._starting is not None
         await asyncio.shield(self._starting)
+        if self._alike is None:
+            forks = f"{self._directory}/forks"
+            self._alike = Alike(self._node, self._availability, forks, lambda: self.may_say)
         return self._availability
 
     def _is_archive(self) -> bool:
@@ -121,6 +128,8 @@ class Bodies:
     def _upon_held(self, ack: Ack) -> None:
         if ack.host in self._pending:
             self._schedule()
+        if self._alike is not None:
+            self._alike.upon_held(ack.host)
 
     def _schedule(self) -> None:
         """Look at the end of this turn of the loop: what comes together is signed together."""
