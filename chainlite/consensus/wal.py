@@ -67,9 +67,12 @@ class VoteLog:
         os.close(self._fd)
 
     def read_height(self) -> int:
-        """The last height at which something was said; 0 if nothing ever was."""
-        head = os.pread(self._fd, _HEAD.size, 0)
-        return int(_HEAD.unpack(head)[1]) if len(head) == _HEAD.size else 0
+        """The last height at which something was said; 0 if nothing was, or that is spoilt.
+
+        A record that is spoilt is found by `read`, if it was of the height that is read.
+        """
+        self.begin(int(_HEAD.unpack(os.pread(self._fd, _HEAD.size, 0))[1]))
+        return self._height if self._read_record() is not None else 0
 
     def begin(self, height: int) -> None:
         """A height begins whose parent is durable: what was said before it may be overwritten."""

@@ -225,11 +225,21 @@ class _Root:
         self._obstacle = find_obstacle(
             self._key.public, node.height, self._votes.read_height(), node.validators, told
         )
+        spoilt = "" if self._obstacle else self._find_spoilt_votes()
+        self._obstacle = self._obstacle or spoilt
         if not self._obstacle:
             self._begin_voting()
             self._log.info(f"votes from height {node.height + 1} on")
-        elif before == FOLLOWS:
+        elif before == FOLLOWS or (spoilt and spoilt != before):
             self._log.info(f"follows: {self._obstacle}")
+
+    def _find_spoilt_votes(self) -> str:
+        """Why it may not vote at the height being decided: nobody knows what it has said there."""
+        try:
+            self._votes.read(self._node.height + 1)
+        except TamperError as error:
+            return str(error)
+        return ""
 
     def _is_archive(self) -> bool:
         """Whether it is an archive, and has not voted at a height that is still to be decided."""
