@@ -34,7 +34,7 @@ from docklock.evidence.recorder import RunRecorder
 from docklock.paths import Paths, get_paths
 
 HOSTS = 8
-RATE_PER_S = 160_000
+RATE_PER_S = 115_000
 RANGE = 2_048
 """Receipts of one range, or a few more."""
 ANSWER_S = 30.0
@@ -128,8 +128,13 @@ async def send(peer: Peer, validator: PeerId, host: Host, offer: bytes) -> None:
             await asyncio.sleep(0.1)
 
 
-async def send_all(peer: Peer, host: Host, keepers: list[PeerId]) -> None:
+async def send_all(peer: Peer, host: Host, keepers: list[PeerId], late_s: float) -> None:
+    """One range after another, each when it is due: a host has its receipts at some rate."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + late_s
     for made, anchor in host.ranges:
+        await asyncio.sleep(due - loop.time())
+        due = max(due + made.receipts * HOSTS / RATE_PER_S, loop.time())
         line = f"{host.name.hex()} {made.end} {made.receipts} {time.time()}"
         sending = [send(peer, keeper, host, made.data) for keeper in keepers]
         await asyncio.gather(submit(peer, keepers[0], [anchor]), *sending)
@@ -163,7 +168,10 @@ async def run(directory: Path, genesis: bytes, seconds: float) -> None:
     print("registered", flush=True)
     await read_line(stdin)
     sending = asyncio.gather(
-        *[send_all(peer, host, some) for host, some in zip(hosts, keepers, strict=True)]
+        *[
+            send_all(peer, host, some, RANGE / RATE_PER_S * number)
+            for number, (host, some) in enumerate(zip(hosts, keepers, strict=True))
+        ]
     )
     while await read_line(stdin):
         pass

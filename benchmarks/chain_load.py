@@ -28,7 +28,7 @@ from chainlite.net.transport import Channel, PeerId
 
 HOSTS = 1_000
 BATCH = 64
-RATE_PER_S = {"single": 7_000, "batch": 16_000}
+RATE_PER_S = {"single": 7_500, "batch": 60_000}
 IN_FLIGHT = 4
 SEND = 50
 OUTSTANDING = {"single": 1_500, "batch": 60}

@@ -127,6 +127,25 @@ class Reader:
             self.refuse(f"length {size} is above the limit of {limit}")
         return self.read_fixed(size)
 
+    def read_list(self, count: int, limit: int) -> list[bytes]:
+        """As read_bytes so many times; each call by itself costs as much as what it reads."""
+        data, at, end, unpack = self._data, self._pos, len(self._data), _U32.unpack_from
+        found = []
+        for _ in range(count):
+            self._pos = at
+            if at + 4 > end:
+                self.refuse("ends early: 4 bytes wanted")
+            size: int = unpack(data, at)[0]
+            at += 4
+            if size > limit:
+                self.refuse(f"length {size} is above the limit of {limit}")
+            if at + size > end:
+                self.refuse(f"ends early: {size} bytes wanted")
+            found.append(data[at : at + size])
+            at += size
+        self._pos = at
+        return found
+
     def read_text(self, limit: int) -> str:
         """As read_bytes, and UTF-8."""
         value = self.read_bytes(limit)

@@ -106,14 +106,13 @@ class Following:
 
     async def _upon_want(self, _: PeerId, __: Channel, payload: bytes) -> bytes:
         start = decode_want(payload).start
-        found: list[NewBlock] = []
+        found: list[tuple[bytes, bytes]] = []
         size = 0
-        while start + len(found) <= self._node.height and len(found) < BLOCKS_MAX:
-            block = self._node.read(start + len(found))
-            size += len(block.block.encoded)
+        for block, seals in self._node.store.read_blocks(max(start, 1), BLOCKS_MAX):
+            size += len(block) + len(seals)
             if found and size > BLOCKS_LIMIT_BYTES:
                 break
-            found.append(block)
+            found.append((block, seals))
         return encode_blocks(found)
 
     def catch_up(self) -> None:

@@ -75,6 +75,8 @@ LEAD_EVERY_S = 0.1
 """How often one laggard is sent a block that it did not ask for."""
 EVENTS_MAX = 10_000
 ACCUSED_KEPT = 64
+HASHES_KEPT = 1_024
+"""Hashes of final blocks at hand: every peer tells of each height."""
 
 
 class Parts(NamedTuple):
@@ -104,6 +106,7 @@ class Node:
         self._pace = Pace()
         self._round_ms = 0
         self._led: dict[bytes, float] = {}
+        self._hashes: dict[int, bytes] = {}
         self._stale = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[list[Verdict]]] = set()
@@ -324,6 +327,8 @@ class Node:
         self.intake.upon_block(executed.txs)
         if seals.round == self._state.round:  # what earlier rounds waited in vain says nothing
             self._pace.note(self._get_now_ms() - self._round_ms)
+        self._hashes[self.height] = block.hash
+        self._hashes.pop(self.height - HASHES_KEPT, None)
         self.following.tell()
         self.on_block(block, seals)
         self._begin(recover=False)
@@ -368,9 +373,10 @@ class Node:
 
     def get_hash(self, height: int) -> bytes:
         """The hash of the final block of a height, at most this node's."""
-        return (
-            self.ledger.head_hash if height == self.height else self.store.get_block(height)[0].hash
-        )
+        if height == self.height:
+            return self.ledger.head_hash
+        recent = self._hashes.get(height)
+        return self.store.get_block(height)[0].hash if recent is None else recent
 
     def find_validators(self, height: int) -> ValidatorSet | None:
         """The validators of a final height, if they are those of the last one or of the next."""

@@ -18,10 +18,14 @@ from chainlite.codec import (
     encode_u32,
     encode_u64,
 )
-from chainlite.consensus.messages import NewBlock, decode_message, encode_message
-from chainlite.lean import NamedTuple
+from chainlite.consensus import messages
+from chainlite.consensus.messages import NewBlock, decode_message
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger.block import BLOCK_LIMIT_BYTES, TRANSACTION_LIMIT_BYTES
 from chainlite.ledger.header import SEALS_LIMIT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VERSION = 1
 BLOCKS_MAX = 512
@@ -82,9 +86,10 @@ def decode_want(data: bytes) -> WantBlocks:
     return want
 
 
-def encode_blocks(blocks: list[NewBlock]) -> bytes:
-    """u32 count, and each as a NEW-BLOCK message (bytes)."""
-    parts = [encode_bytes(encode_message(block)) for block in blocks]
+def encode_blocks(blocks: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """u32 count, and each block and its seals, as a NEW-BLOCK message (bytes)."""
+    head = encode_head(domains.MESSAGE_NEW_BLOCK, messages.VERSION)
+    parts = [encode_bytes(head + encode_bytes(block) + seals) for block, seals in blocks]
     return encode_head(domains.BLOCKS, VERSION) + encode_u32(len(parts)) + b"".join(parts)
 
 
@@ -113,7 +118,7 @@ def decode_transactions(data: bytes) -> list[bytes]:
     reader = Reader(data, "transactions")
     reader.read_head(domains.TRANSACTIONS, VERSION)
     count = reader.read_u32(limit=TRANSACTIONS_MAX)
-    found = [reader.read_bytes(TRANSACTION_LIMIT_BYTES) for _ in range(count)]
+    found = reader.read_list(count, TRANSACTION_LIMIT_BYTES)
     reader.finish()
     return found
 

@@ -60,6 +60,6 @@ def decode_block(data: bytes) -> Block:
     header = read_header(reader)
     poh = tuple(reader.read_fixed(HASH_BYTES) for _ in range(reader.read_u32(limit=SEGMENTS_MAX)))
     count = reader.read_u32(limit=BLOCK_LIMIT_BYTES // 4)
-    transactions = tuple(reader.read_bytes(TRANSACTION_LIMIT_BYTES) for _ in range(count))
+    transactions = tuple(reader.read_list(count, TRANSACTION_LIMIT_BYTES))
     reader.finish()
     return Block(header, transactions, poh, data, compute_header_hash(data[3 : 3 + HEADER_BYTES]))

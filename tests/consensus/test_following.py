@@ -10,7 +10,7 @@ from chainlite.consensus.messages import NewBlock
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.consensus.wire import Status, encode_blocks, encode_status
 from chainlite.ledger.block import Block, make_block
-from chainlite.ledger.header import Seals, compute_seal_digest
+from chainlite.ledger.header import Seals, compute_seal_digest, encode_seals
 from chainlite.ledger.state import begin
 from chainlite.net.mesh import Mesh
 from chainlite.net.transport import Channel, PeerId
@@ -50,7 +50,9 @@ class Liar:
 
     async def answer(self, _: PeerId, __: Channel, ___: bytes) -> bytes:
         self.asked += 1
-        return encode_blocks(self.shown)
+        return encode_blocks(
+            [(shown.block.encoded, encode_seals(shown.seals)) for shown in self.shown]
+        )
 
     def tell(self, block: Block, height: int | None = None) -> None:
         status = Status(block.header.height if height is None else height, block.hash)
