@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.errors import SpecError, StateError
 from chainlite.ledger.genesis import decode_genesis
-from chainlite.ledger.operations import VotesEvidence
+from chainlite.ledger.operations import ForkEvidence, VotesEvidence
 from chainlite.ledger.store_tables import AnchorPlace
 from chainlite.ledger.tx import decode_tx
 from chainlite.proofs.light import check_light
@@ -39,20 +39,40 @@ def prove_anchor(store: Store, host: bytes, leaf_index: int, trusted_height: int
     return _prove(store, place, trusted_height)
 
 
-def prove_evidence(store: Store, accused: bytes, trusted_height: int = 0) -> bytes:
-    """The proof that evidence which removed a validator is final, to such a reader.
+def prove_evidence(store: Store, name: bytes, trusted_height: int = 0) -> bytes:
+    """The proof that evidence is final, to such a reader.
 
-    StateError: no evidence has removed it, or the store does not go back so far.
+    `name` is the key of the validator that it removed, or its transaction's hash. StateError: there
+    is none, or the store does not go back so far.
     """
+    place = _find_conviction(store, name) or _find_evidence(store, name)
+    if place is None:
+        raise StateError(f"no final block has evidence that {name.hex()} names")
+    return _prove(store, place, trusted_height)
+
+
+def _find_conviction(store: Store, accused: bytes) -> AnchorPlace | None:
+    """Where the evidence is that removed a validator."""
     for change in store.read_sets():
         if accused in change.before and accused not in change.after:
             block, _ = store.get_block(change.height)
             for position, data in enumerate(block.transactions):
                 for place, operation in enumerate(decode_tx(data).operations):
                     if isinstance(operation, VotesEvidence) and operation.accused == accused:
-                        where = AnchorPlace(0, change.height, position, place)
-                        return _prove(store, where, trusted_height)
-    raise StateError(f"no final block has evidence that convicts {accused.hex()}")
+                        return AnchorPlace(0, change.height, position, place)
+    return None
+
+
+def _find_evidence(store: Store, digest: bytes) -> AnchorPlace | None:
+    """Where the first evidence in the transaction with this hash is."""
+    where = store.find_tx(digest)
+    if where is None:
+        return None
+    tx = decode_tx(store.get_block(where.height)[0].transactions[where.position])
+    for place, operation in enumerate(tx.operations):
+        if isinstance(operation, VotesEvidence | ForkEvidence):
+            return AnchorPlace(0, where.height, where.position, place)
+    return None
 
 
 def _prove(store: Store, place: AnchorPlace, trusted_height: int) -> bytes:

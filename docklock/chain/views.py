@@ -149,12 +149,15 @@ class Views:
         return {"height": ledger.height + 1, "parameters": listed, "proposals": votes}
 
     def get_evidence(self, rest: str) -> dict[str, Any]:
-        """`KEY/HEIGHT`: a light proof of what convicted a validator, for a reader as above."""
+        """`NAME/HEIGHT`: a light proof of evidence, for a reader as above.
+
+        NAME is the key of the validator that it removed, or the hash of its transaction.
+        """
         from chainlite.proofs.light_source import prove_evidence
 
         key_word, _, height_word = rest.partition("/")
         height = parse_number(height_word or "0", "HEIGHT")
-        return {"proof": prove_evidence(self._store, parse_hash(key_word, "KEY"), height).hex()}
+        return {"proof": prove_evidence(self._store, parse_hash(key_word, "NAME"), height).hex()}
 
     @property
     def height(self) -> int:

@@ -90,7 +90,8 @@ COMMANDS = {
         "`verify --final`. `docklock prove --final` proves one receipt.",
         DIR,
         text("-o", "--output", help="write to this file (HOST-HEIGHT.final)", metavar="FILE"),
-        text("--convicted", help="instead: that evidence removed this validator", metavar="KEY"),
+        text("--evidence", metavar="NAME",
+             help="instead: that evidence is final: a removed validator's key, or a transaction"),
         text("--trusted-height", help="the reader trusts the header at this height (0)",
              metavar="HEIGHT"),
     ),
@@ -349,17 +350,17 @@ def _run_validators(values: dict[str, Any], words: list[str], paths: Paths) -> i
 
 
 def _run_proof(values: dict[str, Any], words: list[str], paths: Paths) -> int:
-    convicted, trusted_height = values["convicted"], values["trusted_height"] or "0"
-    check_count(COMMANDS["proof"], words, 0 if convicted else 1, 0 if convicted else 2)
+    evidence, trusted_height = values["evidence"], values["trusted_height"] or "0"
+    check_count(COMMANDS["proof"], words, 0 if evidence else 1, 0 if evidence else 2)
     from chainlite.proofs.light_format import encode_light
     from docklock.chain.directory import write_whole
     from docklock.chain.views import parse_hash
     from docklock.cli.prove import ask_evidence, ask_finality
 
-    if convicted:
-        about = parse_hash(convicted, "--convicted")
+    if evidence:
+        about = parse_hash(evidence, "--evidence")
         made = ask_evidence(paths, values["dir"], about, trusted_height)
-        what = "what convicts the validator"
+        what = "the evidence"
     else:
         about, leaf = parse_hash(words[0], "HOST"), words[1] if len(words) > 1 else "newest"
         made = ask_finality(paths, values["dir"], about, leaf, trusted_height)

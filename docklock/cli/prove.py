@@ -93,9 +93,9 @@ def ask_finality(
     return _ask_light(paths, chosen, f"/finality/{host.hex()}/{leaf}/{trusted_height}")
 
 
-def ask_evidence(paths: Paths, chosen: str | None, key: bytes, trusted_height: str) -> LightProof:
-    """The light proof of what convicted a validator; StateError where nothing has, or no node."""
-    return _ask_light(paths, chosen, f"/evidence/{key.hex()}/{trusted_height}")
+def ask_evidence(paths: Paths, chosen: str | None, name: bytes, trusted_height: str) -> LightProof:
+    """The light proof of evidence, by whom it removed or its transaction; StateError for none."""
+    return _ask_light(paths, chosen, f"/evidence/{name.hex()}/{trusted_height}")
 
 
 def _ask_light(paths: Paths, chosen: str | None, target: str) -> LightProof:

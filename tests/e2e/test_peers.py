@@ -1,5 +1,6 @@
-"""Four hosts run containers and are the validators; one is killed, one lies; a fifth machine, which
-has the genesis file and what the hosts handed over, says what is final, what is not, and who lied.
+"""Four hosts run containers and are the validators; one is killed, one votes twice, one host's log
+forks; a fifth machine, which has the genesis file and what the hosts handed over, says what is
+final, what is not, and who lied.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from chainlite import fork
 from chainlite.ledger.genesis import Parameters
+from chainlite.ledger.operations import ForkEvidence
 from chainlite.net.registration import Address
+from chainlite.note import parse_vkey
+from tests.consensus.nodes import Host as Submitting
 from tests.e2e.conftest import Docklock, find_leaks
 from tests.e2e.validators import Validators, enter
 from tests.net.wires import Wires
 
 HOSTS = 4
-KILLED, LIAR, ALONE = 2, 3, 4
+FORKED, KILLED, LIAR, ALONE = 1, 2, 3, 4
+FORK_TRIES = 8
 LOAD = "while :; do /bin/true; done"
 QUICK = Parameters(block_interval_ms=100)
 FINAL_S = 60.0
@@ -109,6 +115,40 @@ async def is_removed(validators: Validators) -> bool:
     return all([(await validators.ask(n, "/validators"))["n"] == 3 for n in (0, 1, KILLED)])
 
 
+def fork_log(host: Host, twin: Docklock) -> bytes:
+    """The host's disk is copied and both copies go on; two checkpoints of one size show it."""
+    host.end_submitting()
+    subprocess.run(("cp", "-a", str(host.dock.root), str(twin.root)), check=True)
+    docks, notes = (host.dock, twin), ["", ""]
+    behind = (0, 1)
+    for _ in range(FORK_TRIES):
+        for number in behind:
+            docks[number]("run", "--rm", "busybox", "/bin/true")
+            notes[number] = docks[number]("log", "checkpoint").stdout
+        sizes = [int(text.splitlines()[1]) for text in notes]
+        if sizes[0] == sizes[1]:
+            break
+        behind = (sizes.index(min(sizes)),)
+    vkey = host.dock("log", "keys").stdout.splitlines()[0]
+    public = parse_vkey(vkey, "log keys").public
+    made = fork.make_fork((public,), (notes[0].encode(), notes[1].encode()))
+    assert made is not None
+    return fork.encode_fork(made)
+
+
+def accuse(host: Host, chain_id: bytes, accused: str, evidence: bytes, files: Path) -> str:
+    """Somebody whom the chain does not know registers and submits it; its transaction."""
+    witness = Submitting(chain_id, 1)
+    digest = ""
+    for tx in (witness.register(), witness.sign(ForkEvidence(bytes.fromhex(accused), evidence))):
+        (files / "tx").write_bytes(tx.encoded)
+        words = ("--dir", host.node, "--format", "json")
+        told = json.loads(host.dock("chain", "tx", "submit", str(files / "tx"), *words).stdout)
+        assert told["height"], told
+        digest = told["hash"]
+    return digest
+
+
 def hand_over_all(validators: Validators, hosts: list[Host], files: Path) -> dict[str, bool]:
     """Files of every container, and whether its receipts are final; who lied; one receipt."""
     is_final = {}
@@ -120,7 +160,7 @@ def hand_over_all(validators: Validators, hosts: list[Host], files: Path) -> dic
     refused = hosts[0].dock("prove", "late", "0", "--final", "--chain", hosts[0].node, code=1)
     assert "it may come with the next one" in refused.stderr
     liar = validators.publics[LIAR].hex()
-    words = ("--dir", hosts[1].node, "--convicted", liar, "-o", str(files / "lied.final"))
+    words = ("--dir", hosts[1].node, "--evidence", liar, "-o", str(files / "lied.final"))
     hosts[1].dock("chain", "proof", *words)
     words = ("--chain", hosts[1].node, "-o", str(files / "event.final"))
     hosts[1].dock("prove", "first", "0", "--final", *words)
@@ -164,7 +204,9 @@ def judge(stranger: Stranger, hosts: list[str], liar: str, files: Path, final: A
     assert lied["convicted"] == {"validator": liar}
     words = ("verify", str(files / "lied.final"), "--genesis", stranger.genesis)
     assert f"validator {liar} said two things" in stranger.dock(*words).stdout
-    for name in ("event.final", "lied.final"):
+    forked = stranger.verify(str(files / "forked.final"), code=0)
+    assert forked["convicted"] == {"host": hosts[FORKED]}
+    for name in ("event.final", "lied.final", "forked.final"):
         stranger.check_spoilt(files / name)
 
 
@@ -190,6 +232,12 @@ async def run(top: Path, busybox_tree: Path) -> None:
                     host.dock("import", str(busybox_tree), "busybox")
                 await live(validators, hosts)
                 final = hand_over_all(validators, hosts, files)
+                twin = NamespacedDocklock(top / "twin", wires.namespaces[FORKED])
+                evidence = fork_log(hosts[FORKED], twin)
+                forked = hosts[FORKED].id
+                digest = accuse(hosts[0], validators.chain.id, forked, evidence, files)
+                words = ("--dir", hosts[0].node, "--evidence", digest)
+                hosts[0].dock("chain", "proof", *words, "-o", str(files / "forked.final"))
             finally:
                 for host in hosts:
                     host.end_submitting()
@@ -201,7 +249,7 @@ async def run(top: Path, busybox_tree: Path) -> None:
                 host.dock("rm", "-f", *host.dock("ps", "-aq").stdout.split())
             await validators.end()
             validators.check_one_history(0, 1, KILLED)
-    for dock in docks:
+    for dock in (*docks, twin):
         assert find_leaks(dock.root) == []
 
 

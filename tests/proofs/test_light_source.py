@@ -166,7 +166,7 @@ def test_what_convicted_a_validator_is_proven_and_no_bit_of_that_can_be_changed(
 
 def test_nobody_is_proven_to_have_lied_who_was_voted_out_or_is_there(made: Made) -> None:
     for pair in (VALIDATOR_KEYS[0], VALIDATOR_KEYS[1]):
-        with pytest.raises(StateError, match="evidence that convicts"):
+        with pytest.raises(StateError, match="no final block has evidence"):
             prove_evidence(made.store, pair.public)
 
 
