@@ -99,9 +99,19 @@ class Validators:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # what failed is said already
+            for process in self.processes.values():
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            return
         await self.kill(*self.processes)
-        assert find_leaks(self.top / "root") == []
+        await self.until(self._leaves_nothing)
+
+    async def _leaves_nothing(self) -> bool:
+        """Also the children of those that were killed end, in a moment."""
+        return find_leaks(self.top / "root") == []
 
     @property
     def genesis(self) -> Path:
