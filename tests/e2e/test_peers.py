@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from chainlite import fork
+from chainlite.checkpoint import parse_claim
 from chainlite.ledger.genesis import Parameters
 from chainlite.ledger.operations import ForkEvidence
 from chainlite.net.registration import Address
 from chainlite.note import parse_vkey
+from docklock.evidence.host_log import HostLog
+from docklock.paths import Paths
 from tests.consensus.nodes import Host as Submitting
 from tests.e2e.conftest import Docklock, find_leaks
 from tests.e2e.validators import Validators, enter
@@ -25,7 +28,6 @@ from tests.net.wires import Wires
 
 HOSTS = 4
 FORKED, KILLED, LIAR, ALONE = 1, 2, 3, 4
-FORK_TRIES = 8
 LOAD = "while :; do /bin/true; done"
 QUICK = Parameters(block_interval_ms=100)
 FINAL_S = 60.0
@@ -116,22 +118,21 @@ async def is_removed(validators: Validators) -> bool:
 
 
 def fork_log(host: Host, twin: Docklock) -> bytes:
-    """The host's disk is copied and both copies go on; two checkpoints of one size show it."""
+    """The host's disk is copied and both copies go on; their checkpoints show it."""
     host.end_submitting()
     subprocess.run(("cp", "-a", str(host.dock.root), str(twin.root)), check=True)
-    docks, notes = (host.dock, twin), ["", ""]
-    behind = (0, 1)
-    for _ in range(FORK_TRIES):
-        for number in behind:
-            docks[number]("run", "--rm", "busybox", "/bin/true")
-            notes[number] = docks[number]("log", "checkpoint").stdout
-        sizes = [int(text.splitlines()[1]) for text in notes]
-        if sizes[0] == sizes[1]:
-            break
-        behind = (sizes.index(min(sizes)),)
+    found = []
+    for dock in (host.dock, twin):
+        dock("run", "--rm", "busybox", "/bin/true")
+        note = dock("log", "checkpoint").stdout.encode()
+        found.append((parse_claim(note).size, str(dock.root), note))
+    (size, _, first), (size_after, root, second) = sorted(found)
+    with HostLog(Paths(root, f"{root}/run"), None) as log, log.read():
+        proof = log.get_consistency(size, size_after) if size < size_after else ()
+        old_root = log.compute_root(size)
     vkey = host.dock("log", "keys").stdout.splitlines()[0]
     public = parse_vkey(vkey, "log keys").public
-    made = fork.make_fork((public,), (notes[0].encode(), notes[1].encode()))
+    made = fork.make_fork((public,), (first, second), old_root, tuple(proof))
     assert made is not None
     return fork.encode_fork(made)
 
