@@ -54,7 +54,8 @@ class Listener(OwnNode):
         self.went_back: list[tuple[bytes, int, int]] = []
         self.hashes: dict[int, bytes] = {}
         self.spoke: dict[bytes, float] = {}
-        """When each validator's own word was last heard."""
+        """When each validator's own word was last heard, on its present connection."""
+        self.mesh.watch(lambda _: None, self._upon_down)
         self.transactions = 0
         assert isinstance(self.mesh, HearingMesh)
         self.mesh.heard = self._hear
@@ -85,6 +86,9 @@ class Listener(OwnNode):
                 self.spoke[peer] = time.monotonic()
             for vote in get_votes(message):
                 self.note(vote)
+
+    def _upon_down(self, peer: PeerId) -> None:
+        self.spoke.pop(peer, None)
 
     def note(self, vote: Vote) -> None:
         """Compare it with what its signer said before."""
