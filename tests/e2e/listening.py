@@ -23,6 +23,8 @@ from tests.e2e.validators import Validators
 
 HOSTS = 6
 LOAD_EVERY_S = 0.08
+HEARD_S = 120.0
+"""After long without a quorum a round takes up to 30 s (qbft.TIMEOUT_MAX_MS)."""
 
 
 class HearingMesh(Mesh):
@@ -57,6 +59,8 @@ class Listener(OwnNode):
         """When each validator's own word was last heard, on its present connection."""
         self.mesh.watch(lambda _: None, self._upon_down)
         self.transactions = 0
+        self.longest = (0.0, 0, 0)
+        """The longest wait for all to be heard: seconds, and its rounds at beginning and end."""
         assert isinstance(self.mesh, HearingMesh)
         self.mesh.heard = self._hear
         self.node.on_block = self._upon_block
@@ -110,11 +114,16 @@ class Listener(OwnNode):
         since = self.validators.spawned.get(number, 0.0)
         return self.spoke.get(self.validators.publics[number], -1.0) > since
 
-    async def until_heard(self, *numbers: int, limit_s: float = 30.0) -> None:
+    async def until_heard(self, *numbers: int) -> None:
+        """Until each of these has said something in its present life."""
+
         async def heard() -> bool:
             return all(map(self.has_heard, numbers))
 
-        await self.validators.until(heard, limit_s)
+        start = time.monotonic()
+        round_then = self.node.round
+        await self.validators.until(heard, HEARD_S)
+        self.longest = max(self.longest, (time.monotonic() - start, round_then, self.node.round))
 
     # Load
 

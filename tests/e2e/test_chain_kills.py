@@ -71,7 +71,8 @@ async def run(top: Path, seed: int, count: int) -> None:
     print(
         f"\n{count} kills: {len(sealed)} blocks, {listener.transactions} transactions, "
         f"{heard} votes; recovery p50 {statistics.median(took):.2f} s, max {max(took):.2f} s "
-        f"of {len(took)}"
+        f"of {len(took)}; longest wait for all {listener.longest[0]:.1f} s from round "
+        f"{listener.longest[1]} to {listener.longest[2]}"
     )
     assert listener.conflicts == []
     assert listener.went_back == [], "what a validator told of was durable"
