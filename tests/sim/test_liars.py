@@ -15,7 +15,7 @@ PROFILES_HERE = ("targeted", "change", "liars", "split", "forge", "chaos")
 
 @pytest.mark.parametrize("seeds", get_chunks(PROFILES_HERE), ids=describe_chunk)
 def test_one_chain_that_grows(seeds: range) -> None:
-    assert check_seeds(seeds, PROFILES_HERE) >= len(seeds) * len(PROFILES_HERE) // len(PROFILES) - 1
+    assert check_seeds(seeds, PROFILES_HERE) >= len(seeds) // len(PROFILES) * len(PROFILES_HERE)
 
 
 def test_liars_are_caught_in_the_act() -> None:
