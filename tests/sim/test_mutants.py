@@ -10,7 +10,7 @@ from tests.sim.seeds import FULL
 
 MUTANTS_MIN = 60
 KILLED_MIN = 0.95
-RUNS_FULL = 800
+RUNS_FULL = 1_000
 RUNS_SLICE = 300
 SLICE = (
     "quorum one less",
