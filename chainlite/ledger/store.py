@@ -149,7 +149,7 @@ class Store:
         if not tables.base <= base <= last:
             raise tables.name_damage("meta", -1, f"the state is of block {base}, not here")
         first = _make_genesis_block(tables) if tables.base == 0 else None
-        if first is not None and tables.get_hash(0) != first.hash:
+        if first is not None and tables.get_block(0) != (first, None):
             raise tables.name_damage("blocks", 0, "it is not what the genesis makes")
         try:
             ledger = state.restore(tables.genesis, tables.read_state(), tables.get_block(base)[0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from chainlite import merkle
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger import records, state
+from chainlite.ledger.genesis import decode_genesis
 from chainlite.ledger.header import is_sealed
 from chainlite.ledger.store import find_set_change, list_anchors, open_store
 from chainlite.ledger.store_tables import NODE_LEVEL, Tables
@@ -101,9 +102,10 @@ def _replay(
     """
     try:
         ledger = state.begin(tables.genesis)
+        first = state.make_genesis_block(decode_genesis(tables.genesis))
     except SpecError as error:
         raise tables.name_damage("meta", -1, str(error)) from None
-    if tables.get_hash(0) != ledger.head_hash:
+    if tables.get_block(0) != (first, None):
         raise tables.name_damage("blocks", 0, "it is not what the genesis makes")
     for block, seals in tables.iterate_blocks(1, last):
         height = block.header.height

@@ -130,7 +130,7 @@ class Tables:
         digest, seals, data = self._get_row(height)
         try:
             block = decode_block(data)
-            found = _decode_seals(seals) if height else None
+            found = _decode_seals(seals) if height or seals else None
         except SpecError as error:
             raise self.name_damage("blocks", height, str(error)) from None
         if block.header.height != height or block.hash != digest:

@@ -33,6 +33,7 @@ from tests.e2e.conftest import CHECKOUT, find_leaks
 HOST = "127.0.0.1"
 PORT_FIRST, PORT_LAST = 12_000, 32_000
 """Below those that the kernel gives to who dials, above those of a devnet."""
+PORTS_TRIED = 500
 LOOK_S = 0.02
 WAIT_S = 30.0
 END_S = 20.0
@@ -42,15 +43,16 @@ def find_addresses(count: int) -> list[Address]:
     """Ports of loopback that nobody listens on."""
     rng = random.Random(os.getpid())
     found: list[Address] = []
-    while len(found) < count:
-        port = rng.randrange(PORT_FIRST, PORT_LAST)
+    for port in rng.sample(range(PORT_FIRST, PORT_LAST), PORTS_TRIED):
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
         found.append(Address(HOST, port))
-    return found
+        if len(found) == count:
+            return found
+    raise AssertionError(f"{PORTS_TRIED} ports were tried")
 
 
 def enter(namespace: str) -> tuple[str, ...]:

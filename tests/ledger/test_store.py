@@ -237,6 +237,8 @@ def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
         ("blocks", "UPDATE blocks SET hash = zeroblob(32) WHERE height = 270"),
         ("blocks", "UPDATE blocks SET block = 'text' WHERE height = 280"),
         ("blocks", "UPDATE blocks SET seals = 7 WHERE height = 20"),
+        ("blocks", "UPDATE blocks SET seals = (SELECT seals FROM blocks WHERE height = 3) "
+         "WHERE height = 0"),
         ("state", "UPDATE state SET value = 'text' WHERE key = x'50'"),
         ("history", "UPDATE history SET hash = 'text'"),
         ("meta", "UPDATE meta SET genesis = 'text'"),
@@ -256,6 +258,21 @@ def test_every_table_that_follows_from_blocks_is_checked_and_made_again(
             store_check.truncate_to(copy, 280)
             assert store_check.check_store(copy) == 280
             assert fetch_all(copy)[4] == fetch_all(tmp_path / "chain.db")[4]
+        copy.unlink()
+
+
+def test_a_spoilt_genesis_block_is_named_at_every_byte(tmp_path: Path, seed: int) -> None:
+    make_store(tmp_path / "chain.db", make_random_chain(Random(seed), 3)).close()
+    with sqlite3.connect(tmp_path / "chain.db") as db:
+        [(block,)] = db.execute("SELECT block FROM blocks WHERE height = 0").fetchall()
+    db.close()
+    for at in range(0, len(block), 7):
+        copy = copy_store(tmp_path / "chain.db", tmp_path / "copy.db")
+        spoilt = block[:at] + bytes([block[at] ^ 4]) + block[at + 1 :]
+        spoil_row(copy, "UPDATE blocks SET block = ? WHERE height = 0", spoilt)
+        for read in (open_store, store_check.check_store):
+            with pytest.raises(StoreDamage, match="table blocks, height 0"):
+                read(copy)
         copy.unlink()
 
 
