@@ -116,17 +116,24 @@ class Permitted:
     def _settle(self) -> None:
         """A proposal is taken again whose Prepare was said before a restart.
 
-        FREEDOM: UponProposal says the same Prepare again; to have said it is enough.
+        FREEDOM: UponProposal says the same Prepare again; to have said it is enough. One whose
+        justification may be refused is taken if the implementation has taken it (_adopt).
         """
+        proposal = self._find_settled(strict=True)
+        if proposal is not None:
+            self._accept(proposal)
+
+    def _find_settled(self, *, strict: bool) -> m.Proposal | None:
         at = self.get_height()
         if at.accepted is not None or at.decided is not None or not at.is_validator:
-            return
+            return None
         said = {vote.digest for vote in at.get_own(m.PREPARE, at.round)}
-        for message in at.get_messages(m.Proposal, strict=False):
+        for message in at.get_messages(m.Proposal, strict=strict):
             named = message.vote.round == at.round and message.vote.digest in said
-            if named and at.is_valid_proposal(message, strict=False):
-                self._accept(message)
-                return
+            if named and at.is_valid_proposal(message, strict=strict):
+                assert isinstance(message, m.Proposal)
+                return message
+        return None
 
     def _accept(self, message: m.Proposal) -> None:
         at = self.get_height()
@@ -151,6 +158,9 @@ class Permitted:
         at = self.get_height()
         if view.round > at.round and view.round in at.wanted:
             self._enter(view.round)
+        settled = self._find_settled(strict=False)
+        if settled is not None and settled.block.hash == view.accepted:
+            self._accept(settled)
         if isinstance(self.event, e.Start) and at.accepted is None and view.accepted is not None:
             own = [said.block for said in at.sent if is_own_proposal(said, at.round)]
             if at.prepared_block is not None and at.prepared_round == at.round:

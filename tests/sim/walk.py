@@ -13,6 +13,7 @@ from chainlite import keys
 from chainlite.consensus import events as e
 from chainlite.consensus import messages as m
 from chainlite.consensus.validators import NO_PROPOSER, ValidatorSet
+from chainlite.errors import SpecError
 from chainlite.ledger.block import Block, make_block
 from chainlite.ledger.header import (
     Header,
@@ -225,7 +226,7 @@ class Walk:
         else:
             kind = self.random.choice((self.propose, self.vote, self.vote, self.change))
             message = kind(walker, height, place)
-        if message is None:
+        if message is None or not is_readable(message):
             return
         self.said.append(message)
         self.trace.append(f"a lie: {describe(e.Received(message))}")
@@ -296,3 +297,11 @@ class Walk:
         digest = compute_seal_digest(CHAIN_ID, block.hash, prepared)
         vote = self.sign(m.ROUND_CHANGE, height, to, digest, prepared)
         return m.RoundChange(vote, block, prepares)
+
+
+def is_readable(message: m.Message) -> bool:
+    """Whether a decoder takes it: a node never sees anything else."""
+    try:
+        return m.decode_message(m.encode_message(message)) == message
+    except SpecError:
+        return False
