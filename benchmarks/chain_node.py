@@ -93,7 +93,7 @@ async def run(directory: Path, number: int) -> None:
     node = Node(Parts(store, peer.mesh, votes), peer.key, get_now_ms)
     bodies = Bodies(node, peer.key.public, str(directory / f"bodies-{number}"), print)
     bodies.may_say = True
-    node.on_block = lambda block, _: bodies.upon_block(block)
+    node.on_block = lambda executed, _: bodies.upon_block(executed.txs)
     node.start()
     await bodies.start()
     gc.freeze()

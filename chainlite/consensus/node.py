@@ -34,7 +34,9 @@ from chainlite.consensus.events import (
 from chainlite.consensus.following import Following, is_body_of
 from chainlite.consensus.intake import Intake
 from chainlite.consensus.messages import (
+    Commit,
     NewBlock,
+    Prepare,
     Proposal,
     decode_message,
     encode_message,
@@ -68,7 +70,10 @@ if TYPE_CHECKING:
 RETRY_S = 0.5
 """What the disk did not take is tried again after so long."""
 VERDICTS_MAX = 64
-"""Blocks of one height that are judged; a proposer that offers more is not listened to."""
+"""Verdicts on blocks of one height that are kept; the oldest goes, and is found again if asked.
+
+Never a refusal: who offers many false blocks would keep out the true one that comes after them.
+"""
 CHECKED_MAX = 4_096
 """Votes of one height whose signatures are remembered."""
 LEAD_EVERY_S = 0.1
@@ -109,14 +114,13 @@ class Node:
         self._hashes: dict[int, bytes] = {}
         self._stale = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[list[Verdict]]] = set()
         self._busy = False
         self.waits_for = ""
         """Why nothing goes on just now: a disk that is full."""
         self.halted = ""
         """Why nothing ever goes on: more than f validators lied, or this state is wrong."""
         self.accused: deque[Equivocation] = deque(maxlen=ACCUSED_KEPT)
-        self.on_block: Callable[[Block, Seals], None] = lambda _, __: None
+        self.on_block: Callable[[Executed, Seals], None] = lambda _, __: None
         self.intake = Intake(self.ledger, self.transport, self._upon_ready, get_now_ms)
         self.mempool = self.intake.mempool
         self.following = Following(self)
@@ -184,7 +188,7 @@ class Node:
         return self._pace.compute_base_timeout_ms(self.ledger.parameters.base_timeout_ms)
 
     def get_durations_ms(self) -> list[int]:
-        """How long the last heights took from when a block was due until it was final."""
+        """How long the rounds that decided the last heights took."""
         return self._pace.get_durations_ms()
 
     # Events in
@@ -233,6 +237,13 @@ class Node:
             self.receive(message)
         except SpecError as error:
             raise PeerError(str(error)) from None
+        block = None if isinstance(message, Prepare | Commit) else message.block
+        if block is not None and self._is_false(block):
+            raise PeerError("a block that does not follow from the state here")
+
+    def _is_false(self, block: Block) -> bool:
+        """Whether it was judged at this height, and does not follow."""
+        return block.encoded in self._judged and self._judged[block.encoded] is None
 
     def receive(self, message: Message) -> None:
         """A message from outside; SpecError if it is not signed as it says."""
@@ -310,8 +321,8 @@ class Node:
         """Whether a block follows from this state; judged once, by its bytes."""
         if block.encoded in self._judged:
             return self._judged[block.encoded] is not None
-        if len(self._judged) >= VERDICTS_MAX:
-            return False
+        while len(self._judged) >= VERDICTS_MAX:
+            del self._judged[next(iter(self._judged))]
         try:
             executed = self.ledger.check(block, self.intake.find)
             self.intake.note_signed(executed.txs)
@@ -330,7 +341,7 @@ class Node:
         self._hashes[self.height] = block.hash
         self._hashes.pop(self.height - HASHES_KEPT, None)
         self.following.tell()
-        self.on_block(block, seals)
+        self.on_block(executed, seals)
         self._begin(recover=False)
 
     def _begin(self, *, recover: bool) -> None:

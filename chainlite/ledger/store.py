@@ -232,12 +232,13 @@ def create_from_state(
 
 def open_store(path: Path) -> Store:
     """The store of a file; StateError if there is none, StoreDamage if it contradicts itself."""
-    tables = Tables(path)
+    tables, store = Tables(path), None
     try:
-        return Store(tables)
-    except BaseException:
-        tables.db.close()
-        raise
+        store = Store(tables)
+        return store
+    finally:
+        if store is None:
+            tables.db.close()
 
 
 def _get_hashes(block: Block) -> list[bytes]:

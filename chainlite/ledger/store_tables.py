@@ -87,23 +87,27 @@ class Tables:
             raise StateError(f"{path}: there is no chain here; make one with `chain init`")
         self.path = path
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        row = None
         try:
-            with self.guard("meta"):
-                _set_up(self.db)
-                version = self.db.execute("PRAGMA user_version").fetchone()[0]
-                if version != SCHEMA_VERSION:
-                    raise StateError(f"{path}: schema {version}, not {SCHEMA_VERSION}")
-                row = self.db.execute("SELECT genesis, base, flushed FROM meta").fetchone()
+            row = self._read_meta()
+        finally:
             if row is None:
-                raise self.name_damage("meta", -1, "the one row is missing")
-        except BaseException:
-            self.db.close()
-            raise
-        kinds = tuple([type(value) for value in row])
-        if kinds != (bytes, int, int):
-            self.db.close()
-            raise self.name_damage("meta", -1, "a value is not of its type")
+                self.db.close()
         self.genesis, self.base, self.flushed = row
+
+    def _read_meta(self) -> tuple[bytes, int, int]:
+        with self.guard("meta"):
+            _set_up(self.db)
+            version = self.db.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                raise StateError(f"{self.path}: schema {version}, not {SCHEMA_VERSION}")
+            row = self.db.execute("SELECT genesis, base, flushed FROM meta").fetchone()
+        if row is None:
+            raise self.name_damage("meta", -1, "the one row is missing")
+        if tuple([type(value) for value in row]) != (bytes, int, int):
+            raise self.name_damage("meta", -1, "a value is not of its type")
+        genesis, base, flushed = row
+        return genesis, base, flushed
 
     def guard(self, table: str, height: int = -1) -> _Guard:
         """For `with`: what SQLite cannot read there is a damage."""

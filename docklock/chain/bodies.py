@@ -20,16 +20,15 @@ from chainlite.ledger import records
 from chainlite.ledger.availability import Availability
 from chainlite.ledger.host_status import decode_want_host, encode_host_status, find_host_status
 from chainlite.ledger.offer import Ack, encode_ack
-from chainlite.ledger.tx import decode_tx
 from chainlite.net.transport import Channel
 from docklock.chain.alike import Alike
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from chainlite.consensus.node import Node
-    from chainlite.ledger.block import Block
     from chainlite.ledger.genesis import Member
+    from chainlite.ledger.tx import Tx
     from chainlite.net.transport import PeerId
 
 PENDING_MAX = 100_000
@@ -76,12 +75,11 @@ class Bodies:
         """Receipts that were verified and kept since the start."""
         return self._availability.receipts if self._availability else 0
 
-    def upon_block(self, block: Block) -> None:
-        """Note the anchors of a block that is final, and acknowledge what is held."""
+    def upon_block(self, txs: Sequence[Tx]) -> None:
+        """Note the anchors of a final block's transactions, and acknowledge what is held."""
         if self._availability is None:
             return  # nothing is held yet; `_open` notes what the chain has by then
-        for data in block.transactions:
-            tx = decode_tx(data)
+        for tx in txs:
             for operation in tx.operations:
                 if isinstance(operation, ops.Anchor):
                     self._note(tx.sender, operation.size, operation.root)

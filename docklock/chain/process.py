@@ -40,9 +40,9 @@ from docklock.chain.voting import find_obstacle
 
 if TYPE_CHECKING:
     from chainlite.keys import GuardedKey
-    from chainlite.ledger.block import Block
     from chainlite.ledger.genesis import Member
     from chainlite.ledger.header import Seals
+    from chainlite.ledger.state import Executed
     from chainlite.ledger.store import Store
     from docklock.agent.journal import Log
     from docklock.chain.directory import Chain, ChainDirectory
@@ -191,13 +191,13 @@ class _Root:
         """Whether the chain names it as validator or archive."""
         return any(key == member.public for member in self._list_members())
 
-    def _upon_block(self, block: Block, _seals: Seals) -> None:
+    def _upon_block(self, executed: Executed, _seals: Seals) -> None:
         find = self._node.ledger.find
         named = find(records.VALIDATORS_KEY), find(records.ARCHIVES_KEY)
         if any(one is not other for one, other in zip(named, self._seen, strict=True)):
             self._seen = named
             self._meeting.look()
-        self._bodies.upon_block(block)
+        self._bodies.upon_block(executed.txs)
 
     def _look(self) -> None:
         node, loop = self._node, asyncio.get_running_loop()

@@ -34,7 +34,7 @@ class Keepers:
         directory = str(place.directory / "bodies")
         bodies = Bodies(place.node, place.key.public, directory, print)
         bodies.may_say = True
-        place.node.on_block = lambda block, _: bodies.upon_block(block)
+        place.node.on_block = lambda executed, _: bodies.upon_block(executed.txs)
         await bodies.start()
         self.bodies[number] = bodies
         return bodies

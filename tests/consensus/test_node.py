@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from chainlite.consensus import messages
+from chainlite.consensus.node import VERDICTS_MAX
 from chainlite.consensus.wire import KNOWN, REFUSED, TAKEN
 from chainlite.ledger import operations as ops
 from chainlite.ledger import records
+from chainlite.ledger.block import make_block
 from chainlite.ledger.genesis import Parameters
+from chainlite.ledger.header import compute_seal_digest
 from chainlite.net.transport import Channel
 from tests.consensus.nodes import Host, Net, submit
 from tests.consensus.samples import make_child
@@ -176,6 +179,45 @@ def test_an_equivocation_removes_its_validator(tmp_path: Path) -> None:
             await net.until(lambda: all(found.validators.size == 3 for found in others))
             goal = node.height + 3
             await net.until(lambda: all(found.height >= goal for found in others))
+            net.check_one_history()
+
+    run(act)
+
+
+def test_a_leader_that_offers_many_false_blocks_costs_a_round_and_no_more(tmp_path: Path) -> None:
+    """Each is judged; none may take the place of the true one, which comes after them."""
+
+    async def act() -> None:
+        async with running(tmp_path, 4) as net:
+            await net.rise()
+            liar = net.places[3]
+            await net.stop(3)
+            nodes = net.nodes
+
+            def is_the_liars_turn() -> bool:
+                return all(
+                    node.height == nodes[0].height
+                    and node.validators.get_proposer(node.ledger.head.proposer, 0) == liar.peer
+                    for node in nodes
+                )
+
+            await net.until(is_the_liars_turn)
+            ledger, height = nodes[0].ledger, nodes[0].height + 1
+            for number in range(2 * VERDICTS_MAX):
+                header = ledger.head._replace(
+                    height=height,
+                    previous=ledger.head_hash,
+                    timestamp_ms=ledger.head.timestamp_ms + 1 + number,
+                    proposer=liar.peer,
+                )
+                block = make_block(header, [], [])
+                digest = compute_seal_digest(ledger.chain_id, block.hash, 0)
+                vote = messages.sign_vote(
+                    liar.key, ledger.chain_id, messages.PROPOSAL, height, 0, digest
+                )
+                for node in nodes:
+                    node.receive(messages.Proposal(vote, block, (), ()))
+            await net.until(lambda: all(node.height > height for node in nodes), 10)
             net.check_one_history()
 
     run(act)

@@ -12,9 +12,8 @@ import time
 from chainlite.consensus.equivocation import is_conflict
 from chainlite.consensus.messages import NewBlock, Vote, decode_message, get_votes, is_vote_signed
 from chainlite.consensus.wire import decode_status
-from chainlite.ledger.block import Block
 from chainlite.ledger.header import Seals
-from chainlite.ledger.tx import decode_tx
+from chainlite.ledger.state import Executed
 from chainlite.net.mesh import Mesh
 from chainlite.net.transport import Channel, OnMessage, OnRequest, PeerId
 from tests.consensus.nodes import Host
@@ -103,11 +102,11 @@ class Listener(OwnNode):
         ):
             self.conflicts.append((before, vote))
 
-    def _upon_block(self, block: Block, _seals: Seals) -> None:
-        self.hashes[block.header.height] = block.hash
-        self.transactions += len(block.transactions)
-        for data in block.transactions:
-            self._pending.pop(decode_tx(data).hash, None)
+    def _upon_block(self, executed: Executed, _seals: Seals) -> None:
+        self.hashes[executed.block.header.height] = executed.block.hash
+        self.transactions += len(executed.txs)
+        for tx in executed.txs:
+            self._pending.pop(tx.hash, None)
 
     def has_heard(self, number: int) -> bool:
         """Whether that validator has said something since it was last started."""
