@@ -52,6 +52,7 @@ class Following:
         self._statuses: dict[PeerId, Status] = {}
         self._avoided: dict[PeerId, float] = {}
         self._task: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._suspects: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -62,6 +63,8 @@ class Following:
 
     async def close(self) -> None:
         """Ask no more."""
+        if self._later is not None:
+            self._later.cancel()
         tasks = [*self._suspects, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
@@ -99,8 +102,9 @@ class Following:
             self.catch_up()
         elif status.height == self._node.height + 1:
             # Most often the votes for it are on their way: asked only if they do not come.
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._node.get_base_timeout_ms() / 1000, self.catch_up)
+            if self._later is None:
+                delay_s = self._node.get_base_timeout_ms() / 1000
+                self._later = asyncio.get_running_loop().call_later(delay_s, self._look_again)
         elif status.block_hash != self._node.get_hash(status.height):
             self._suspect(peer, status)
 
@@ -114,6 +118,10 @@ class Following:
                 break
             found.append((block, seals))
         return encode_blocks(found)
+
+    def _look_again(self) -> None:
+        self._later = None
+        self.catch_up()
 
     def catch_up(self) -> None:
         """Ask for what is missing, if anything is and nobody is asked already."""
