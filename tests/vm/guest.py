@@ -37,7 +37,8 @@ SUITES = (
 KILLED = 137
 # Anything else ends the job before its `done`, and its traceback is on the console.
 FAILURES = (AssertionError, LookupError, OSError, StopIteration, SubprocessError, ValueError)
-FORK_BOMB = "bomb() { bomb | bomb & }; bomb; sleep 600"
+# The first process has forked for the last time when the bomb goes off: it would end if refused.
+FORK_BOMB = "bomb() { bomb | bomb & }; (sleep 2; bomb) & sleep 600"
 COUNTER = "n=0; while true; do n=$((n+1)); echo $n > /count; done"
 
 
