@@ -68,6 +68,7 @@ MENDS = frozenset(COMMANDS) - {
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
+EXIT_NOBODY_READS = 141  # as of a program that SIGPIPE ended
 
 
 def format_usage() -> str:
@@ -156,8 +157,7 @@ def run(argv: list[str]) -> int:
         record_refusal(paths, argv, command, error, code)
         return code
     except BrokenPipeError:
-        sys.stderr.close()
-        return 141
+        return EXIT_NOBODY_READS
     except OSError as error:
         hint = "; docklock needs root" if isinstance(error, PermissionError) else ""
         print(f"docklock: {error}{hint}", file=sys.stderr)
@@ -197,7 +197,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
-        pass
+        code = code or EXIT_NOBODY_READS
     os._exit(code)  # taking the interpreter apart takes 5 ms, and nothing of ours waits for it
 
 
