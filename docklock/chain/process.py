@@ -9,7 +9,6 @@ process of which a part has come apart ends, and votes on nothing after that.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import signal
@@ -27,6 +26,7 @@ from chainlite.net.mesh import Mesh
 from docklock.agent.server import bind
 from docklock.agent.systemd import Notifier, take_environment
 from docklock.chain.bodies import Bodies
+from docklock.chain.collector import calm_collector
 from docklock.chain.control import Control
 from docklock.chain.desk import Desk
 from docklock.chain.directory import hold_lock, read_chain, write_whole
@@ -163,7 +163,7 @@ class _Root:
         await self._introducing.start(read_listed(self._directory, self._chain))
         self._meeting.look()
         self._look()
-        gc.freeze()  # what is here stays: a look through all of it would keep votes waiting
+        calm_collector()
         where = f", listening on {settings.listen.host}:{mesh.port}" if settings.listen else ""
         self._log.info(f"chain {self._chain.genesis.name} at height {node.height}{where}")
         notifier.send("READY=1", f"STATUS=height {node.height}")
