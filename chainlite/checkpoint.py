@@ -17,6 +17,8 @@ from chainlite.lean import NamedTuple
 from chainlite.note import Line, decode_base64, encode_note, parse_note
 
 SIZE_DIGITS_MAX = 19
+CHAIN_PREFIX = "docklock/chain/"
+"""So begins the origin of every chain's log, and of no host's."""
 
 
 class Checkpoint(NamedTuple):
@@ -30,6 +32,11 @@ class Checkpoint(NamedTuple):
 def get_origin(host: bytes) -> str:
     """The origin of a host's log; also the name of its key."""
     return f"docklock/host/{host.hex()}"
+
+
+def get_chain_origin(chain_id: bytes) -> str:
+    """The origin of the log of a chain's block hashes; also the name of its validators' keys."""
+    return f"{CHAIN_PREFIX}{chain_id.hex()}"
 
 
 def encode_body(checkpoint: Checkpoint) -> bytes:
