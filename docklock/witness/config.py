@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 FILE_DEFAULT = "/etc/docklock/witness.toml"
 LISTEN_DEFAULT = "127.0.0.1:7380"
 LOGS_MAX = 4096
-LOG_KEYS_MAX = 16
+LOG_KEYS_MAX = 64
+"""A chain's log has its validators' keys; of more validators some 64 are named."""
 PEERS_MAX = 32
 SECONDS_MAX = 3600
 KNOWN = ("listen", "gossip-seconds", "log", "peer")
