@@ -122,6 +122,11 @@ def test_a_cosigned_header_is_trusted_when_the_genesis_is_stale(world: World) ->
     policy = world.write_policy(world.witness.keys)
     code, said = verify(world, "--header-checkpoint", header, "--witness-policy", policy)
     assert code == 0, said
+    early, chain = str(world.top / "early"), world.devnet.directory("v1")
+    world.dock("prove", "web", "7", "--final", "--chain", chain, "-o", early)
+    file = (early, "--genesis", world.genesis, "--header-checkpoint", header)
+    code, said = verify_alone(*file, "--witness-key", keys)
+    assert (code, f"prove it with --trusted-height {height}" in said) == (3, True)
     code, said = verify(world)
     assert (code, "stale trust: what you trust of this chain is 21 days old" in said) == (2, True)
     code, said = verify(world, "--header-checkpoint", header)
