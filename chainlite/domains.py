@@ -108,6 +108,7 @@ TRANSACTIONS = b"\xbb"
 VERDICTS = b"\xbc"
 WANT_HOST = b"\xbd"
 HOST_STATUS = b"\xbe"
+WANT_CHECKPOINT = b"\xbf"
 # Nodes: first bytes of what registers and greets them and of what they tell; what is signed
 REGISTRATION = b"\xb0"
 SIGN_REGISTRATION = b"\xb1"

@@ -26,6 +26,7 @@ from chainlite.net.mesh import Mesh
 from docklock.agent.server import bind
 from docklock.agent.systemd import Notifier, take_environment
 from docklock.chain.bodies import Bodies
+from docklock.chain.checkpoints import Checkpoints
 from docklock.chain.collector import calm_collector
 from docklock.chain.control import Control
 from docklock.chain.desk import Desk
@@ -155,11 +156,14 @@ class _Root:
             return describe_status(node, standing, get_now_ms())
 
         await mesh.start()
-        desk = Desk(self._directory, node, self._key, (self._bodies, self._introducing), describe)
+        checkpoints = Checkpoints(node, self._key)
+        rooms = (self._bodies, self._introducing, checkpoints)
+        desk = Desk(self._directory, node, self._key, rooms, describe)
         control = Control(desk.get_routes())
         await control.open(bind(self._directory.socket))
         node.start()
         await self._bodies.start()
+        checkpoints.start()
         await self._introducing.start(read_listed(self._directory, self._chain))
         self._meeting.look()
         self._look()

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from docklock.cli import options
+from docklock.cli import chain_checkpoint, options
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, listed, text
 
 if TYPE_CHECKING:
@@ -95,6 +95,12 @@ COMMANDS = {
         text("--trusted-height", help="the reader trusts the header at this height (0)",
              metavar="HEIGHT"),
     ),
+    "checkpoint": _make(
+        "checkpoint", "[OPTIONS]",
+        "Have the newest header cosigned by witnesses: for `verify --header-checkpoint`, once the "
+        "genesis is older than the chain's trust period.",
+        DIR, *chain_checkpoint.OPTIONS, FORMAT,
+    ),
     "parameters": _make(
         "parameters", "[OPTIONS] [set KEY=NUMBER]",
         "Show the chain's parameters and votes on them in progress; or vote that one be so much.",
@@ -148,6 +154,7 @@ def run_chain(argv: list[str], paths: Paths) -> int:
         "tx": _run_tx,
         "validators": _run_validators,
         "proof": _run_proof,
+        "checkpoint": _run_checkpoint,
         "parameters": _run_parameters,
         "peers": _run_peers,
         "submit": _run_submit,
@@ -370,6 +377,11 @@ def _run_proof(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     write_whole(os.path.abspath(output), data, 0o644)
     print(f"{output}: {len(data)} bytes; {what} is final in block {made.header.height}")
     return 0
+
+
+def _run_checkpoint(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    check_count(COMMANDS["checkpoint"], words, 0, 0)
+    return chain_checkpoint.run_checkpoint(values, paths)
 
 
 def _run_parameters(values: dict[str, Any], words: list[str], paths: Paths) -> int:
