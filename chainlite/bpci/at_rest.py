@@ -21,7 +21,7 @@ from chainlite.ledger.body_file import sync_directory
 from chainlite.sha2 import sha256
 
 MAGIC = b"DOCKLOCK-BPCI-KEY\0\0\x01"
-TENANT_KEY, TOKEN, SEGMENT, ALERT = 0, 1, 2, 3
+TENANT_KEY, TOKEN, SEGMENT, ALERT, ENROLMENT = 0, 1, 2, 3, 4
 """What is in a box."""
 NO_PLACE = 0
 TENANT_LIMIT = 64
@@ -108,6 +108,16 @@ class Vault:
     def open_token(self, digest: bytes, box: bytes) -> bytes:
         """What the token of this digest says; TamperError if the row was changed."""
         return unseal(box, self._key.rest_key, Label(TOKEN, "", digest, NO_PLACE))
+
+
+def label_alert(tenant: str, host: bytes, kind: str, leaf_index: int, time_ms: int) -> Label:
+    """Of an alert's box: all that its row says is authentic with it."""
+    return Label(ALERT, tenant, host + encode_u64(time_ms) + kind.encode(), leaf_index)
+
+
+def label_enrolment(tenant: str, host: bytes) -> Label:
+    """Of the box that says that a host is this tenant's, and what its first key is."""
+    return Label(ENROLMENT, tenant, host, NO_PLACE)
 
 
 def _label_tenant(tenant: str) -> Label:

@@ -23,10 +23,11 @@ from chainlite.bpci.store import (
     Leaf,
     Run,
     Segment,
+    StoreDamage,
     Tenant,
     Token,
 )
-from chainlite.errors import SpecError, StateError, TamperError
+from chainlite.errors import SpecError, StateError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,7 +43,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE tenants (name TEXT PRIMARY KEY, sealed_key BLOB NOT NULL) WITHOUT ROWID",
         "CREATE TABLE tokens (digest BLOB PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE hosts (host BLOB PRIMARY KEY, tenant TEXT NOT NULL, public BLOB NOT NULL,"
+        "CREATE TABLE hosts (host BLOB PRIMARY KEY, tenant TEXT NOT NULL, enrolment BLOB NOT NULL,"
         " size INTEGER NOT NULL, receipts INTEGER NOT NULL, open_runs INTEGER NOT NULL,"
         " alerts INTEGER NOT NULL, progress BLOB NOT NULL, note BLOB NOT NULL,"
         " log_leaf INTEGER NOT NULL, acknowledgement BLOB NOT NULL) WITHOUT ROWID",
@@ -226,12 +227,12 @@ class SqliteStore:
         except sqlite3.OperationalError as error:
             raise StateError(f"{self.path}: cannot be read: {error}") from None
         except sqlite3.DatabaseError as error:
-            raise TamperError(f"{self.path}: is damaged: {error}") from None
+            raise StoreDamage(f"{self.path}: is damaged: {error}") from None
         wanted = _TYPES[kind]
         for row in rows:
             if not all(map(isinstance, row, wanted)):
                 table = kind.__name__.strip("_").lower()
-                raise TamperError(f"{self.path}: a row ({table}) has another type than was written")
+                raise StoreDamage(f"{self.path}: a row ({table}) has another type than was written")
         return [kind(*row) for row in rows]
 
 

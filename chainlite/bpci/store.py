@@ -11,11 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from chainlite.errors import TamperError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 READ_MAX = 1 << 16
 """Rows that are read at once."""
+
+
+class StoreDamage(TamperError):
+    """What is stored contradicts itself: the server's trouble, whoever asks."""
 
 
 class Tenant(NamedTuple):
@@ -33,13 +39,16 @@ class Token(NamedTuple):
 
 
 class Host(NamedTuple):
-    """A host as it stands. `public` is its enrolled key, `progress` an encoded Taken without runs
-    (empty before the first leaf), `note` the newest of its checkpoints that what is held reaches,
-    `log_leaf` where the server's log says what is held, `acknowledgement` the newest one."""
+    """A host as it stands.
+
+    `enrolment` is its enrolled key, sealed; `progress` an encoded Taken without runs, empty before
+    the first leaf; `note` the newest of its checkpoints that what is held reaches; `log_leaf` where
+    the server's log says what is held, `acknowledgement` the newest one.
+    """
 
     host: bytes
     tenant: str
-    public: bytes
+    enrolment: bytes
     size: int
     receipts: int
     open_runs: int
@@ -114,7 +123,7 @@ class Changes(NamedTuple):
 
 
 class Store(Protocol):
-    """The rows, and one writer. StateError: no room, try again; TamperError: it is damaged."""
+    """The rows, and one writer. StateError: no room, try again; StoreDamage: it is damaged."""
 
     def commit(self, changes: Changes) -> None:
         """Write all of it, durably, or nothing."""
