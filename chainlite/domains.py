@@ -2,7 +2,8 @@
 
 Not here: what follows the tag (codec and the format modules). Invariants: no two tags clash; none
 can be the first byte of a text, so that no tagged message is a signed note: those below 0x40 are
-no letters, and 0x80 to 0xbf continue a character in UTF-8, never begin one.
+no letters, 0x80 to 0xbf continue a character in UTF-8, never begin one, and 0xc0, 0xc1 and 0xf5 to
+0xff are in no UTF-8 at all.
 Source: docs of this room (README.md); RFC 6962 section 2.1 for LEAF and NODE.
 """
 
@@ -118,3 +119,7 @@ GOSSIP_VECTOR = b"\xb4"
 GOSSIP_WANT = b"\xb5"
 GOSSIP_RANGE = b"\xb6"
 SIGN_ENVELOPE = b"\xb7"
+# Calls through the HTTP cage: first byte of a receipt, what names it, first byte of a signed one
+CALL_RECEIPT = b"\xf8"
+CALL_RECEIPT_HASH = b"\xf9"
+SIGNED_CALL_RECEIPT = b"\xfa"
