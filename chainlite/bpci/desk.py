@@ -54,6 +54,11 @@ class Desk:
         self._thread = threading.Thread(target=self._run, name="bpci-intake", daemon=True)
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether batches are taken."""
+        return self._thread is not None and self._thread.is_alive()
+
     async def close(self) -> None:
         """Answer what waits, then end the thread."""
         thread, self._thread = self._thread, None
