@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from chainlite.cage import prices
 from chainlite.cage.asgi import Collected
 from chainlite.cage.call_receipt import FIELD
 from chainlite.cage.refusal import CONTENT_TYPE, Refusal, encode_problem
@@ -17,14 +16,13 @@ from chainlite.cage.signature import check_fields
 from chainlite.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from chainlite.cage.asgi import Fields, Scope
-    from chainlite.cage.prices import Account, Tariff
 
 UNCOVERED_KEPT = frozenset({"host", "content-length", "accept", "accept-encoding", "user-agent"})
 """What the application sees of a caged request without a signature over it: believe none of it."""
+_UNCOVERED_KEPT = frozenset(name.encode() for name in UNCOVERED_KEPT)
 OWN_FIELDS = frozenset({"x-audit-id", "x-actor", "x-rate-pass", FIELD})
+_OWN_FIELDS = frozenset(name.encode() for name in OWN_FIELDS)
 REPLACED = OWN_FIELDS | {"content-digest", "signature", "signature-input", "set-cookie"}
 """What an application's signed answer loses; the cage keeps no session, so no cookies."""
 UNSIGNED_OF_ANSWER = frozenset(
@@ -47,16 +45,15 @@ class Call(NamedTuple):
 
 def is_own(name: bytes) -> bool:
     """Whether only the cage writes this field."""
-    return name.decode("latin-1").lower() in OWN_FIELDS
+    return name.lower() in _OWN_FIELDS
 
 
-def keep_believed(headers: Fields, covered: frozenset[str]) -> Fields:
-    """The fields of a caged request that the application sees."""
+def keep_believed(headers: Fields, covered: frozenset[bytes]) -> Fields:
+    """The fields of a caged request that the application sees; ASGI has names in lower case."""
     return [
-        (name, value)
-        for name, value in headers
-        if (key := name.decode("latin-1").lower()) not in OWN_FIELDS
-        and (key in covered or key in UNCOVERED_KEPT)
+        one
+        for one in headers
+        if (one[0] in covered or one[0] in _UNCOVERED_KEPT) and one[0] not in _OWN_FIELDS
     ]
 
 
@@ -72,11 +69,6 @@ def make_call_fields(call: Call) -> Fields:
     if call.actor:
         fields.append((b"x-actor", call.actor.encode()))
     return fields
-
-
-def make_pass(account: Account, tariff: Tariff, price_m: int) -> tuple[bytes, bytes]:
-    """X-Rate-Pass."""
-    return b"x-rate-pass", prices.encode_pass(account, tariff, price_m).encode()
 
 
 def make_problem_fields(refusal: Refusal, body: bytes) -> Fields:
@@ -101,29 +93,31 @@ def make_problem(refusal: Refusal, audit_id: str) -> Collected:
     return answer
 
 
-def check_answer(answer: Collected, audit_id: str) -> Collected:
-    """The application's answer without REPLACED, or a failure where it cannot be signed."""
+def check_answer(answer: Collected, audit_id: str) -> tuple[Collected, dict[str, str]]:
+    """The application's answer without REPLACED, and what its signature covers of its fields.
+
+    In place of one that cannot be signed: a failure.
+    """
     if answer.is_over:
-        return make_problem(Refusal(500, "too-large", "the answer is too large to sign"), audit_id)
+        return _fail("too-large", "the answer is too large to sign", audit_id)
     if not answer.is_whole:
-        return make_problem(Refusal(500, "failed", "the application gave no answer"), audit_id)
-    answer.fields = [one for one in answer.fields if _get_key(one) not in REPLACED]
-    try:
-        check_fields(get_signed_fields(answer.fields))
-    except SpecError as error:
-        return make_problem(Refusal(500, "failed", f"the application's {error}"), audit_id)
-    return answer
-
-
-def get_signed_fields(fields: Fields) -> Mapping[str, str]:
-    """By name what the signature of an answer covers of its fields."""
+        return _fail("failed", "the application gave no answer", audit_id)
+    kept: Fields = []
     covered: dict[str, str] = {}
-    for one in fields:
-        key, text = _get_key(one), one[1].decode("latin-1").strip(" \t")
+    for one in answer.fields:
+        key, text = one[0].decode("latin-1").lower(), one[1].decode("latin-1").strip(" \t")
+        if key in REPLACED:
+            continue
+        kept.append(one)
         if key not in UNSIGNED_OF_ANSWER:
             covered[key] = f"{covered[key]}, {text}" if key in covered else text
-    return covered
+    try:
+        check_fields(covered)
+    except SpecError as error:
+        return _fail("failed", f"the application's {error}", audit_id)
+    answer.fields = kept
+    return answer, covered
 
 
-def _get_key(field: tuple[bytes, bytes]) -> str:
-    return field[0].decode("latin-1").lower()
+def _fail(reason: str, detail: str, audit_id: str) -> tuple[Collected, dict[str, str]]:
+    return check_answer(make_problem(Refusal(500, reason, detail), audit_id), audit_id)

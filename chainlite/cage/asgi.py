@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import string
+import types
 from typing import TYPE_CHECKING, Any
 
 from chainlite.cage.base import Request
@@ -17,7 +18,7 @@ from chainlite.cage.call_receipt import AUTHORITY_BYTES_MAX, METHOD_BYTES_MAX
 from chainlite.cage.refusal import Refusal, refuse_field
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Generator, MutableMapping
 
     Scope = MutableMapping[str, Any]
     Event = MutableMapping[str, Any]
@@ -30,8 +31,8 @@ FIELDS_MAX = 64
 FIELDS_BYTES_MAX = 16 * 1024
 TARGET_BYTES_MAX = 2048
 
-_OF_NAMES = (string.ascii_letters + string.digits + "!#$%&'*+.^_`|~-").encode()
-_OF_VALUES = bytes([9, *range(32, 127), *range(128, 256)])
+_OF_NAMES = (string.ascii_letters + string.digits + "!#$%&'*+.^_`|~-\n").encode()
+_OF_VALUES = bytes([9, 10, *range(32, 127), *range(128, 256)])
 _METHOD = re.compile(r"[A-Z][A-Z-]*")
 _AUTHORITY = re.compile(r"[a-z0-9._~:\[\]-]+")
 _PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
@@ -49,21 +50,20 @@ def read_request(scope: Scope) -> Request:
     headers = scope["headers"]
     if len(headers) > FIELDS_MAX:
         raise Refusal(431, "too-large", f"more than {FIELDS_MAX} fields")
-    # Fast: what is left without the bytes that may be there is nothing.
-    names, values = b"".join([one[0] for one in headers]), b"".join([one[1] for one in headers])
+    # All at once: a line feed is in none of them, and what is left without what may be is nothing.
+    names = b"\n".join([one[0] for one in headers])
+    values = b"\n".join([one[1] for one in headers])
     if len(names) + len(values) > FIELDS_BYTES_MAX:
         raise Refusal(431, "too-large", f"more than {FIELDS_BYTES_MAX} bytes of fields")
     if names.translate(None, _OF_NAMES) or values.translate(None, _OF_VALUES):
         raise refuse_field("a field has a character that none may have")
-    fields: dict[str, str] = {}
-    for name, value in headers:
-        key, text = name.decode().lower(), value.decode("latin-1").strip(" \t")
-        if key not in fields:
-            fields[key] = text
-        elif key in _ONCE:
-            raise refuse_field(f"{key} is there twice")
-        else:
-            fields[key] = f"{fields[key]}, {text}"
+    keys = names.decode().lower().split("\n")
+    texts = [text.strip(" \t") for text in values.decode("latin-1").split("\n")]
+    if len(keys) != len(headers) or len(texts) != len(headers):
+        raise refuse_field("a field has a line feed")
+    fields = dict(zip(keys, texts, strict=True))
+    if len(fields) != len(headers):
+        fields = _combine(keys, texts)
     if "" in fields:
         raise refuse_field("a field has no name")
     scheme = scope.get("scheme", "http")
@@ -72,6 +72,16 @@ def read_request(scope: Scope) -> Request:
     if len(method) > METHOD_BYTES_MAX or not _METHOD.fullmatch(method):
         raise Refusal(400, "malformed-target", "the method is none")
     return Request(method, scheme, _read_authority(fields, scheme), path, query, fields)
+
+
+def _combine(keys: list[str], texts: list[str]) -> dict[str, str]:
+    """The lines of one name as one value; Refusal for a name that may be there once only."""
+    fields: dict[str, str] = {}
+    for key, text in zip(keys, texts, strict=True):
+        if key in fields and key in _ONCE:
+            raise refuse_field(f"{key} is there twice")
+        fields[key] = f"{fields[key]}, {text}" if key in fields else text
+    return fields
 
 
 def _read_authority(fields: dict[str, str], scheme: str) -> str:
@@ -108,29 +118,51 @@ def get_length(request: Request) -> int | None:
     return int(text)
 
 
-async def read_body(receive: Receive, length: int | None, limit: int, timeout_s: float) -> bytes:
-    """The whole body; Refusal above `limit` (413) or too late (408); Gone."""
-    if length == 0:  # no timer: the server has it all
-        return await _read_all(receive, limit)
+async def read_body(receive: Receive, limit: int, timeout_s: float) -> bytes:
+    """The whole body; Refusal above `limit` (413) or too late (408); Gone.
+
+    A body that is there already is taken without a timer, which costs as much as all the rest.
+    """
+    body, has_more = bytearray(), True
+    steps = receive().__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as done:
+        has_more = _add(body, done.value, limit)
+        if not has_more:
+            return bytes(body)
+        waits_for = None
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read_all(receive, limit)
+            if waits_for is not None:
+                has_more = _add(body, await _go_on(steps, waits_for), limit)
+            while has_more:
+                has_more = _add(body, await receive(), limit)
     except TimeoutError:
         raise Refusal(408, "too-slow", f"no whole body within {timeout_s:g} s") from None
+    return bytes(body)
 
 
-async def _read_all(receive: Receive, limit: int) -> bytes:
-    body = bytearray()
-    while True:
-        event = await receive()
-        if event["type"] != "http.request":
-            raise Gone
-        part: bytes = event.get("body", b"")
-        if len(body) + len(part) > limit:
-            raise Refusal(413, "too-large", f"a body of more than {limit} bytes")
-        if not event.get("more_body", False):
-            return bytes(body) + part if body else part
-        body += part
+@types.coroutine
+def _go_on(steps: Generator[Any, Any, Event], waits_for: object) -> Generator[Any, Any, Event]:
+    """Await what has been begun: what it waits for goes to the loop first."""
+    try:
+        yield waits_for
+    except BaseException:
+        steps.close()
+        raise
+    return (yield from steps)
+
+
+def _add(body: bytearray, event: Event, limit: int) -> bool:
+    """Take one part of a body; whether more of it comes."""
+    if event["type"] != "http.request":
+        raise Gone
+    part = event.get("body", b"")
+    if len(body) + len(part) > limit:
+        raise Refusal(413, "too-large", f"a body of more than {limit} bytes")
+    body += part
+    return bool(event.get("more_body", False))
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -78,6 +78,7 @@ class Components(NamedTuple):
 
     each: tuple[Component, ...]
     plain: frozenset[str]
+    plain_bytes: frozenset[bytes]
     texts: frozenset[str]
 
 
@@ -104,9 +105,11 @@ def parse_components(inner: str) -> Components:
         components.append(Component(value, bool(is_of_request), key, parameter, f"{text}: "))
     if len({component[:4] for component in components}) != len(components):
         raise unsigned("duplicate-component", "a component is covered twice")
+    plain = frozenset(one.name for one in components if one.line == f'"{one.name}": ')
     return Components(
         tuple(components),
-        frozenset(one.name for one in components if one.line == f'"{one.name}": '),
+        plain,
+        frozenset(name.encode() for name in plain),
         frozenset(one.line.removesuffix(": ") for one in components),
     )
 
@@ -121,16 +124,20 @@ def make_signature_base(
     lines = []
     for component in parse_components(inner).each:
         name, is_of_request, key, _, line = component
-        source = request if is_of_request else message
-        if source is None or (is_of_request and isinstance(message, Request)):
-            raise unsigned("unknown-component", f"{line}there is no such request")
+        source = message
+        if is_of_request:
+            if request is None:
+                raise unsigned("unknown-component", f"{line}there is no such request")
+            source = request
         if name[0] == "@":
-            lines.append(line + _get_derived(component, source))
-            continue
-        value = source.fields.get(name)
-        if value is None:
+            value = _get_derived(component, source)
+        elif name in source.fields:
+            value = source.fields[name]
+            if key:
+                value = _get_member(component, value)
+        else:
             raise unsigned("missing-component", f"{line}covered, and not there")
-        lines.append(line + (_get_member(component, value) if key else value))
+        lines.append(line + value)
     lines.append(f'"@signature-params": {inner}{parameters}')
     base = "\n".join(lines).encode("utf-8", "replace")
     # Fast: what is left without the bytes that may be there is the ends of the lines.

@@ -62,8 +62,7 @@ class SignedReceipt(NamedTuple):
 
 def encode_call_receipt(receipt: CallReceipt) -> bytes:
     """Its canonical bytes."""
-    texts = (receipt.actor, receipt.method, receipt.authority, receipt.target)
-    return b"".join((_HEAD, _FIXED.pack(*receipt[:10]), *map(encode_text, texts)))
+    return b"".join((_HEAD, _FIXED.pack(*receipt[:10]), *map(encode_text, receipt[10:])))
 
 
 def decode_call_receipt(data: bytes) -> CallReceipt:

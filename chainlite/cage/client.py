@@ -117,7 +117,7 @@ class Caller(NamedTuple):
                 raise refuse_field("an answer with too many fields")
         response = Response(status, combined)
         signed = verify_response(response, body, prepared.request, self._find_key)
-        if FIELD not in signed.covered:
+        if FIELD not in signed.covered.plain:
             raise Refusal(401, "not-covered", "an answer without a receipt")
         data = encode_signed_receipt(SignedReceipt(signed.base, signed.signature))
         try:
@@ -125,7 +125,7 @@ class Caller(NamedTuple):
         except (DocklockError, ValueError) as error:
             raise PeerError(f"receipt: {error}") from None
         _check_receipt(receipt, prepared, body, combined)
-        believed = {name: combined[name] for name in combined if name in signed.covered}
+        believed = {name: combined[name] for name in combined if name in signed.covered.plain}
         return Answer(status, believed, body, receipt, data)
 
     def _find_key(self, keyid: str) -> Known | None:

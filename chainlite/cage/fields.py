@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chainlite.cage.refusal import refuse_field
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import NoReturn
 
 TEXT_MAX = 8192
@@ -23,6 +24,7 @@ MEMBERS_MAX = 8
 PARAMETERS_MAX = 8
 ITEMS_MAX = 48
 CACHED_LISTS = 256
+CACHED_FIELDS = 64
 
 Value = int | str | bytes | bool
 """A token is read as a string: no parameter of ours can be one."""
@@ -67,8 +69,12 @@ def refuse(what: str, why: str) -> NoReturn:
     raise refuse_field(f"{what}: {why}")
 
 
-def parse_dictionary(text: str, what: str) -> dict[str, Member]:
-    """The members by key; Refusal where the text is not the serialisation of a dictionary."""
+@lru_cache(maxsize=CACHED_FIELDS)
+def parse_dictionary(text: str, what: str) -> Mapping[str, Member]:
+    """The members by key; Refusal where the text is not the serialisation of a dictionary.
+
+    A request's signature is read twice: when it is verified, and when its answer covers it.
+    """
     if len(text) > TEXT_MAX:
         refuse(what, f"longer than {TEXT_MAX} bytes")
     members: dict[str, Member] = {}

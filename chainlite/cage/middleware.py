@@ -21,11 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from chainlite.cage.answers import (
     Call,
     check_answer,
-    get_signed_fields,
     is_own,
     keep_believed,
     make_call_fields,
-    make_pass,
     make_problem,
     make_scope,
 )
@@ -41,10 +39,16 @@ from chainlite.cage.asgi import (
 from chainlite.cage.base import Request, Response, get_target
 from chainlite.cage.call_receipt import FIELD, CallReceipt, encode_call_receipt, encode_field
 from chainlite.cage.digest import check_content_digest, encode_content_digest
-from chainlite.cage.prices import Event
+from chainlite.cage.prices import Change, encode_pass
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.routes import Access, Route, Routes
-from chainlite.cage.signature import Signed, check_keyid, sign_response, verify_request_head
+from chainlite.cage.signature import (
+    Signed,
+    check_keyid,
+    is_name,
+    sign_response,
+    verify_request_head,
+)
 from chainlite.cage.strangers import Strangers, refuse_flood
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ WRITE_AFTER_S = 0.05
 """How long accounts and receipts wait for others to be written with; nonces never do."""
 ADDRESSES_CACHED = 4096
 _NOBODYS_FAULT = (429, 503)
+_FIELD = FIELD.encode()
 _BODILESS = (204, 304)
 _EMPTY_DIGEST = hashlib.sha256().digest()
 
@@ -190,7 +195,7 @@ class Cage:
             raise Refusal(503, "busy", "too many bodies at once", retry_after_s=RETRY_AFTER_S)
         self._held += wanted
         try:
-            return await read_body(receive, arrived.length, limit, arrived.route.body_timeout_s)
+            return await read_body(receive, limit, arrived.route.body_timeout_s)
         finally:
             self._held -= wanted
 
@@ -201,15 +206,16 @@ class Cage:
         route, actor, account = arrived.route, "", arrived.address
         if route.access is Access.MUTUAL_TLS:
             actor = (self._find_tls_actor(scope) if self._find_tls_actor else None) or ""
-            if not actor:
+            if not is_name(actor):
                 raise Refusal(403, "no-certificate", "this route wants a client certificate")
             account = f"tls {actor}"
         charged = self._strangers.pay(account, route.cost_m, self._now_ms())
         body = await self._read(arrived, receive)
         call = Call(arrived.audit_id, actor, "", b"")
+        rate_pass = encode_pass(charged.account, self._tariff, charged.price_m)
         fields = [
             *make_call_fields(call),
-            make_pass(charged.account, self._tariff, charged.price_m),
+            (b"x-rate-pass", rate_pass.encode()),
         ]
 
         async def send_marked(event: Event) -> None:
@@ -235,16 +241,17 @@ class Cage:
             admitted = _Admitted(call, request, signed, 0, _EMPTY_DIGEST)
             await self._answer(send, admitted, make_problem(refusal, audit_id), is_judged=False)
             return
-        admitted = _Admitted(call, request, signed, charged.price_m, _EMPTY_DIGEST)
+        digest = _EMPTY_DIGEST
         try:
             body = await self._read(arrived, receive)
             digest = check_content_digest(request.fields["content-digest"], body)
         except Refusal as refusal:  # anyone on the way can cut a body or change it
             self._strangers.punish(arrived.address, now_ms)
+            admitted = _Admitted(call, request, signed, charged.price_m, digest)
             await self._answer(send, admitted, make_problem(refusal, audit_id), is_judged=False)
             return
-        admitted = admitted._replace(digest=digest)
-        kept = keep_believed(scope["headers"], signed.covered)
+        admitted = _Admitted(call, request, signed, charged.price_m, digest)
+        kept = keep_believed(scope["headers"], signed.covered.plain_bytes)
         answer = Collected(arrived.route.response_bytes_max)
         try:
             await self._app(make_scope(scope, kept, call), replay(body, receive), answer.send)
@@ -258,33 +265,39 @@ class Cage:
         self, send: Send, admitted: _Admitted, answer: Collected, *, is_judged: bool = True
     ) -> None:
         """Settle, sign and send an answer with its receipt; not judged: no credit, no strike."""
-        answer = check_answer(answer, admitted.call.audit_id)
-        status, body, request = answer.status, bytes(answer.body), admitted.request
-        digest, now_ms = hashlib.sha256(body).digest(), self._now_ms()
-        event = Event(now_ms, 0, 0, 0)
+        call, request = admitted.call, admitted.request
+        answer, covered = check_answer(answer, call.audit_id)
+        status, body, now_ms = answer.status, bytes(answer.body), self._now_ms()
+        change = Change(now_ms, 0, 0, 0)
         if is_judged and status < 500:
             good = admitted.price_m if status < 400 else 0
-            event = Event(now_ms, 0, good, int(status >= 400))
-        account = self._store.settle(admitted.call.actor, event)
+            change = Change(now_ms, 0, good, int(status >= 400))
+        account = self._store.settle(call.actor, change)
+        digest = hashlib.sha256(body).digest()
         receipt = self._store.add_receipt(
             admitted.signed,
             lambda place: self._make_receipt(admitted, status, digest, place, now_ms),
         )
-        fields = [
-            *answer.fields,
-            *make_call_fields(admitted.call),
-            make_pass(account, self._tariff, admitted.price_m),
-            (FIELD.encode(), encode_field(receipt).encode()),
-        ]
-        response = Response(status, get_signed_fields(fields))
-        own, _ = sign_response(
-            self._key, self._keyid, response, encode_content_digest(digest), request,
-            created_s=now_ms // 1000,
+        rate_pass = encode_pass(account, self._tariff, admitted.price_m)
+        covered["x-audit-id"], covered["x-actor"] = call.audit_id, call.actor
+        covered["x-rate-pass"], covered[FIELD] = rate_pass, encode_field(receipt)
+        signed, _ = sign_response(
+            self._key, self._keyid, Response(status, covered), encode_content_digest(digest),
+            request, created_s=now_ms // 1000,
         )  # fmt: skip
-        fields += [(name.encode(), value.encode()) for name, value in own.items()]
+        fields = answer.fields
         if status not in _BODILESS and request.method != "HEAD":
             fields = [one for one in fields if one[0].lower() != b"content-length"]
-            fields.append((b"content-length", str(len(body)).encode()))
+            fields.append((b"content-length", b"%d" % len(body)))
+        fields += [
+            (b"x-audit-id", call.audit_id.encode()),
+            (b"x-actor", call.actor.encode()),
+            (b"x-rate-pass", rate_pass.encode()),
+            (_FIELD, covered[FIELD].encode()),
+            (b"content-digest", signed["content-digest"].encode()),
+            (b"signature-input", signed["signature-input"].encode()),
+            (b"signature", signed["signature"].encode()),
+        ]
         await send_whole(send, status, fields, body)
         self._write_soon()
 
@@ -307,19 +320,11 @@ class Cage:
     def _make_receipt(
         self, admitted: _Admitted, status: int, digest: bytes, place: Place, now_ms: int
     ) -> bytes:
+        call, request, _, price_m, request_digest = admitted
         return encode_call_receipt(
             CallReceipt(
-                *place,
-                now_ms,
-                bytes.fromhex(admitted.call.audit_id),
-                self._key.public,
-                admitted.digest,
-                digest,
-                status,
-                admitted.price_m,
-                admitted.call.actor,
-                admitted.request.method,
-                admitted.request.authority,
-                get_target(admitted.request),
+                *place, now_ms, bytes.fromhex(call.audit_id), self._key.public, request_digest,
+                digest, status, price_m, call.actor, request.method, request.authority,
+                get_target(request),
             )
-        )
+        )  # fmt: skip

@@ -46,7 +46,7 @@ class Charged(NamedTuple):
     retry_after_s: int
 
 
-class Event(NamedTuple):
+class Change(NamedTuple):
     """What happened to an account at `at_ms`: it paid, or what it had paid was proper use, strikes.
 
     `earned_of_m`: the price of a call that was proper use, else 0.
@@ -79,8 +79,8 @@ def charge(account: Account, tariff: Tariff, cost_m: int, now_ms: int) -> Charge
     A refused call takes nothing and is a strike: who does not wait pays more.
     """
     account = fill(account, tariff, now_ms)
-    price_m = get_price(account, tariff, cost_m)
     balance_m, at_ms, level, strikes, good = account
+    price_m = min(cost_m << level, tariff.capacity_m)
     if balance_m >= price_m:
         return Charged(Account(balance_m - price_m, at_ms, level, strikes, good), price_m, 0)
     account = strike(account, 1)
@@ -121,11 +121,12 @@ def encode_pass(account: Account, tariff: Tariff, price_m: int) -> str:
     )
 
 
-def apply(account: Account, tariff: Tariff, event: Event) -> Account:
+def apply(account: Account, tariff: Tariff, event: Change) -> Account:
     """The account after what has happened already: whoever wrote meanwhile, it is added."""
-    account = fill(account, tariff, event.at_ms)
-    if event.paid_m:
-        account = account._replace(balance_m=max(0, account.balance_m - event.paid_m))
-    if event.earned_of_m:
-        account = earn(account, tariff, event.earned_of_m)
-    return strike(account, event.strikes) if event.strikes else account
+    now_ms, paid_m, earned_of_m, strikes = event
+    account = fill(account, tariff, now_ms)
+    if paid_m:
+        account = account._replace(balance_m=max(0, account.balance_m - paid_m))
+    if earned_of_m:
+        account = earn(account, tariff, earned_of_m)
+    return strike(account, strikes) if strikes else account

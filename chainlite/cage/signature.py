@@ -11,10 +11,18 @@ Source: RFC 9421 sections 2 to 4 and 3.3.6 (ed25519); README.md for what has to 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import sodium
-from chainlite.cage.base import Request, Response, make_signature_base, parse_components
+from chainlite.cage.base import (
+    CACHED_LISTS,
+    Components,
+    Request,
+    Response,
+    make_signature_base,
+    parse_components,
+)
 from chainlite.cage.digest import check_content_digest, compute_content_digest
 from chainlite.cage.fields import (
     encode_bytes,
@@ -48,7 +56,6 @@ COVERED_WHERE_THERE = ("content-type", "content-encoding")
 """What says how a body is read: a request that has one and does not cover it is refused."""
 NOT_OF_SIGNATURE = ("content-digest", "signature", "signature-input")
 
-_OF_REQUEST = " ".join(RESPONSE_COVERS_OF_REQUEST)
 _REQUEST_PARAMETERS = frozenset({"created", "expires", "nonce", "keyid", "alg", "tag"})
 _RESPONSE_PARAMETERS = frozenset({"created", "keyid", "alg", "tag"})
 _VISIBLE = re.compile(r"[!#-\[\]-~]+")
@@ -75,7 +82,7 @@ if TYPE_CHECKING:
 
 
 class Signed(NamedTuple):
-    """What a verified signature says; of the message's fields `covered` alone are to be believed.
+    """What a verified signature says; believe of the message's fields `covered.plain` alone.
 
     `base` and `signature` prove it to anyone who has the public key.
     """
@@ -85,7 +92,7 @@ class Signed(NamedTuple):
     actor: str
     created_s: int
     nonce: str
-    covered: frozenset[str]
+    covered: Components
     base: bytes
     signature: bytes
 
@@ -121,8 +128,7 @@ def sign_response(
     All of its `fields` are covered. `digest` is the Content-Digest of its body; `request`'s fields
     have the signature that was verified.
     """
-    own = '" "'.join((*RESPONSE_COVERS, *response.fields))
-    inner = f'("{own}" {_OF_REQUEST})'
+    inner = _cover_response(tuple(response.fields))
     parameters = f';created={created_s};keyid="{keyid}";alg="{ALGORITHM}";tag="{TAG}"'
     covered = Response(response.status, {**response.fields, "content-digest": digest})
     base = make_signature_base(inner, parameters, covered, request)
@@ -135,7 +141,8 @@ def verify_request_head(request: Request, find_key: FindKey, *, now_s: int) -> S
     The body is not looked at: `check_content_digest` of the covered content-digest does that.
     """
     inner, parameters, said, signature = _find_signature(request.fields)
-    plain = parse_components(inner).plain
+    components = parse_components(inner)
+    plain = components.plain
     if not plain.issuperset(REQUEST_COVERS):
         raise _refuse_uncovered(REQUEST_COVERS, plain)
     for name in COVERED_WHERE_THERE:
@@ -147,7 +154,7 @@ def verify_request_head(request: Request, find_key: FindKey, *, now_s: int) -> S
         raise unsigned("bad-nonce", f"nonce: want {NONCE_LENGTH_MIN} to {NONCE_LENGTH_MAX} bytes")
     base = make_signature_base(inner, parameters, request)
     known = _check_signature(find_key, keyid, base, signature)
-    return Signed(keyid, known.public, known.actor, created_s, nonce, plain, base, signature)
+    return Signed(keyid, *known, created_s, nonce, components, base, signature)
 
 
 def verify_request(request: Request, body: bytes, find_key: FindKey, *, now_s: int) -> Signed:
@@ -175,8 +182,12 @@ def verify_response(response: Response, body: bytes, request: Request, find_key:
     base = make_signature_base(inner, parameters, response, request)
     known = _check_signature(find_key, keyid, base, signature)
     check_content_digest(response.fields["content-digest"], body)
-    covered = components.plain
-    return Signed(keyid, known.public, known.actor, created_s, "", covered, base, signature)
+    return Signed(keyid, *known, created_s, "", components, base, signature)
+
+
+def is_name(actor: str) -> bool:
+    """Whether an actor can be named in a field: 1 to 128 visible ASCII characters."""
+    return len(actor) <= KEYID_LENGTH_MAX and _VISIBLE.fullmatch(actor) is not None
 
 
 def check_keyid(keyid: str) -> str:
@@ -202,6 +213,12 @@ def _make_fields(digest: str, inner: str, parameters: str, signature: bytes) -> 
         "signature-input": f"{LABEL}={inner}{parameters}",
         "signature": f"{LABEL}={encode_bytes(signature)}",
     }
+
+
+@lru_cache(maxsize=CACHED_LISTS)
+def _cover_response(names: tuple[str, ...]) -> str:
+    own = '" "'.join((*RESPONSE_COVERS, *names))
+    return f'("{own}" {" ".join(RESPONSE_COVERS_OF_REQUEST)})'
 
 
 def _find_signature(fields: Mapping[str, str]) -> tuple[str, str, dict[str, Value], bytes]:
@@ -270,4 +287,6 @@ def _check_signature(find_key: FindKey, keyid: str, base: bytes, signature: byte
         raise unsigned("unknown-key", "keyid: no such key, or not any more")
     if not sodium.is_signed(known.public, base, signature):
         raise unsigned("bad-signature", "the signature is not that of this key over this message")
+    if not is_name(known.actor):
+        raise unsigned("unknown-key", "keyid: its actor has no name that a field can carry")
     return known

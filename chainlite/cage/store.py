@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.cage import prices
 from chainlite.cage.call_receipt import compute_receipt_hash
-from chainlite.cage.prices import Account, Charged, Event, Tariff
+from chainlite.cage.prices import Account, Change, Charged, Tariff
 from chainlite.cage.refusal import Refusal, unsigned
 from chainlite.cage.signature import AGE_MAX_S, AHEAD_MAX_S
 from chainlite.errors import SpecError
@@ -37,7 +37,7 @@ PAGE_BYTES = 4096
 FILE_BYTES_MAX = 256 * 1024 * 1024
 ACCOUNTS_MAX = 65_536
 RECEIPTS_KEPT = 10_000
-GROUP_MAX = 32
+GROUP_MAX = 128
 """Calls whose accounts and receipts are written together."""
 WAITING_MAX = 1024
 """Calls that wait to be written because the file takes none: then no more are let through."""
@@ -63,6 +63,10 @@ _ADD_NONCE = (
     "INSERT OR IGNORE INTO seen SELECT ?1, ?2 WHERE ?1 >= (SELECT floor FROM meta WHERE id = 0)"
 )
 
+_RAISE_FLOOR = (
+    "UPDATE meta SET floor ="
+    " max(floor, ifnull((SELECT max(created) + 1 FROM seen WHERE created < ?), 0))"
+)
 _DROP_RECEIPTS = "DELETE FROM receipts WHERE place <= (SELECT max(place) FROM receipts) - ?"
 
 
@@ -100,7 +104,7 @@ class CageStore:
         self._receipts_kept = receipts_kept
         self._dropped_s = 0
         self._accounts: dict[str, Account] = {}
-        self._events: dict[str, list[Event]] = {}
+        self._events: dict[str, list[Change]] = {}
         self._waiting: list[Kept] = []
         self._count = 0
         self._db = sqlite3.connect(
@@ -173,12 +177,12 @@ class CageStore:
         charged = prices.charge(account, self.tariff, cost_m, now_ms)
         self._count += 1
         if charged.retry_after_s:
-            self._note(actor, charged.account, Event(now_ms, 0, 0, 1))
+            self._note(actor, charged.account, Change(now_ms, 0, 0, 1))
         else:
-            self._note(actor, charged.account, Event(now_ms, charged.price_m, 0, 0))
+            self._note(actor, charged.account, Change(now_ms, charged.price_m, 0, 0))
         return charged
 
-    def settle(self, actor: str, event: Event) -> Account:
+    def settle(self, actor: str, event: Change) -> Account:
         """What became of a call that was let through."""
         account = self._accounts.get(actor) or self._read_account(actor, event.at_ms)
         account = prices.apply(account, self.tariff, event)
@@ -236,7 +240,7 @@ class CageStore:
         """How many nonces are held."""
         return int(self._db.execute("SELECT count(*) FROM seen").fetchone()[0])
 
-    def _note(self, actor: str, account: Account, event: Event) -> None:
+    def _note(self, actor: str, account: Account, event: Change) -> None:
         self._accounts[actor] = account
         self._events.setdefault(actor, []).append(event)
 
@@ -260,12 +264,16 @@ class CageStore:
         return prices.open_account(self.tariff, now_ms)
 
     def _drop_old(self, now_s: int) -> None:
-        """Once a second: drop the nonces of requests that are too old by now."""
+        """Once a second: drop the nonces of requests that are too old by now.
+
+        The floor is what was dropped, not the time: a clock that was an hour ahead for a while
+        leaves no hour in which all is refused.
+        """
         self._dropped_s = now_s
-        floor_s = now_s - AGE_MAX_S
+        before_s = now_s - AGE_MAX_S
         with self._transaction:
-            self._db.execute("UPDATE meta SET floor = max(floor, ?)", (floor_s,))
-            self._db.execute("DELETE FROM seen WHERE created < ?", (floor_s,))
+            self._db.execute(_RAISE_FLOOR, (before_s,))
+            self._db.execute("DELETE FROM seen WHERE created < ?", (before_s,))
 
 
 class _Transaction:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from chainlite.cage.base import parse_components
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.signature import Signed
 from chainlite.cage.store import CageStore
 
+NOTHING = parse_components("()")
+
 
 def make_signed(nonce: str, created_s: int, actor: str = "alice") -> Signed:
-    return Signed("alice-1", b"", actor, created_s, nonce, frozenset(), b"base", b"signature")
+    return Signed("alice-1", b"", actor, created_s, nonce, NOTHING, b"base", b"signature")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from chainlite.cage import asgi, middleware, strangers
 from chainlite.cage.base import Response
 from chainlite.cage.call_receipt import compute_receipt_hash, decode_call_receipt
 from chainlite.cage.client import Caller, Prepared
-from chainlite.cage.prices import Event, Tariff
+from chainlite.cage.prices import Change, Tariff
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.routes import Access, Route
 from chainlite.cage.signature import AHEAD_MAX_S, Known, verify_response
@@ -172,7 +172,7 @@ def test_a_changed_body_is_refused_and_its_request_is_spent(bench: Bench) -> Non
     assert bench.send(prepared).reason == "replayed"
     for body in (b"", b"a batc", b"a batch\n"):
         assert bench.send(post(bench), body=body).reason == "another-body"
-    account = bench.store.settle("alice", Event(0, 0, 0, 0))
+    account = bench.store.settle("alice", Change(0, 0, 0, 0))
     assert (account.strikes, account.level) == (0, 0), "anyone on the way can change a body"
 
 
@@ -227,6 +227,15 @@ def test_a_revoked_key_and_the_key_id_of_another_are_refused(bench: Bench) -> No
     assert bench.send(bench.prepare(caller=bench.bob)).status == 200
     borrowed = Caller(ALICE, "bob-1", SERVER.public, "server-1")
     assert bench.send(bench.prepare(caller=borrowed)).reason == "bad-signature"
+
+
+def test_an_actor_that_no_field_can_name_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, find_tls_actor=lambda scope: "admin\r\nx-a: b")
+    for actor in ("", "a b", "a\r\nx-actor: root", "\u00e9", "a" * 129):
+        bench.known["alice-1"] = Known(ALICE.public, actor)
+        assert bench.send(bench.prepare()).reason == "unknown-key"
+    scope = make_scope("GET", "/v1/admin", [(b"host", HOST.encode())])
+    assert asyncio.run(call(bench.cage, scope, b"")).reason == "no-certificate"
 
 
 def test_header_injection_and_what_has_two_readings_are_refused(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from chainlite.cage import prices
-from chainlite.cage.prices import Account, Event, Tariff
+from chainlite.cage.prices import Account, Change, Tariff
 
 TARIFF = Tariff(capacity_m=100_000, refill_m_per_s=3_000, earned_percent=50)
 
@@ -38,7 +38,7 @@ def test_a_balance_stays_within_its_bounds_whatever_happens(seed: int) -> None:
     choose = random.Random(seed)
     account = prices.open_account(TARIFF, 0)
     for _ in range(20_000):
-        event = Event(
+        event = Change(
             account.at_ms + choose.randrange(-100, 2_000), choose.choice((0, 1_000, 90_000)),
             choose.choice((0, 1_000, 90_000)), choose.choice((0, 0, 1, 9)),
         )  # fmt: skip
@@ -61,11 +61,11 @@ def test_events_that_are_applied_later_leave_the_same_account(seed: int) -> None
             charged = prices.charge(live, TARIFF, cost_m, now_ms)
             live = charged.account
             if charged.retry_after_s:
-                events.append(Event(now_ms, 0, 0, 1))
+                events.append(Change(now_ms, 0, 0, 1))
                 continue
-            end = choose.choice((Event(now_ms, 0, charged.price_m, 0), Event(now_ms, 0, 0, 1)))
+            end = choose.choice((Change(now_ms, 0, charged.price_m, 0), Change(now_ms, 0, 0, 1)))
             live = prices.apply(live, TARIFF, end)
-            events += [Event(now_ms, charged.price_m, 0, 0), end]
+            events += [Change(now_ms, charged.price_m, 0, 0), end]
         for event in events:
             stored = prices.apply(stored, TARIFF, event)
         assert stored == live

@@ -173,7 +173,7 @@ def test_we_verify_the_librarys_request_and_response() -> None:
     request = make_request(**{name.lower(): value for name, value in theirs.headers.items()})
     signed = verify(request)
     assert (signed.actor, signed.nonce) == ("alice", NONCE)
-    assert "content-type" in signed.covered
+    assert "content-type" in signed.covered.plain
 
     answer = Message({}, status_code=200, request=theirs)
     covered = ('"@status"', *signature.RESPONSE_COVERS_OF_REQUEST)

@@ -17,7 +17,7 @@ import pytest
 
 from chainlite.cage import store as store_module
 from chainlite.cage.call_receipt import compute_receipt_hash
-from chainlite.cage.prices import Event, Tariff
+from chainlite.cage.prices import Change, Tariff
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.signature import AGE_MAX_S, AHEAD_MAX_S
 from chainlite.cage.store import GROUP_MAX, CageStore, Place
@@ -143,6 +143,17 @@ def test_nonces_are_dropped_when_their_time_is_over_and_no_clock_brings_them_bac
         assert get_reason(store, "n0", NOW_S, NOW_MS) == "replayed"
 
 
+def test_a_clock_that_was_an_hour_ahead_leaves_no_hour_of_refusals(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        assert get_reason(store, "n1") == "admitted"
+        hour_s = NOW_S + 3600
+        assert get_reason(store, "ahead", hour_s, hour_s * 1000) == "admitted"
+        assert get_reason(store, "n1") == "replayed", "the clock is right again"
+        assert get_reason(store, "n2", NOW_S + 1) == "admitted"
+        assert get_reason(store, "n2", NOW_S + 1) == "replayed"
+        assert get_reason(store, "ahead", hour_s, hour_s * 1000) == "replayed"
+
+
 def test_a_full_file_refuses_and_forgets_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +177,7 @@ def settle(store: CageStore, nonce: str, actor: str = "alice") -> bytes:
     """One good call of 1,000."""
     signed = make_signed(nonce, NOW_S, actor)
     charged = store.admit(signed, 1000, NOW_MS)
-    store.settle(actor, Event(NOW_MS, 0, charged.price_m, 0))
+    store.settle(actor, Change(NOW_MS, 0, charged.price_m, 0))
     return store.add_receipt(signed, lambda place: repr(place).encode())
 
 
