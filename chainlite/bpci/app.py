@@ -18,7 +18,7 @@ from starlette.routing import Route as Address
 from chainlite import cosignature, tile
 from chainlite.bpci import ingest, own_log
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
-from chainlite.cage.refusal import Refusal
+from chainlite.cage.refusal import CONTENT_TYPE, Refusal
 from chainlite.cage.routes import Access, Route
 from chainlite.errors import DocklockError, SpecError, StateError, TamperError
 
@@ -64,7 +64,8 @@ class App:
                 Address("/healthz", self._show_health),
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
-            ]
+            ],
+            exception_handlers={DocklockError: _answer_error},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,14 +73,7 @@ class App:
         if scope["type"] == "http" and scope["path"] == ingest.PATH:
             await self._ingest(scope, receive, send)
             return
-        try:
-            await self._rest(scope, receive, send)
-        except Refusal as refusal:
-            await ingest.send_refusal(send, scope, refusal)
-        except DocklockError as error:
-            after_s = ingest.BROKEN_AFTER_S
-            broken = Refusal(503, "store", str(error), retry_after_s=after_s)
-            await ingest.send_refusal(send, scope, broken)
+        await self._rest(scope, receive, send)
 
     async def _show_host(self, request: Request) -> Response:
         actor = self._authenticate(request.scope)
@@ -152,8 +146,23 @@ class App:
         lines = []
         for name, kind, what, value in figures:
             sample = f"bpci_{name}_total" if kind == "counter" else f"bpci_{name}"
-            lines += [f"# TYPE bpci_{name} {kind}", f"# HELP bpci_{name} {what}"]
+            lines += [f"# HELP bpci_{name} {what}", f"# TYPE bpci_{name} {kind}"]
+            if name.endswith("_bytes"):
+                lines.append(f"# UNIT bpci_{name} bytes")
             lines.append(f"{sample} {value}")
         text = "\n".join([*lines, "# EOF", ""])
         kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         return Response(text, media_type=kind)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    """A refusal as it is; what is wrong with the store as the server's trouble."""
+    refusal = error
+    if not isinstance(refusal, Refusal):
+        after_s = ingest.BROKEN_AFTER_S
+        refusal = Refusal(503, "store", str(error), retry_after_s=after_s)
+    body = ingest.encode_refusal(request.scope, refusal)
+    headers = {"cache-control": "no-store"}
+    if refusal.retry_after_s:
+        headers["retry-after"] = str(refusal.retry_after_s)
+    return Response(body, refusal.status, headers, media_type=CONTENT_TYPE)

@@ -65,7 +65,7 @@ class Ingest:
         if coding not in (b"", b"zstd"):
             raise Refusal(415, "another-coding", "want Content-Encoding: zstd")
         actor = self._authenticate(scope)
-        body = await read_body(receive, None, WIRE_LIMIT_BYTES, READ_S)
+        body = await read_body(receive, WIRE_LIMIT_BYTES, READ_S)
         try:
             answer = await self._desk.take(Request(actor.host, body, bool(coding), actor.public))
         except Busy as error:
@@ -80,10 +80,15 @@ class Ingest:
         return answer
 
 
-async def send_refusal(send: Send, scope: Scope, refusal: Refusal) -> None:
-    """A refusal as a problem."""
+def encode_refusal(scope: Scope, refusal: Refusal) -> bytes:
+    """A refusal as a problem of this call."""
     call = scope.get("docklock.cage")
-    body = encode_problem(refusal, call.audit_id if call is not None else "")
+    return encode_problem(refusal, call.audit_id if call is not None else "")
+
+
+async def send_refusal(send: Send, scope: Scope, refusal: Refusal) -> None:
+    """A refusal as an answer."""
+    body = encode_refusal(scope, refusal)
     await send_whole(send, refusal.status, make_problem_fields(refusal, body), body)
 
 

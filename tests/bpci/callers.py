@@ -21,6 +21,7 @@ from docklock.evidence import keyring
 from docklock.paths import Paths
 from tests.bpci.servers import KEY, Server
 from tests.cage.callers import Reply, call, make_scope
+from tests.evidence.test_key_changes import load_key
 
 NAME = "bpci.example"
 NONCES = (f"nonce-of-test-{number:08}" for number in itertools.count())
@@ -80,6 +81,6 @@ class Served:
 
 def make_caller(paths: Paths) -> Caller:
     """The host, with its newest key."""
-    key = keyring.ensure_host_key(paths)
-    host = keys.compute_host_id(key.enrolled)
+    key = load_key(paths)
+    host = keys.compute_host_id(keyring.ensure_host_key(paths).enrolled)
     return Caller(key, make_keyid(host, key.public), KEY.pair.public, KEY.origin)

@@ -122,7 +122,7 @@ def test_without_a_cage_nobody_is_anybody(paths: Paths, tmp_path: Path) -> None:
 
 def test_what_does_not_hold_is_said_with_its_alert(paths: Paths, tmp_path: Path) -> None:
     whole = make_batch(paths)
-    number = find_kind(whole, hostlog.Segment)[1]
+    number = find_kind(whole, hostlog.Segment)[-1]
     items = list(whole.items)
     items[number] = spoil_body(items[number])
 
@@ -161,8 +161,9 @@ def test_too_much_is_told_to_come_again(
         assert sorted({one.status for one in answers}) == [200, 429]
         assert served.desk.waiting == served.desk.waiting_bytes == 0
         served.server.store._db.execute("PRAGMA max_page_count = 1")
+        size = get_size(paths)
         record(paths, make_id(8), count=500)
-        answer = await served.post(caller, make_data(paths, len(make_batch(paths, 0, 21).items)))
+        answer = await served.post(caller, make_data(paths, size))
         assert (answer.status, answer.fields["retry-after"]) == (503, "10")
 
     serve(tmp_path, do)
