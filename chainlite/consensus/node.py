@@ -369,7 +369,7 @@ class Node:
     def _lead(self, signer: bytes, height: int) -> None:
         """Send a laggard the block of the height at which it still votes; not too often."""
         now = asyncio.get_running_loop().time()
-        if now >= self._led.get(signer, 0) and 0 < height <= self.height:
+        if now >= self._led.get(signer, 0) and self.store.base < height <= self.height:
             self._led[signer] = now + LEAD_EVERY_S
             payload = encode_message(self.read(height))
             self.transport.send(PeerId(signer), Channel.CONSENSUS, payload)

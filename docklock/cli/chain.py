@@ -17,6 +17,8 @@ from docklock.cli.options import Command, HelpWanted, UsageError, check_count, f
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chainlite.proofs.trusted import Trusted
+    from docklock.chain.directory import ChainDirectory
     from docklock.cli.options import Option
     from docklock.paths import Paths
 
@@ -46,6 +48,8 @@ COMMANDS = {
                metavar="HOST:PORT"),
         text("--admit", help="anybody: let in whoever asks; nobody: but those that the chain names",
              metavar="WHOM"),
+        text("--begin", metavar="WITH",
+             help="snapshot: a new store begins with the state that peers have; blocks: with all"),
         text("--genesis", help="the chain to join", metavar="FILE"),
         FORMAT,
     ),
@@ -64,6 +68,13 @@ COMMANDS = {
         DIR,
         flag("--follow", help="never vote, even if its key is a validator's"),
         flag("--repair", help="first check all blocks, and drop those from the first bad one on"),
+        flag("--snapshot",
+             help="where nothing is stored yet, take the state from peers instead of all blocks"),
+        text("--header-checkpoint", metavar="FILE",
+             help="with --snapshot: believe this header of the chain, and what follows from it"),
+        listed("--witness-key", metavar="FILE|KEY",
+               help="a witness whose cosignature of the header checkpoint counts"),
+        text("--witness-policy", metavar="FILE", help="which witnesses must have cosigned it"),
         text("--log-level", help="error, warning, info or debug (info)", metavar="LEVEL"),
         text("--parent", help="end with this process", metavar="PID"),
     ),
@@ -226,8 +237,25 @@ def _run_start(values: dict[str, Any], words: list[str], paths: Paths) -> int:
 
     gc.enable()  # it lives longer than a command
     log = Log(level, find_journal(dict(os.environ), sys.stderr.fileno()), "docklock chain")
-    choices = Choices(parent, follow=values["follow"], repair=values["repair"])
-    return run_node(get_directory(paths, values["dir"]), choices, log)
+    directory = get_directory(paths, values["dir"])
+    choices = Choices(
+        parent, follow=values["follow"], repair=values["repair"], snapshot=values["snapshot"],
+        trusted=_read_trusted(directory, values),
+    )  # fmt: skip
+    return run_node(directory, choices, log)
+
+
+def _read_trusted(directory: ChainDirectory, values: dict[str, Any]) -> Trusted | None:
+    """What the header checkpoint that was named says; None without one."""
+    policy, checkpoint = values["witness_policy"], values["header_checkpoint"]
+    if not checkpoint and not values["witness_key"] and not policy:
+        return None
+    if not values["snapshot"] or not checkpoint:
+        raise UsageError("docklock chain start: witnesses are of a --header-checkpoint, and that "
+                         "goes with --snapshot")  # fmt: skip
+    from docklock.chain.arriving import read_trusted
+
+    return read_trusted(directory, checkpoint, values["witness_key"], policy)
 
 
 def _read_parent(values: dict[str, Any]) -> int:
