@@ -195,16 +195,28 @@ def test_who_trusts_the_genesis_takes_the_state_through_all_changes_of_validator
     store.close()
 
 
-def test_a_header_that_witnesses_cosigned_leads_on_and_stale_trust_does_not(
+def test_a_header_that_is_trusted_leads_on_and_stale_trust_does_not(
     made: Made, tmp_path: Path
 ) -> None:
-    later_ms = NOW_MS + 22 * 86_400_000
-    with pytest.raises(SpecError, match="stale trust"):
-        join(tmp_path, [made.store], now_ms=later_ms)
+    """The genesis is a moment too old, the header is not."""
     start = get_trusted(made.store, made.store.height - 3)
-    start = start._replace(timestamp_ms=start.timestamp_ms, period_ms=30 * 86_400_000)
-    joined = join(tmp_path, [made.store], trusted=start, now_ms=later_ms)
+    now_ms = start.timestamp_ms + start.period_ms
+    with pytest.raises(SpecError, match="stale trust: .* --header-checkpoint"):
+        join(tmp_path, [made.store], now_ms=now_ms)
+    joined = join(tmp_path, [made.store], trusted=start, now_ms=now_ms)
     check_state(joined, made.store, tmp_path / "chain.db").close()
+    with pytest.raises(SpecError, match="stale trust"):
+        join(tmp_path, [made.store], trusted=start, now_ms=now_ms + 1)
+
+
+def test_who_is_behind_what_is_trusted_is_no_liar(made: Made, tmp_path: Path) -> None:
+    older = make_older(made, tmp_path / "older.db")
+    joined = join(
+        tmp_path, [older, made.store], trusted=get_trusted(made.store, made.store.height - 1)
+    )
+    assert joined.misdeeds == [0, 0]
+    check_state(joined, made.store, tmp_path / "chain.db").close()
+    older.close()
 
 
 def flip(data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,29 @@ def test_a_node_that_is_told_to_end_while_it_joins_ends(
     }
     for options, why in wrong.items():
         assert why in host("chain", "start", "--dir", directory, *options, code=2).stderr
+
+
+def test_a_validator_that_lost_its_store_and_not_its_votes_votes_for_nothing_twice(
+    devnet: DevnetProcess, host: Docklock
+) -> None:
+    directory = devnet.directory("v2")
+    os.kill(int(devnet.ask("v2", "status")["pid"]), signal.SIGTERM)
+    host.wait_for(lambda: "v2 was ended" in devnet.said(), 20)
+    votes = Path(directory, "votes").read_bytes()
+    for path in Path(directory).glob("chain.db*"):
+        path.unlink()
+    process = host.start("chain", "start", "--dir", directory, "--snapshot", "--follow")
+    host.wait_for(lambda: '"running":true' in show(devnet, "v2"), 40)
+    assert Path(directory, "votes").read_bytes() == votes
+    process.terminate()
+    process.communicate(timeout=20)
+    with NodeProcess(host, directory) as node:
+        assert check_follows(devnet, node) >= 8
+        node.wait_votes()
+        devnet.wait_height("v1", devnet.height("v1") + 5)
+        for name in ("v1", "v3", "v4"):
+            assert devnet.ask(name, "status")["accused"] == []
+
+
+def show(devnet: DevnetProcess, name: str) -> str:
+    return devnet.chain(name, "status", "--format", "json", code=None).stdout
