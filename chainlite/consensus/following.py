@@ -117,12 +117,12 @@ class Following:
     async def _upon_want(self, peer: PeerId, _: Channel, payload: bytes) -> bytes:
         if payload[:1] == domains.WANT_SNAPSHOT:
             return await self._serving.answer(peer, payload)
-        start, tables = decode_want(payload).start, self._node.store.tables
-        if 0 < start < tables.base:
+        start, tables = max(decode_want(payload).start, 1), self._node.store.tables
+        if start < tables.base:
             raise StateError(f"block {start} is not here: {tables.say_base()}")
         found: list[tuple[bytes, bytes]] = []
         size = 0
-        for block, seals in self._node.store.read_blocks(max(start, 1), BLOCKS_MAX):
+        for block, seals in self._node.store.read_blocks(start, BLOCKS_MAX):
             size += len(block) + len(seals)
             if found and size > BLOCKS_LIMIT_BYTES:
                 break

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DAMAGED = ".damaged"
 PART = ".part"
-_SUFFIXES = ("", "-wal", "-shm")
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 CUTS_MAX = 64
 """Damages that are cut away one after another before the file is given up."""
 
@@ -79,6 +79,7 @@ def begin_with_state(directory: ChainDirectory, chain: Chain, taken: Taken) -> N
 def _install(path: Path, make: Callable[[Path], Store]) -> None:
     """Make a store beside `path`, whole and durable, and give it that name."""
     part = Path(f"{path}{PART}")
+    _remove(str(part))
     try:
         make(part).close()
         assert not os.path.exists(f"{part}-wal"), "SQLite takes it away with the last connection"

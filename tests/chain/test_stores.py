@@ -15,7 +15,7 @@ from chainlite.errors import StateError
 from chainlite.ledger.store import open_store
 from chainlite.ledger.store_check import check_store
 from docklock.chain.directory import ChainDirectory, make_chain
-from docklock.chain.stores import begin_with_state, open_or_create
+from docklock.chain.stores import begin_with_state, open_or_create, repair_store
 from tests.chain import killed_arrival
 from tests.chain.killed_arrival import make_taken
 from tests.e2e.conftest import CHECKOUT
@@ -30,8 +30,22 @@ def test_a_state_takes_the_place_of_a_genesis_alone(tmp_path: Path) -> None:
     assert (store.base, store.height) == (2, 2)
     assert store.ledger.state_root == taken.block.header.state_root
     store.close()
-    assert os.listdir(tmp_path) == ["chain.db"]
     assert check_store(Path(directory.database)) == 2
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{directory.database}.part{suffix}").write_bytes(b"what a killed process left")
+    open_or_create(directory, chain).close()
+    assert os.listdir(tmp_path) == ["chain.db"]
+
+
+def test_what_a_killed_process_left_is_in_no_repairs_way(tmp_path: Path) -> None:
+    made, _ = make_taken()
+    directory, chain = ChainDirectory(str(tmp_path)), make_chain(made.genesis)
+    path = Path(directory.database)
+    path.write_bytes(b"no database at all")
+    Path(f"{path}.part").write_bytes(b"what a killed process left")
+    assert repair_store(directory, chain).aside == f"{path}.damaged"
+    assert sorted(os.listdir(tmp_path)) == ["chain.db", "chain.db.damaged"]
+    open_or_create(directory, chain).close()
 
 
 def test_a_store_that_is_being_read_is_not_replaced(tmp_path: Path) -> None:

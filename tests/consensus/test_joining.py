@@ -8,13 +8,20 @@ import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chainlite import keys
 from chainlite.consensus import joining, serving, snapshot_wire
 from chainlite.consensus.joining import Joining, NoSnapshot, Taken
-from chainlite.consensus.messages import NewBlock
+from chainlite.consensus.messages import (
+    PREPARE,
+    NewBlock,
+    Prepare,
+    encode_message,
+    sign_vote,
+)
 from chainlite.consensus.serving import Serving
 from chainlite.consensus.snapshot_wire import (
     CHUNK,
@@ -27,7 +34,14 @@ from chainlite.consensus.snapshot_wire import (
     encode_links,
     encode_want_snapshot,
 )
-from chainlite.consensus.wire import decode_blocks, encode_blocks
+from chainlite.consensus.wire import (
+    Status,
+    WantBlocks,
+    decode_blocks,
+    encode_blocks,
+    encode_status,
+    encode_want,
+)
 from chainlite.errors import PeerError, SpecError, StateError
 from chainlite.ledger import snapshot
 from chainlite.ledger.block import make_block
@@ -39,10 +53,11 @@ from chainlite.ledger.store_check import check_store
 from chainlite.net import tls
 from chainlite.net.mesh import Mesh
 from chainlite.net.registration import Address, Registration, sign_registration
-from chainlite.net.transport import Channel, PeerId
+from chainlite.net.transport import Channel, PeerId, Unanswered
 from chainlite.proofs.light_source import get_links, get_trusted, prove_anchor
 from chainlite.proofs.trusted import Trusted, trust_genesis
 from tests.consensus.nodes import HOST, NETWORK, Host, Net, Place, get_now_ms, submit
+from tests.consensus.samples import ZERO
 from tests.consensus.test_messages import CASES, spoil
 from tests.consensus.test_node import run
 from tests.ledger.samples import HostLog
@@ -209,6 +224,23 @@ def test_a_header_that_is_trusted_leads_on_and_stale_trust_does_not(
         join(tmp_path, [made.store], trusted=start, now_ms=now_ms + 1)
 
 
+def test_changes_of_validators_after_its_block_are_no_matter(made: Made, tmp_path: Path) -> None:
+    """The chain goes on while somebody joins, and its validators change."""
+    heights = [change.height for change in made.store.read_sets()]
+    growing = make_part(made, tmp_path / "growing.db", heights[2] - 1)
+
+    def twist(want: WantSnapshot, found: bytes) -> bytes:
+        if want.kind == HEAD and growing.height < made.store.height:
+            append_rest(made, growing, made.store.height)
+        return found
+
+    joined = join(tmp_path, [growing], {0: twist})
+    assert joined.misdeeds == [0], joined.told
+    assert joined.taken.block.header.height == heights[2] - 1
+    check_state(joined, made.store, tmp_path / "chain.db").close()
+    growing.close()
+
+
 def test_who_is_behind_what_is_trusted_is_no_liar(made: Made, tmp_path: Path) -> None:
     older = make_older(made, tmp_path / "older.db")
     joined = join(
@@ -283,17 +315,27 @@ def test_who_lies_is_blamed_once_and_another_is_asked(
     check_state(joined, made.store, tmp_path / "chain.db").close()
     liar = joined.peers[1]
     assert sum(want.kind == kind for want in liar.asked) >= 1
+    assert sum(want.kind == HEAD for want in liar.asked) == 1, "and not asked again"
     older.close()
 
 
 def make_older(made: Made, path: Path) -> Store:
     """The same chain but for its last block."""
+    return make_part(made, path, made.store.height - 1)
+
+
+def make_part(made: Made, path: Path, height: int) -> Store:
+    """The same chain up to a height."""
     store = create(path, made.store.genesis)
-    for executed in made.chain.blocks[:-1]:
+    append_rest(made, store, height)
+    return store
+
+
+def append_rest(made: Made, store: Store, height: int) -> None:
+    for executed in made.chain.blocks[store.height : height]:
         seals = made.store.get_block(executed.block.header.height)[1]
         assert seals is not None
         store.append(executed, seals)
-    return store
 
 
 def test_a_chunk_in_place_of_another_is_a_lie(made: Made, tmp_path: Path) -> None:
@@ -512,6 +554,8 @@ def test_a_node_that_began_with_a_snapshot_follows_and_leads_and_says_what_it_la
         net = Net(tmp_path, 4, followers=2)
         await net.start(0, 1, 2, 3)
         joiner, laggard = net.places[4:]
+        broken = list[dict[str, Any]]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
         try:
             hosts = [Host(net.nodes[0].ledger.chain_id, number) for number in range(9)]
             await submit(net.nodes[0], *[host.register() for host in hosts])
@@ -541,12 +585,33 @@ def test_a_node_that_began_with_a_snapshot_follows_and_leads_and_says_what_it_la
             await submit(net.nodes[0], hosts[0].anchor())
             await net.until(lambda: joiner.store.find_anchor(hosts[0].name, 1) is not None)
             assert prove_anchor(joiner.store, hosts[0].name, 0)
+
+            # What comes of heights that it never had, breaks nothing.
+            early = sign_vote(net.places[0].key, joiner.store.ledger.chain_id, PREPARE, 1, 0, ZERO)
+            for channel, data in (
+                (Channel.SYNC, encode_status(Status(1, ZERO))),
+                (Channel.CONSENSUS, encode_message(Prepare(early))),
+            ):
+                laggard.mesh.send(joiner.peer, channel, data)
+            with pytest.raises(Unanswered, match="block 1 is not here: .* begins with a snapshot"):
+                await laggard.mesh.request(
+                    joiner.peer, Channel.SYNC, encode_want(WantBlocks(1)), 5.0
+                )
+            second = Serving(joiner.store)
+            assert await ask(second, WantSnapshot(LINKS, base)) == encode_links([])
+            with pytest.raises(StateError, match="begins with a snapshot"):
+                await ask(second, WantSnapshot(LINKS, base - 1))
+            second.close()
+            trusted = trust_genesis(decode_genesis(laggard.genesis))
+            told = Joining(laggard.mesh, trusted, get_now_ms, lambda _: None)
+            assert (await told.run()).block.header.height > base, "of one who began so himself"
             await connect_more(net, 5, 0)
             await net.until(lambda: bool(laggard.node and laggard.node.height > base))
             for place in (joiner, laggard):
                 assert place.mesh is not None
                 figures = place.mesh.figures().peers.values()
                 assert [one.last_misdeed for one in figures if one.misdeeds] == []
+            assert not broken
         finally:
             await net.close()
 
