@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,8 +75,7 @@ class Host:
         self.ranges: list[Range] = []
         start = 0
         with HostLog(paths, None) as log:
-            while start < log.get_size():
-                made = make_range(paths, log, start)
+            for made in make_ranges(paths, log):
                 proof = b"".join(log.get_consistency(start, made.end)) if start else b""
                 anchor = ops.Anchor(made.end, made.root, proof)
                 nonce = 1 + len(self.ranges)
@@ -84,15 +84,16 @@ class Host:
                 start = made.end
 
 
-def make_range(paths: Paths, log: HostLog, start: int) -> MadeOffer:
-    """The next leaves with RANGE receipts or a few more."""
-    end = start
-    while True:
+def make_ranges(paths: Paths, log: HostLog) -> Iterator[MadeOffer]:
+    """The whole log: each time the next leaves with RANGE receipts or a few more."""
+    start = end = 0
+    while start < log.get_size():
         end = min(end + 2, log.get_size())
         made = make_offer(paths, log, start, end)
         assert made is not None
         if made.receipts >= RANGE or made.end == log.get_size():
-            return made
+            yield made
+            start = end = made.end
 
 
 async def submit(peer: Peer, validator: PeerId, encoded: list[bytes]) -> None:

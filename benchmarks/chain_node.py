@@ -8,7 +8,6 @@ when the node runs, and its figures as JSON when stdin ends.
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import json
 import random
@@ -32,6 +31,7 @@ from chainlite.net.registration import (
 )
 from chainlite.net.transport import PeerId
 from docklock.chain.bodies import Bodies
+from docklock.chain.collector import calm_collector
 
 HOST = "127.0.0.1"
 NETWORK = hashlib.sha256(b"benchmark chain").digest()
@@ -96,7 +96,7 @@ async def run(directory: Path, number: int) -> None:
     node.on_block = lambda executed, _: bodies.upon_block(executed.txs)
     node.start()
     await bodies.start()
-    gc.freeze()
+    calm_collector()
     print("ready", flush=True)
     await read_line(stdin)
     used = resource.getrusage(resource.RUSAGE_SELF)

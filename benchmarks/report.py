@@ -1,5 +1,6 @@
 """What the benchmarks share: a busybox tree, finding docklock, printing and keeping results.
 
+Who imports it finds the checkout's modules and what they need: import it before them.
 A benchmark prints a table for people and, last, one line of JSON for programs.
 """
 
@@ -17,6 +18,19 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 BUSYBOX = "/usr/bin/busybox"
 APPLETS = ("true", "sh", "ls", "cat", "echo", "sleep")
+
+
+def _use_checkout() -> None:
+    """Let the checkout's modules be found; go on in its .venv if what they need is not here."""
+    sys.path.insert(1, str(HERE.parent))
+    try:
+        import blake3  # noqa: F401
+        import nacl  # noqa: F401
+    except ImportError:
+        python = HERE.parent / ".venv/bin/python"
+        if Path(sys.executable) == python or not python.exists():
+            sys.exit("pynacl or blake3 is missing: run ./test once (it makes .venv)")
+        os.execv(python, [str(python), *sys.argv])
 
 
 def find_docklock(named: str | None) -> str:
@@ -74,3 +88,6 @@ def finish(name: str, result: dict[str, Any], *, save: bool) -> None:
         target.parent.mkdir(exist_ok=True)
         target.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
     print(json.dumps(result, sort_keys=True))
+
+
+_use_checkout()

@@ -17,6 +17,8 @@ from chainlite.lean import NamedTuple
 from chainlite.note import Line, decode_base64, encode_note, parse_note
 
 SIZE_DIGITS_MAX = 19
+CHAIN_PREFIX = "docklock/chain/"
+"""So begins the origin of every chain's log, and of no host's."""
 
 
 class Checkpoint(NamedTuple):
@@ -30,6 +32,11 @@ class Checkpoint(NamedTuple):
 def get_origin(host: bytes) -> str:
     """The origin of a host's log; also the name of its key."""
     return f"docklock/host/{host.hex()}"
+
+
+def get_chain_origin(chain_id: bytes) -> str:
+    """The origin of the log of a chain's block hashes; also the name of its validators' keys."""
+    return f"{CHAIN_PREFIX}{chain_id.hex()}"
 
 
 def encode_body(checkpoint: Checkpoint) -> bytes:
@@ -52,15 +59,24 @@ def parse_claim(note: bytes) -> Checkpoint:
 
 def parse_checkpoint(note: bytes, *publics: bytes) -> Checkpoint:
     """The checkpoint of a note signed by one of the host's keys; SpecError names what is wrong."""
+    checkpoint = parse_claim(note)
+    if not get_signers(note, *publics):
+        raise SpecError("checkpoint: not signed by the host's key")
+    return checkpoint
+
+
+def get_signers(note: bytes, *publics: bytes) -> frozenset[bytes]:
+    """Which of these keys of the log have signed a note; SpecError where it is no checkpoint."""
     body, lines = parse_note(note)
-    checkpoint = parse_body(body)
-    known = {keys.compute_note_id(checkpoint.origin, public): public for public in publics}
-    for line in lines:
-        if line.name != checkpoint.origin or line.key_id not in known:
-            continue
-        if keys.is_signed(known[line.key_id], b"", body, line.signature):
-            return checkpoint
-    raise SpecError("checkpoint: not signed by the host's key")
+    origin = parse_body(body).origin
+    known = {keys.compute_note_id(origin, public): public for public in publics}
+    return frozenset(
+        known[line.key_id]
+        for line in lines
+        if line.name == origin
+        and line.key_id in known
+        and keys.is_signed(known[line.key_id], b"", body, line.signature)
+    )
 
 
 def parse_body(body: bytes) -> Checkpoint:

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from chainlite.note import VerifierKey
+    from chainlite.report import Trust
 
 MAGIC = b"DOCKLOCK-FORK\0\0\x01"
 PUBLICS_MAX = 64
+"""A chain may have more; its verifier knows them from elsewhere."""
 RECORDS_MAX = hostkeys.KEYS_MAX
 RECORD_LIMIT_BYTES = 1024
 FORK_LIMIT_BYTES = 8_388_608
@@ -65,7 +66,7 @@ def make_fork(
     For two sizes `proof` leads from `old_root`, of the smaller size, to the larger tree's root.
     """
     first, second = sorted(notes, key=lambda data: checkpoint.parse_claim(data).size)
-    fork = Fork(publics, records, first, second, old_root, proof)
+    fork = Fork(publics[:PUBLICS_MAX], records, first, second, old_root, proof)
     if checkpoint.parse_claim(first).size == checkpoint.parse_claim(second).size:
         fork = fork._replace(old_root=b"", proof=())
     return fork if _is_shown(fork) else None
@@ -147,19 +148,25 @@ def decode_fork(data: bytes) -> Fork:
     return Fork(publics, records, first, second, old_root, proof)
 
 
-def check_fork(data: bytes, named: tuple[bytes, ...] = ()) -> Forked:
+def check_fork(data: bytes, named: tuple[bytes, ...] = (), needed: int = 1) -> Forked:
     """What a file proves; SpecError if it does not prove a fork.
 
-    `named` are Ed25519 keys of the log that the verifier knows from elsewhere.
+    `named` are Ed25519 keys of the log that the verifier knows from elsewhere, and so many must
+    have signed each checkpoint: more than one where the log has several owners.
     """
     fork = decode_fork(data)
     origin = checkpoint.parse_claim(fork.first).origin
     host, believed = _find_keys(fork, origin)
     believed += named
     if not believed:
-        raise SpecError(f"not a proof: no key in it is of {origin}: name the log's with --log-key")
+        is_chain = origin.startswith(checkpoint.CHAIN_PREFIX)
+        how = "chain's genesis with --genesis" if is_chain else "log's with --log-key"
+        raise SpecError(f"not a proof: no key in it is of {origin}: name the {how}")
     first = checkpoint.parse_checkpoint(fork.first, *believed)
     second = checkpoint.parse_checkpoint(fork.second, *believed)
+    for one in (fork.first, fork.second):
+        if len(checkpoint.get_signers(one, *believed)) < needed:
+            raise SpecError(f"not a proof: fewer than {needed} of {origin} have signed")
     if first.origin != second.origin:
         raise SpecError("not a proof of a fork: the checkpoints are of two logs")
     if not _is_shown(fork):
@@ -186,11 +193,22 @@ def is_fork(start: bytes) -> bool:
     return start.startswith(MAGIC[:-2])
 
 
-def show_fork(data: bytes, log_keys: tuple[VerifierKey, ...], *, as_json: bool) -> tuple[str, int]:
-    """What to print about a fork's file, and the exit code; SpecError if it proves none."""
+def show_fork(data: bytes, known: Trust, *, as_json: bool) -> tuple[str, int]:
+    """What to print about a fork's file, and the exit code; SpecError if it proves none.
+
+    Of a chain's log its validators are believed, f + 1 of them together.
+    """
     import json
 
-    forked = check_fork(data, tuple(key.public for key in log_keys if key.kind == note.ED25519))
+    chain, claimed = known.chain, checkpoint.parse_claim(decode_fork(data).first)
+    if chain is not None and claimed.origin == checkpoint.get_chain_origin(chain.chain_id):
+        from chainlite.proofs.trusted import check_fresh
+
+        check_fresh(chain, known.now_ms)
+        forked = check_fork(data, chain.validators.keys, chain.validators.weak_quorum)
+    else:
+        named = [key.public for key in known.log_keys if key.kind == note.ED25519]
+        forked = check_fork(data, tuple(named))
     if as_json:
         return json.dumps(describe_fork(forked)) + "\n", EXIT_TAMPERED
     return render_fork(forked), EXIT_TAMPERED

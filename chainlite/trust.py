@@ -100,10 +100,7 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
             "--require-anchor: name the witnesses to believe with --witness-key or --witness-policy"
         )
     policy = read_policy(options.witness_policy) if options.witness_policy else None
-    texts = [_read_option(text) for text in options.witness_key]
-    named = [
-        cosignature.parse_witness(line) for text in texts for line in text.splitlines() or [text]
-    ]
+    named = read_witness_keys(options.witness_key)
     known = Trust(
         fingerprint,
         tuple(dict.fromkeys((*named, *(policy.keys if policy else ())))),
@@ -120,6 +117,14 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
     from chainlite.proofs.light_program import trust_chain
 
     return trust_chain(known, options)
+
+
+def read_witness_keys(words: list[str]) -> tuple[VerifierKey, ...]:
+    """The witnesses' keys that are named, each as itself or by a file of some; SpecError."""
+    texts = [_read_option(word) for word in words]
+    return tuple(
+        [cosignature.parse_witness(line) for text in texts for line in text.splitlines() or [text]]
+    )
 
 
 def read_policy(path: str) -> Quorum:

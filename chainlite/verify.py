@@ -419,7 +419,7 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
         data = start + read(tlogproof.PROOF_LIMIT_BYTES)
         return tlogproof.check_log_proof_file(data, trust, as_json=as_json)
     if is_fork(start):
-        return show_fork(start + read(FORK_LIMIT_BYTES), trust.log_keys, as_json=as_json)
+        return show_fork(start + read(FORK_LIMIT_BYTES), trust, as_json=as_json)
     return show_report(verify_file(bundle.Rewound(start, read).read), trust, as_json=as_json)
 
 

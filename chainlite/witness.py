@@ -13,6 +13,7 @@ import binascii
 
 from chainlite import checkpoint, cosignature, merkle, note
 from chainlite.checkpoint import Checkpoint
+from chainlite.consensus.validators import compute_faults
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.sha2 import sha256
@@ -108,18 +109,22 @@ def check_note(data: bytes, logs: LogKeys) -> Checkpoint:
     if state.origin not in logs:
         raise Refused(NOT_FOUND, "this log is not known here")
     if not is_signed_by_log(signed, logs[state.origin]):
-        raise Refused(FORBIDDEN, "not signed by the log's keys that are known here")
+        raise Refused(FORBIDDEN, "not signed by the log's keys that are known here, or by too few")
     return state
 
 
 def is_signed_by_log(signed: Note, log_keys: tuple[VerifierKey, ...]) -> bool:
-    """Whether, of each type of key that is named for the log, one key's signature holds.
+    """Whether, of each type of key that is named for the log, enough keys' signatures hold.
 
-    A log that changes its key has several of a type; who names keys of two types asks for both.
+    One is enough: a log that changes its key has several of a type, and who names keys of two types
+    asks for both. Of a chain's log, which its validators sign, f + 1 of n: one of them is honest,
+    and so no f of them get blocks cosigned that are not final, or shut the chain out of a witness.
     """
-    kinds = {key.kind for key in log_keys}
-    held = {key.kind for key in log_keys if _holds(signed, key)}
-    return bool(kinds) and held == kinds
+    kinds = [key.kind for key in log_keys]
+    held = [key.kind for key in log_keys if _holds(signed, key)]
+    return bool(kinds) and all(
+        held.count(kind) >= _compute_needed(log_keys[0].name, kinds.count(kind)) for kind in kinds
+    )
 
 
 def find_refusal(asked: Submission, seen: Seen) -> Answer | None:
@@ -168,6 +173,11 @@ def keep_lines(data: bytes, known: Iterable[VerifierKey]) -> bytes:
             if (line.name, line.key_id) == (key.name, key_id) and _is_held(signed, key, line):
                 kept.setdefault((line.name, line.key_id), line)
     return note.encode_note(signed.text, kept.values())
+
+
+def _compute_needed(origin: str, count: int) -> int:
+    is_chain = origin.startswith(checkpoint.CHAIN_PREFIX)
+    return compute_faults(count) + 1 if is_chain else 1
 
 
 def _holds(signed: Note, key: VerifierKey) -> bool:

@@ -46,6 +46,8 @@ RELAY_BYTES_MAX = 512 * 1024
 RELAY_AFTER_S = 0.002
 """What was kept is passed on together, after so long or at so many bytes."""
 
+_TAKEN = Verdict(TAKEN)
+
 
 class Intake:
     """The way in, and what waits behind it; all of it belongs to one event loop."""
@@ -109,14 +111,17 @@ class Intake:
     def admit(self, tx: Tx, *, relay: bool) -> Verdict:
         """Keep a transaction whose signature was checked, or say why not."""
         try:
-            self.mempool.admit(tx, self._get_now_ms())
+            return self._keep(tx, self.mempool.check(tx), relay=relay)
         except Refused as why:
             return describe(why)
+
+    def _keep(self, tx: Tx, nonce: int, *, relay: bool) -> Verdict:
+        self.mempool.keep(tx, nonce, self._get_now_ms())
         if relay:
             self._pass_on(tx.encoded)
         if self.mempool.is_ready():
             self._on_ready()
-        return Verdict(TAKEN)
+        return _TAKEN
 
     def _take(self, data: bytes, *, relay: bool) -> Verdict:
         tx = self.find(data)
@@ -125,9 +130,10 @@ class Intake:
                 tx = decode_tx(data)
                 if tx.chain_id != self._ledger.chain_id:
                     return Verdict(REFUSED, "of another chain")
-                self.mempool.check(tx)
+                nonce = self.mempool.check(tx)
                 if not is_tx_signed(tx):
                     return Verdict(REFUSED, "not signed by its key")
+                return self._keep(tx, nonce, relay=relay)
         except Refused as why:
             return describe(why)
         except SpecError as error:

@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from chainlite.ledger.store import Store
     from chainlite.net.transport import Transport
 
+GATHER_MS = 20
+"""Between the times of two blocks with transactions: what comes meanwhile shares the next one."""
 RETRY_S = 0.5
 """What the disk did not take is tried again after so long."""
 VERDICTS_MAX = 64
@@ -113,6 +115,7 @@ class Node:
         self._led: dict[bytes, float] = {}
         self._hashes: dict[int, bytes] = {}
         self._stale = False
+        self._gathers = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._busy = False
         self.waits_for = ""
@@ -406,12 +409,13 @@ class Node:
     # Time
 
     def _schedule(self) -> None:
-        """A block is due at once if a transaction waits, else when the interval is over."""
-        parameters, now_ms = self.ledger.parameters, self._get_now_ms()
-        wait_ms = self.ledger.head.timestamp_ms + parameters.block_interval_ms - now_ms
-        wait_ms = min(max(wait_ms, 0), parameters.block_interval_ms)
-        if self.mempool.is_ready() and not self._stale:
-            wait_ms = 0
+        """A block is due when the interval is over; where a transaction waits, GATHER_MS are."""
+        after_ms = self.ledger.parameters.block_interval_ms
+        self._gathers = self.mempool.is_ready() and not self._stale
+        if self._gathers:
+            after_ms = min(after_ms, GATHER_MS)
+        wait_ms = self.ledger.head.timestamp_ms + after_ms - self._get_now_ms()
+        wait_ms = min(max(wait_ms, 0), after_ms)
         event = BlockTimeout(self.height + 1)
         if wait_ms:
             self._set_timer("due", wait_ms / 1000, lambda: self.feed(event))
@@ -440,10 +444,11 @@ class Node:
     # Transactions
 
     def _upon_ready(self) -> None:
-        """Something waits that could go into a block: one is due at once."""
+        """Something waits that could go into a block: one is due as soon as may be."""
         self._stale = False
-        if not self._state.timer_runs and not self._busy:
-            self.feed(BlockTimeout(self.height + 1))
+        if not (self._gathers or self._state.timer_runs or self._busy or self.halted):
+            self._schedule()
+            self._work()
 
     async def submit(self, transactions: Sequence[bytes]) -> list[Verdict]:
         """What became of each: it waits for a block, or why it does not."""

@@ -86,6 +86,20 @@ def decode_want(data: bytes) -> WantBlocks:
     return want
 
 
+def encode_want_checkpoint(height: int) -> bytes:
+    """Height u64. The answer is a signed note over the hashes of all blocks up to it."""
+    return encode_head(domains.WANT_CHECKPOINT, VERSION) + encode_u64(height)
+
+
+def decode_want_checkpoint(data: bytes) -> int:
+    """The height that is asked for; SpecError for any other bytes."""
+    reader = Reader(data, "want checkpoint")
+    reader.read_head(domains.WANT_CHECKPOINT, VERSION)
+    height = reader.read_u64()
+    reader.finish()
+    return height
+
+
 def encode_blocks(blocks: Sequence[tuple[bytes, bytes]]) -> bytes:
     """u32 count, and each block and its seals, as a NEW-BLOCK message (bytes)."""
     head = encode_head(domains.MESSAGE_NEW_BLOCK, messages.VERSION)

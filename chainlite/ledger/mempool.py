@@ -108,7 +108,7 @@ class Mempool:
     def check(self, tx: Tx) -> int:
         """Refused, and why, where `admit` would refuse it; cheap, to ask before the signature.
 
-        Else the sender's next nonce in the ledger.
+        Else the sender's next nonce in the ledger, for `keep`.
         """
         if tx.encoded in self._by_bytes:
             raise Refused("the transaction waits already", known=True)
@@ -130,7 +130,10 @@ class Mempool:
 
     def admit(self, tx: Tx, now_ms: int) -> None:
         """Take a transaction whose signature was checked; Refused says why it is not taken."""
-        nonce = self.check(tx)
+        self.keep(tx, self.check(tx), now_ms)
+
+    def keep(self, tx: Tx, nonce: int, now_ms: int) -> None:
+        """Take a transaction that `check` has just found to be admissible, with what it gave."""
         sender = self._senders.get(tx.sender)
         if sender is None:
             sender = self._senders[tx.sender] = _Sender(nonce)

@@ -128,6 +128,18 @@ class Store:
             raise StateError(f"block {height} is not one of {size}, or not all are here")
         return merkle.compute_inclusion(height, size, self.tables.read_node)
 
+    def compute_history_root(self, size: int) -> bytes:
+        """The root over the hashes of the first `size` blocks; StateError if not all are here."""
+        self._check_size(size)
+        return merkle.compute_tree_root(size, self.tables.read_node)
+
+    def prove_growth(self, old_size: int, size: int) -> tuple[bytes, ...]:
+        """The proof that the first `old_size` blocks begin the first `size`; StateError."""
+        if not 0 < old_size <= size:
+            raise StateError(f"{old_size} blocks do not begin {size}")
+        self._check_size(size)
+        return merkle.compute_consistency(old_size, size, self.tables.read_node)
+
     def read_sets(self) -> list[SetChange]:
         """Each change of the validators after the block that the store begins with."""
         return self.tables.read_sets()
@@ -146,6 +158,10 @@ class Store:
                 self._forget_flushed(height)
         finally:
             self.tables.db.close()
+
+    def _check_size(self, size: int) -> None:
+        if not 0 <= size <= self.height + 1:
+            raise StateError(f"{size} blocks are not here: the last one is {self.height}")
 
     def _load(self) -> Ledger:
         """The ledger of the state on disk, and the blocks after it executed again."""

@@ -47,6 +47,7 @@ class Channel(IntEnum):
     GOSSIP = 3
     SYNC = 4
     CONTROL = 5
+    CHECKPOINTS = 6
 
 
 PRIORITY = {
@@ -56,6 +57,7 @@ PRIORITY = {
     Channel.GOSSIP: 1,
     Channel.SYNC: 1,
     Channel.BODIES: 2,
+    Channel.CHECKPOINTS: 2,
 }
 """0 goes first. A channel keeps its order; channels of two priorities have none between them."""
 

@@ -158,7 +158,7 @@ def _check_after(header: Header, height: int, time_ms: int, now_ms: int) -> None
     if header.height <= height or header.timestamp_ms <= time_ms:
         raise TamperError(
             f"the block of height {header.height} does not come after that of {height}, "
-            "from where on its validators are known"
+            f"from where on its validators are known: prove it with --trusted-height {height}"
         )
     if header.timestamp_ms > now_ms + AHEAD_MAX_MS:
         raise SpecError(

@@ -84,11 +84,6 @@ def trust_header(start: Trusted, header: Header, validators: ValidatorSet) -> Tr
     )
 
 
-def get_chain_origin(chain_id: bytes) -> str:
-    """The origin of the log of a chain's block hashes."""
-    return f"docklock/chain/{chain_id.hex()}"
-
-
 def encode_header_checkpoint(made: HeaderCheckpoint) -> bytes:
     """The bytes of its file."""
     return b"".join(
@@ -126,7 +121,7 @@ def trust_checkpoint(
     """
     made = decode_header_checkpoint(data)
     state = checkpoint.parse_claim(made.note)
-    if state.origin != get_chain_origin(start.chain_id):
+    if state.origin != checkpoint.get_chain_origin(start.chain_id):
         raise SpecError("the header checkpoint is of another chain")
     by = cosignature.get_cosignatures(made.note, witnesses)
     if not by or (policy is not None and not judge_quorum(policy, by).is_met):

@@ -13,6 +13,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from chainlite.consensus.joining import Joining
+from chainlite.errors import SpecError
 from chainlite.trust import add_trust_options, read_trust
 from docklock.chain.introducing import Introducing
 from docklock.chain.meeting import Meeting
@@ -20,8 +21,6 @@ from docklock.chain.presence import get_now_ms, make_presence
 from docklock.chain.registering import read_listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from chainlite.consensus.joining import Taken
     from chainlite.keys import GuardedKey
     from chainlite.proofs.trusted import Trusted
@@ -31,9 +30,16 @@ if TYPE_CHECKING:
 
 
 def read_trusted(
-    directory: ChainDirectory, checkpoint: str, witnesses: Iterable[str], policy: str | None
+    directory: ChainDirectory, checkpoint: str | None, witnesses: list[str], policy: str | None
 ) -> Trusted | None:
-    """What a header checkpoint says that these witnesses have cosigned; SpecError, TamperError."""
+    """What a header checkpoint says that these witnesses have cosigned, None where none is named.
+
+    SpecError, TamperError.
+    """
+    if not checkpoint:
+        if witnesses or policy:
+            raise SpecError("the witnesses that are named are of which --header-checkpoint?")
+        return None
     named = [("--genesis", directory.genesis), ("--header-checkpoint", checkpoint)]
     named += [("--witness-key", witness) for witness in witnesses]
     if policy:

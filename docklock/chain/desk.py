@@ -1,7 +1,8 @@
 """What a running node does for its own host: status, blocks, transactions and votes taken, peers.
 
 Not here: HTTP (control), who asks (client, cli). Invariant: what is signed here is signed by the
-node's key, and only as a vote that its owner asked for on the socket, which is the owner's alone.
+node's key, and only as a vote that its owner asked for on the socket, which is the owner's alone,
+or as what is final here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from chainlite.ledger.offer import decode_ack
 from chainlite.ledger.tx import decode_tx, sign_tx
 from chainlite.net.registration import decode_registration
 from chainlite.net.transport import Channel, PeerId
+from chainlite.proofs.trusted import encode_header_checkpoint
 from docklock.chain.doors import OFFER_S, describe_host_status
 from docklock.chain.registering import keep_peer
 from docklock.chain.views import Views, parse_hash
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from chainlite.consensus.wire import Verdict
     from chainlite.keys import Signer
     from docklock.chain.bodies import Bodies
+    from docklock.chain.checkpoints import Checkpoints
     from docklock.chain.control import Route
     from docklock.chain.directory import ChainDirectory
     from docklock.chain.introducing import Introducing
@@ -43,11 +46,11 @@ class Desk:
         directory: ChainDirectory,
         node: Node,
         key: Signer,
-        rooms: tuple[Bodies, Introducing],
+        rooms: tuple[Bodies, Introducing, Checkpoints],
         describe: Callable[[], dict[str, Any]],
     ) -> None:
         self._directory, self._node, self._key = directory, node, key
-        self._bodies, self._introducing = rooms
+        self._bodies, self._introducing, self._checkpoints = rooms
         self._describe = describe
         self._views = Views(node.store)
 
@@ -62,6 +65,7 @@ class Desk:
             ("GET", "hosts"): self._show_host,
             ("POST", "offers"): self._take_offer,
             ("GET", "nonces"): self._get_nonce,
+            ("POST", "checkpoints"): self._make_checkpoint,
         }
         for first in self._views.routes:
             routes["GET", first] = self._make_view(first)
@@ -86,6 +90,11 @@ class Desk:
             "nonce": nonce,
             "chain_id": self._node.ledger.chain_id.hex(),
         }
+
+    async def _make_checkpoint(self, _rest: str, _body: bytes) -> dict[str, Any]:
+        """The last header, signed by f + 1 validators: for witnesses to cosign."""
+        made = await self._checkpoints.gather()
+        return {"checkpoint": encode_header_checkpoint(made).hex()}
 
     async def _take_transaction(self, _rest: str, body: bytes) -> dict[str, Any]:
         digest = decode_tx(body).hash

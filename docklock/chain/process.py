@@ -10,7 +10,6 @@ process of which a part has come apart ends, and votes on nothing after that.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -22,13 +21,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from chainlite.consensus.joining import NoSnapshot
 from chainlite.consensus.node import Node, Parts
 from chainlite.consensus.wal import VoteLog
-from chainlite.errors import DocklockError, TamperError
+from chainlite.errors import DocklockError, SpecError, TamperError
 from chainlite.ledger import records
 from chainlite.proofs.trusted import trust_genesis
 from docklock.agent.server import bind
 from docklock.agent.systemd import Notifier, take_environment
 from docklock.chain.arriving import take_state
 from docklock.chain.bodies import Bodies
+from docklock.chain.checkpoints import Checkpoints
+from docklock.chain.collector import calm_collector
 from docklock.chain.control import Control
 from docklock.chain.desk import Desk
 from docklock.chain.directory import hold_lock, read_chain, write_whole
@@ -112,6 +113,8 @@ def _is_to_begin_anew(directory: ChainDirectory, choices: Choices, store: Store,
             f"snapshot, move {directory.database} away first"
         )
     is_wanted = choices.snapshot or read_settings(directory).begin == SNAPSHOT
+    if choices.trusted is not None and not is_wanted:
+        raise SpecError("--header-checkpoint: of a node that begins with a --snapshot")
     return is_wanted and not store.height
 
 
@@ -201,15 +204,18 @@ class _Root:
             return describe_status(node, standing, get_now_ms())
 
         await mesh.start()
-        desk = Desk(self._directory, node, self._key, (self._bodies, self._introducing), describe)
+        checkpoints = Checkpoints(node, self._key)
+        rooms = (self._bodies, self._introducing, checkpoints)
+        desk = Desk(self._directory, node, self._key, rooms, describe)
         control = Control(desk.get_routes())
         await control.open(bind(self._directory.socket))
         node.start()
         await self._bodies.start()
+        checkpoints.start()
         await self._introducing.start(read_listed(self._directory, self._chain))
         self._meeting.look()
         self._look()
-        gc.freeze()  # what is here stays: a look through all of it would keep votes waiting
+        calm_collector()
         where = f", listening on {settings.listen.host}:{mesh.port}" if settings.listen else ""
         self._log.info(f"chain {self._chain.genesis.name} at height {node.height}{where}")
         self._notifier.send("READY=1", f"STATUS=height {node.height}")

@@ -6,16 +6,21 @@ node runs only that node reads its store.
 
 from __future__ import annotations
 
+import asyncio
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import StateError, TamperError
-from docklock.chain.client import NotRunning, ask
+from docklock.chain.client import NotRunning, ask_node
 from docklock.chain.directory import find_process, read_chain
 from docklock.chain.views import Views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chainlite.ledger.store import Store
     from docklock.chain.directory import ChainDirectory
 
 HALTED_BYTES_MAX = 65_536
@@ -23,21 +28,26 @@ HALTED_BYTES_MAX = 65_536
 
 def query(directory: ChainDirectory, target: str) -> Any:
     """The answer to a path of views; StateError where neither node nor store is here."""
+    return asyncio.run(query_node(directory, target))
+
+
+async def query_node(directory: ChainDirectory, target: str) -> Any:
+    """As `query`, in an event loop that runs already."""
     read_chain(directory)
     if find_process(directory):
-        return _ask(directory, target)
+        return await _ask(directory, target)
     try:
         return _read(directory, target)
     except TamperError:
         if find_process(directory):  # it began meanwhile, and wrote while this read
-            return _ask(directory, target)
+            return await _ask(directory, target)
         raise
 
 
-def _ask(directory: ChainDirectory, target: str) -> Any:
+async def _ask(directory: ChainDirectory, target: str) -> Any:
     """The running node's answer; StateError, with its process, while it is not yet to be asked."""
     try:
-        return ask(directory, "GET", target)
+        return await ask_node(directory, "GET", target)
     except NotRunning as error:
         pid = find_process(directory)
         if not pid:
@@ -49,6 +59,13 @@ def _ask(directory: ChainDirectory, target: str) -> Any:
 
 
 def _read(directory: ChainDirectory, target: str) -> Any:
+    with open_to_read(directory) as store:
+        return Views(store).answer(target)
+
+
+@contextmanager
+def open_to_read(directory: ChainDirectory) -> Iterator[Store]:
+    """The store of a directory on which no node runs; StateError before it has a block."""
     from chainlite.ledger.store import open_store
 
     if not os.path.exists(directory.database):
@@ -57,7 +74,7 @@ def _read(directory: ChainDirectory, target: str) -> Any:
         )
     store = open_store(Path(directory.database))
     try:
-        return Views(store).answer(target)
+        yield store
     finally:
         store.tables.db.close()  # not close(): that would write
 
@@ -67,7 +84,7 @@ def read_status(directory: ChainDirectory) -> dict[str, Any]:
     chain = read_chain(directory)
     if find_process(directory):
         try:
-            return dict(_ask(directory, "/status"))
+            return dict(asyncio.run(_ask(directory, "/status")))
         except NotRunning:
             pass  # it has just ended
     blocks = query(directory, "/blocks/last/1") if os.path.exists(directory.database) else []

@@ -62,6 +62,7 @@ class Views:
             "parameters": self.get_parameters,
             "finality": self.get_finality,
             "evidence": self.get_evidence,
+            "history": self.get_history,
         }
 
     def answer(self, target: str) -> Any:
@@ -160,6 +161,17 @@ class Views:
         key_word, _, height_word = rest.partition("/")
         height = parse_number(height_word or "0", "HEIGHT")
         return {"proof": prove_evidence(self._store, parse_hash(key_word, "NAME"), height).hex()}
+
+    def get_history(self, rest: str) -> dict[str, Any]:
+        """`OLD/SIZE`: the root over the first OLD blocks, and the proof that SIZE go on from them.
+
+        Both as tlog-witness has them: the leaves are block hashes, the genesis's first.
+        """
+        old_word, _, size_word = rest.partition("/")
+        old_size, size = parse_number(old_word, "OLD"), parse_number(size_word, "SIZE")
+        proof = self._store.prove_growth(old_size, size)
+        root = self._store.compute_history_root(old_size)
+        return {"root": root.hex(), "proof": [one.hex() for one in proof]}
 
     @property
     def height(self) -> int:

@@ -11,14 +11,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from docklock.cli import options
+from docklock.cli import chain_checkpoint, options
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, listed, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chainlite.proofs.trusted import Trusted
-    from docklock.chain.directory import ChainDirectory
     from docklock.cli.options import Option
     from docklock.paths import Paths
 
@@ -106,6 +104,12 @@ COMMANDS = {
         text("--trusted-height", help="the reader trusts the header at this height (0)",
              metavar="HEIGHT"),
     ),
+    "checkpoint": _make(
+        "checkpoint", "[OPTIONS]",
+        "Have the newest header cosigned by witnesses: for `verify --header-checkpoint`, once the "
+        "genesis is older than the chain's trust period.",
+        DIR, *chain_checkpoint.OPTIONS, FORMAT,
+    ),
     "parameters": _make(
         "parameters", "[OPTIONS] [set KEY=NUMBER]",
         "Show the chain's parameters and votes on them in progress; or vote that one be so much.",
@@ -159,6 +163,7 @@ def run_chain(argv: list[str], paths: Paths) -> int:
         "tx": _run_tx,
         "validators": _run_validators,
         "proof": _run_proof,
+        "checkpoint": _run_checkpoint,
         "parameters": _run_parameters,
         "peers": _run_peers,
         "submit": _run_submit,
@@ -233,6 +238,7 @@ def _run_start(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     if level not in PRIORITIES:
         raise UsageError(f"docklock chain start: --log-level takes one of {', '.join(PRIORITIES)}")
     parent = _read_parent(values)
+    from docklock.chain.arriving import read_trusted
     from docklock.chain.process import Choices, run_node
 
     gc.enable()  # it lives longer than a command
@@ -240,22 +246,11 @@ def _run_start(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     directory = get_directory(paths, values["dir"])
     choices = Choices(
         parent, follow=values["follow"], repair=values["repair"], snapshot=values["snapshot"],
-        trusted=_read_trusted(directory, values),
+        trusted=read_trusted(
+            directory, values["header_checkpoint"], values["witness_key"], values["witness_policy"]
+        ),
     )  # fmt: skip
     return run_node(directory, choices, log)
-
-
-def _read_trusted(directory: ChainDirectory, values: dict[str, Any]) -> Trusted | None:
-    """What the header checkpoint that was named says; None without one."""
-    policy, checkpoint = values["witness_policy"], values["header_checkpoint"]
-    if not checkpoint and not values["witness_key"] and not policy:
-        return None
-    if not values["snapshot"] or not checkpoint:
-        raise UsageError("docklock chain start: witnesses are of a --header-checkpoint, and that "
-                         "goes with --snapshot")  # fmt: skip
-    from docklock.chain.arriving import read_trusted
-
-    return read_trusted(directory, checkpoint, values["witness_key"], policy)
 
 
 def _read_parent(values: dict[str, Any]) -> int:
@@ -398,6 +393,11 @@ def _run_proof(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     write_whole(os.path.abspath(output), data, 0o644)
     print(f"{output}: {len(data)} bytes; {what} is final in block {made.header.height}")
     return 0
+
+
+def _run_checkpoint(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    check_count(COMMANDS["checkpoint"], words, 0, 0)
+    return chain_checkpoint.run_checkpoint(values, paths)
 
 
 def _run_parameters(values: dict[str, Any], words: list[str], paths: Paths) -> int:

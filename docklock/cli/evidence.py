@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from chainlite.errors import About
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from docklock.paths import Paths
 
 
@@ -23,6 +25,7 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
     from chainlite.bundle import STATES
     from chainlite.redaction import parse_classes
     from chainlite.trust import read_note
+    from docklock.cli.prove import add_chain_options
     from docklock.evidence.export import NOTHING, write_evidence
     from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence
@@ -52,11 +55,7 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
         help="write what of the host's log is final on the chain, for `verify --final`, and show "
         "that the log continues it",
     )
-    parser.add_argument(
-        "--chain",
-        metavar="DIR",
-        help="--final: the node's directory (chain in the state directory)",
-    )
+    add_chain_options(parser)
     options = parser.parse_args(argv)
     container = find_evidence(paths, options.container)
     output = options.output or f"{container[:12]}.evidence"
@@ -64,7 +63,7 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
         redact = parse_classes(options.redact, "--redact") if options.redact else NOTHING
         notes = tuple([read_note(path) for path in options.checkpoint])
         if options.final:
-            notes += (_write_final(paths, options.chain, options.final),)
+            notes += (_write_final(paths, options),)
         labels = (("redact", ",".join(sorted(redact))),) if redact else ()
         record_operation(paths, "evidence", container, labels)
         written = write_evidence(paths, container, output, redact=redact, notes=notes)
@@ -76,7 +75,7 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
     return 0
 
 
-def _write_final(paths: Paths, chain: str | None, output: str) -> bytes:
+def _write_final(paths: Paths, options: Namespace) -> bytes:
     """The light proof of the newest final state of the host's log; its checkpoint."""
     from chainlite.proofs.light_format import encode_light
     from docklock.cli.prove import ask_finality, write_proof
@@ -84,9 +83,9 @@ def _write_final(paths: Paths, chain: str | None, output: str) -> bytes:
     from docklock.evidence.keyring import get_fingerprint
 
     host = bytes.fromhex(get_fingerprint(paths))
-    anchored = ask_finality(paths, chain, host, "newest", "0")
+    anchored = ask_finality(paths, options.chain, host, "newest", options.trusted_height)
     note = sign_final_checkpoint(paths, anchored)
-    write_proof(output, encode_light(anchored))
+    write_proof(options.final, encode_light(anchored))
     return note
 
 

@@ -12,6 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from chainlite.proofs.light_format import LightProof
     from docklock.paths import Paths
 
@@ -47,15 +49,7 @@ def run_prove(argv: list[str], paths: Paths) -> int:
     parser.add_argument(
         "--final", action="store_true", help="prove that it is final on the chain, too"
     )
-    parser.add_argument(
-        "--chain",
-        metavar="DIR",
-        help="--final: the node's directory (chain in the state directory)",
-    )
-    parser.add_argument(
-        "--trusted-height", metavar="HEIGHT", default="0",
-        help="--final: the reader trusts the header at this height (0: the genesis)",
-    )  # fmt: skip
+    add_chain_options(parser)
     options = parser.parse_args(argv)
     if options.final and options.checkpoint:
         raise SpecError("prove: --final proves under the chain's anchor, not under a --checkpoint")
@@ -81,6 +75,19 @@ def run_prove(argv: list[str], paths: Paths) -> int:
     held = render_holder(proven)
     sys.stdout.write(f"{output}: {len(data)} bytes; its epoch's certificate is {held}\n")
     return 0
+
+
+def add_chain_options(parser: ArgumentParser) -> None:
+    """Which node --final asks, and what the reader trusts of its chain."""
+    parser.add_argument(
+        "--chain",
+        metavar="DIR",
+        help="--final: the node's directory (chain in the state directory)",
+    )
+    parser.add_argument(
+        "--trusted-height", metavar="HEIGHT", default="0",
+        help="--final: the reader trusts the header at this height (0: the genesis)",
+    )  # fmt: skip
 
 
 def ask_finality(

@@ -99,7 +99,8 @@ def _is_log_proof(target: str) -> bool:
 def _is_of_chain(options: Namespace) -> bool:
     """Whether a chain's genesis is needed: that of this host's own node serves."""
     named = options.final or options.header_checkpoint
-    return bool(named) or _begins(options.target, b"DOCKLOCK-FINAL\0")
+    magics = (b"DOCKLOCK-FINAL\0", b"DOCKLOCK-FORK\0")
+    return bool(named) or any(_begins(options.target, magic) for magic in magics)
 
 
 def _begins(target: str, magic: bytes) -> bool:

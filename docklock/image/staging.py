@@ -154,13 +154,17 @@ def remove_leftovers(store: ImageStore) -> None:
     """What killed writers left: staging directories nobody holds, and unused blobs and layers."""
     for name in os.listdir(f"{store.root}/staging"):
         path = f"{store.root}/staging/{name}"
-        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # a writer ends without the store's lock
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pass
         else:
-            shutil.rmtree(path)
+            if os.path.exists(path):
+                shutil.rmtree(path)
         finally:
             os.close(file)
     remove_unused(store, store.list_entries())

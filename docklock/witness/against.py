@@ -1,6 +1,6 @@
 """`docklock verify --against PEER`: does this host's log continue what a peer holds of it?
 
-Not here: the comparison itself (ask.py). A fork is kept as proof.
+Not here: the comparison itself (submit.py). A fork is kept as proof.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import get_public_key
 from docklock.witness.ask import OwnLog
 from docklock.witness.client import Client, PeerError
+from docklock.witness.submit import find_problem
 from docklock.witness.witness import parse_notes
 
 if TYPE_CHECKING:
@@ -49,18 +50,10 @@ async def compare_with(paths: Paths, url: str, who: str) -> Compared:
             raise PeerError(f"{who}: knows nothing of this log (status {got.status})")
         try:
             notes = parse_notes(got.body)
-            known = [note for note in notes if _is_signed(own, note)]
+            known = [note for note in notes if own.is_signed(note)]
         except SpecError as error:
             raise PeerError(f"{who}: {error}") from None
         if not known:
             raise PeerError(f"{who}: holds no checkpoint that this host has signed")
-        problem = own.find_problem(paths, known, who)
+        problem = await find_problem(paths, own, known, who)
     return Compared(max(checkpoint.parse_claim(note).size for note in known), problem)
-
-
-def _is_signed(own: OwnLog, note: bytes) -> bool:
-    try:
-        seen = checkpoint.parse_checkpoint(note, *own.keys.publics)
-    except SpecError:
-        return False
-    return seen.origin == own.state.origin

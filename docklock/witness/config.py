@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainlite import note
+from chainlite.consensus.validators import VALIDATORS_MAX
 from chainlite.errors import SpecError
 from chainlite.quorum import Member
 from chainlite.quorum_file import Wrong, is_url, locate, read_keys
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 FILE_DEFAULT = "/etc/docklock/witness.toml"
 LISTEN_DEFAULT = "127.0.0.1:7380"
 LOGS_MAX = 4096
-LOG_KEYS_MAX = 16
+LOG_KEYS_MAX = VALIDATORS_MAX
+"""A chain's log has the keys of all its validators."""
 PEERS_MAX = 32
 SECONDS_MAX = 3600
 KNOWN = ("listen", "gossip-seconds", "log", "peer")

@@ -12,6 +12,7 @@ from chainlite.cosignature import encode_witness
 from chainlite.errors import SpecError
 from chainlite.ledger.genesis import Member, Parameters, encode_genesis
 from chainlite.proofs.light_source import get_trusted
+from chainlite.proofs.trusted import trust_genesis
 from docklock.agent.journal import Log
 from docklock.agent.systemd import Notifier
 from docklock.chain.arriving import read_trusted
@@ -40,6 +41,10 @@ def begin(top: Path, *, days: int, snapshot: bool) -> tuple[bool, int, bool]:
     store, key, log = open_or_create(directory, chain), load_node_key(directory), Log("info")
     try:
         is_wanted = _is_to_begin_anew(directory, Choices(), store, log)
+        if not is_wanted:
+            named = Choices(trusted=trust_genesis(chain.genesis))
+            with pytest.raises(SpecError, match="begins with a --snapshot"):
+                _is_to_begin_anew(directory, named, store, log)
         store.close()
         parts = _Parts(store, key, Notifier(""))
         goes_on = _begin_anew(directory, chain, Choices(), parts, log)
@@ -74,6 +79,9 @@ def test_a_header_checkpoint_is_trusted_by_the_witnesses_that_are_named(tmp_path
     write_whole(directory.genesis, made.store.genesis)
     words = (directory, str(tmp_path / "header"))
     assert read_trusted(*words, [encode_witness(WITNESS)], None) == get_trusted(made.store, height)
+    with pytest.raises(SpecError, match="of which --header-checkpoint"):
+        read_trusted(directory, None, ["witness"], None)
+    assert read_trusted(directory, None, [], None) is None
     with pytest.raises(SpecError, match="not cosigned by enough witnesses"):
         read_trusted(*words, [], None)
     made.store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chainlite import checkpoint, cosignature, fork
+from chainlite import checkpoint, cosignature, fork, witness
 from chainlite.errors import SpecError
 from tests.chainlite.samples import make_key
 from tests.chainlite.trees import Tree, make_tree
@@ -106,3 +106,28 @@ def test_a_key_that_does_not_follow_from_the_hosts_must_be_named() -> None:
         fork.check_fork(data)
     assert fork.check_fork(data, (later.public,)).first.size == 7
     assert fork.render_fork(fork.check_fork(data, (later.public,))).startswith("FORKED: docklock/")
+
+
+def test_a_log_of_several_owners_is_convicted_by_enough_of_them_alone() -> None:
+    """Of a chain's log: one validator that lies accuses nobody."""
+    origin = checkpoint.get_chain_origin(bytes(32))
+    publics = tuple(make_key(number).public for number in range(1, 5))
+    states = [checkpoint.Checkpoint(origin, 7, bytes([n]) * 32) for n in (1, 2)]
+
+    def sign(state: checkpoint.Checkpoint, *numbers: int) -> bytes:
+        signed = [checkpoint.sign_checkpoint(state, make_key(number)) for number in numbers]
+        return witness.merge_lines(signed[0], signed[1:])
+
+    for signers, is_proof in ((((1, 2), (3, 4)), True), (((1, 2), (1, 2)), True),
+                              (((1, 2, 3), (4,)), False), (((1, 2), (1, 9)), False)):  # fmt: skip
+        notes = [sign(state, *some) for state, some in zip(states, signers, strict=True)]
+        made = fork.make_fork(publics, (notes[0], notes[1]))
+        assert made is not None
+        data = fork.encode_fork(made)
+        if is_proof:
+            assert fork.check_fork(data, publics, 2).first.origin == origin
+        else:
+            with pytest.raises(SpecError, match="fewer than 2"):
+                fork.check_fork(data, publics, 2)
+    with pytest.raises(SpecError, match="name the chain's genesis with --genesis"):
+        fork.check_fork(data)

@@ -178,3 +178,26 @@ def test_lines_are_merged_one_a_key_and_strangers_lines_dropped() -> None:
     assert [line.name for line in note.parse_note(kept).lines] == [TREE.origin, "w1"]
     with pytest.raises(SpecError):
         note.parse_note(witness.keep_lines(merged, ()))
+
+
+@pytest.mark.parametrize(("size", "needed"), [(1, 1), (3, 1), (4, 2), (6, 2), (7, 3)])
+def test_of_a_chains_keys_more_must_sign_than_may_lie(size: int, needed: int) -> None:
+    origin = checkpoint.get_chain_origin(bytes(32))
+    pairs = [make_key(number) for number in range(1, size + 1)]
+    known = tuple(note.VerifierKey(origin, pair.public, note.ED25519) for pair in pairs)
+    state = checkpoint.Checkpoint(origin, 7, TREE.root(7))
+    signed = [checkpoint.sign_checkpoint(state, pair) for pair in pairs]
+    stranger = checkpoint.sign_checkpoint(state, make_key(99))
+    for count in range(1, size + 1):
+        body = witness.encode_request(0, (), witness.merge_lines(stranger, signed[-count:]))
+        try:
+            asked = witness.parse_submission(body, {origin: known})
+        except witness.Refused as refused:
+            assert (refused.answer.status, count) == (403, min(count, needed - 1))
+        else:
+            assert count >= needed
+            assert asked.state == state
+    twice = note.encode_note(
+        note.parse_note(signed[0]).text, note.parse_note(signed[0]).lines * needed
+    )
+    assert witness.is_signed_by_log(note.parse_note(twice), known) == (needed == 1)

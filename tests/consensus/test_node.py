@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from chainlite.consensus import messages
-from chainlite.consensus.node import VERDICTS_MAX
+from chainlite.consensus.node import GATHER_MS, VERDICTS_MAX
 from chainlite.consensus.wire import KNOWN, REFUSED, TAKEN
 from chainlite.ledger import operations as ops
 from chainlite.ledger import records
@@ -71,6 +72,24 @@ def test_a_transaction_is_final_everywhere_and_once(tmp_path: Path) -> None:
                 assert found.size == 1
             assert (await submit(net.nodes[0], anchor))[0].kind == REFUSED
             net.check_one_history()
+
+    run(act)
+
+
+def test_transactions_that_come_soon_after_a_block_share_the_next_one(tmp_path: Path) -> None:
+    async def act() -> None:
+        slow = Parameters(block_interval_ms=60_000)
+        async with running(tmp_path, 1, parameters=slow) as net:
+            (node,) = net.nodes
+            hosts = [Host(node.ledger.chain_id, number) for number in range(20)]
+            for host in hosts:
+                assert (await submit(node, host.register()))[0].kind == TAKEN
+                await asyncio.sleep(0.005)
+            known = [records.HOST + host.name for host in hosts]
+            await net.until(lambda: all(node.ledger.find(key) for key in known))
+            heights = range(1, node.height + 1)
+            times = [node.read(height).block.header.timestamp_ms for height in heights]
+            assert min(after - before for before, after in pairwise(times)) >= GATHER_MS
 
     run(act)
 

@@ -127,8 +127,7 @@ def test_a_node_that_is_told_to_end_while_it_joins_ends(
         shown = host("chain", "status", "--dir", directory, code=1)
         assert "begins or ends" in shown.stderr
     wrong = {
-        ("--header-checkpoint", "x"): "goes with --snapshot",
-        ("--snapshot", "--witness-key", "x"): "witnesses are of a --header-checkpoint",
+        ("--snapshot", "--witness-key", "x"): "are of which --header-checkpoint?",
         ("--snapshot", "--header-checkpoint", "/none"): "/none: cannot read it",
     }
     for options, why in wrong.items():

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from docklock.image.imports import import_directory
 from docklock.image.reference import parse_reference
 from docklock.image.staging import Staging, read_diff_ids, read_layer_digests
@@ -113,6 +115,25 @@ def test_a_living_writer_s_staging_is_left_alone(paths: Paths, archives: Any) ->
             assert len(os.listdir(f"{paths.images}/staging")) == 2
         assert os.path.isdir(living.layer(layer.diff_id))
     assert os.listdir(f"{paths.images}/staging") == []
+
+
+@pytest.mark.parametrize("moment", ["listdir", "open"])
+def test_a_writer_that_ends_while_another_looks_is_no_error(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """It ends without the store's lock: after it was listed, or after its directory was opened."""
+    ending = [Staging(paths)]
+    look = getattr(os, moment)
+
+    def look_and_end(path: str, *more: int, **named: int) -> Any:
+        found = look(path, *more, **named)
+        if ending and str(path).startswith(f"{paths.images}/staging"):
+            ending.pop().__exit__(None, None, None)
+        return found
+
+    monkeypatch.setattr(os, moment, look_and_end)
+    with Staging(paths) as writer:
+        assert not ending and os.listdir(f"{paths.images}/staging") == [writer.path[-16:]]
 
 
 def test_other_users_cannot_reach_the_layers(paths: Paths, tmp_path: Path) -> None:

@@ -119,6 +119,31 @@ def test_an_old_block_is_proven_by_one_path(tmp_path: Path) -> None:
     assert store_check.check_store(tmp_path / "chain.db") == 600
 
 
+def test_the_history_up_to_any_block_is_proven_to_go_on_from_any_before(tmp_path: Path) -> None:
+    chain = Chain()
+    for _ in range(300):
+        chain.step(after_ms=1)
+    made = make_store(tmp_path / "chain.db", chain)
+    hashes = [merkle.compute_leaf_hash(made.get_block(height)[0].hash) for height in range(301)]
+    for size in (1, 2, 255, 256, 257, 300, 301):
+        root = merkle.compute_root(hashes[:size])
+        assert made.compute_history_root(size) == root
+        for old_size in (1, 2, 128, 255, 256, size):
+            if old_size <= size:
+                old_root, proof = (
+                    merkle.compute_root(hashes[:old_size]),
+                    made.prove_growth(old_size, size),
+                )
+                assert merkle.is_consistent(old_size, size, proof, old_root, root)
+    assert made.compute_history_root(300) == chain.ledger.head.history_root
+    for old_size, size in ((0, 5), (6, 5), (5, 302)):
+        with pytest.raises(StateError):
+            made.prove_growth(old_size, size)
+    with pytest.raises(StateError):
+        made.compute_history_root(302)
+    made.close()
+
+
 def test_kills_lose_no_block_that_was_committed(tmp_path: Path, full: bool, seed: int) -> None:
     """Killed while it writes, at a moment that nobody chose; then opened, checked and continued."""
     path, rng, height = tmp_path / "chain.db", Random(seed), 0

@@ -464,7 +464,7 @@ def make_checkpoint(chain: Chain, at: int) -> trusted.HeaderCheckpoint:
     block, size = chain.blocks[at], chain.blocks[at].header.height + 1
     leaves = [merkle.compute_leaf_hash(one) for one in chain.hashes[:size]]
     state = checkpoint.Checkpoint(
-        trusted.get_chain_origin(chain.chain_id), size, merkle.compute_root(leaves)
+        checkpoint.get_chain_origin(chain.chain_id), size, merkle.compute_root(leaves)
     )
     signed = checkpoint.sign_checkpoint(state, make_key(9))
     signed = cosignature.cosign(signed, WITNESS.name, WITNESS_KEY, NOW_MS // 1000)

@@ -175,7 +175,7 @@ def cosign_header(made: Made, height: int) -> bytes:
     """The header checkpoint of a height, cosigned by WITNESS."""
     hashes = [made.store.tables.get_hash(number) for number in range(height + 1)]
     root = merkle.compute_root([merkle.compute_leaf_hash(one) for one in hashes])
-    origin = trusted.get_chain_origin(made.chain.chain_id)
+    origin = checkpoint.get_chain_origin(made.chain.chain_id)
     state = checkpoint.Checkpoint(origin, height + 1, root)
     note = checkpoint.sign_checkpoint(state, VALIDATOR_KEYS[0])
     note = cosignature.cosign(note, WITNESS.name, WITNESS_KEY, NOW_MS // 1000)
