@@ -78,10 +78,9 @@ async def take_state(
         stopped = asyncio.ensure_future(stopping.wait())
         await asyncio.wait((joining, stopped), return_when=asyncio.FIRST_COMPLETED)
         for task in (joining, stopped):
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        return None if joining.cancelled() else joining.result()
+            task.cancel()
+        await asyncio.gather(joining, stopped, return_exceptions=True)
+        return None if stopping.is_set() else joining.result()
     finally:
         await meeting.close()
         await introducing.close()
