@@ -3,8 +3,8 @@
 It opens the store, the votes, the mesh and the control socket, and gives them to a node
 (chainlite.consensus.node), which decides all else. Not here: a state taken from peers before
 (arriving), when it may vote (voting), whom it meets (meeting), what it answers (desk, views,
-status). Invariants: one process has the directory; a
-process of which a part has come apart ends, and votes on nothing after that.
+status). Invariants: one process has the directory; a process of which a part has come apart ends,
+and votes on nothing after that.
 """
 
 from __future__ import annotations
