@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from chainlite.consensus import messages as m
 from chainlite.consensus import qbft
 from chainlite.consensus.events import BlockTimeout, Received, RoundTimeout, Start
+from chainlite.consensus.turn import State
 from tests.consensus.samples import CHAIN, make_genesis, make_keys, make_set
+
+if TYPE_CHECKING:
+    from chainlite.consensus.events import Event
 
 NOW_MS = 1_000_000
 PAIRS = make_keys(4)
 
 
-def leave_round_0(others: list[int]) -> qbft.State:
+def leave_round_0(others: list[int]) -> State:
     """The first of four, which has left round 0; the next ones have asked for these rounds."""
     validators = make_set(PAIRS)
     genesis = make_genesis(validators)
@@ -28,7 +34,8 @@ def leave_round_0(others: list[int]) -> qbft.State:
         for pair, place in zip(PAIRS[1:], others, strict=False)
     ]  # fmt: skip
     start = Start(genesis.header, genesis.hash, validators, 250)
-    for event in (start, BlockTimeout(1), RoundTimeout(1, 0), *heard):
+    happened: list[Event] = [start, BlockTimeout(1), RoundTimeout(1, 0), *heard]
+    for event in happened:
         state, _ = qbft.step(state, event, NOW_MS, lambda _: True)
     return state
 
