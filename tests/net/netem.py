@@ -12,7 +12,7 @@ import itertools
 import subprocess
 from collections.abc import Sequence
 
-from tests.net.spaces import MTU, PACKETS_MAX, make_address, run
+from tests.net.spaces import MTU, PACKETS_MAX, enter, make_address, run
 
 TRIAL = "ip link add name one type veth peer name two && tc qdisc add dev one root netem delay 1ms"
 LINK = f"address 02:00:00:00:00:01 mtu {MTU} gso_max_segs 1"
@@ -42,7 +42,7 @@ class Netem:
                     f"link set to{other} arp off up",
                     f"route add {make_address(other)} dev to{other} src {make_address(one)}",
                 ]
-            run("ip", "-n", namespace, "-batch", "-", text="\n".join(lines))
+            run(*enter(namespace), "ip", "-batch", "-", text="\n".join(lines))
         for one, other in itertools.permutations(range(len(namespaces)), 2):
             self.set(one, other, 0, 0, 0)
 
@@ -50,7 +50,7 @@ class Netem:
         """netem's own jitter is to both sides of its delay."""
         half = jitter_ms / 2
         run(
-            "tc", "-n", self.namespaces[source], "qdisc", "replace", "dev", f"to{target}", "root",
+            *enter(self.namespaces[source]), "tc", "qdisc", "replace", "dev", f"to{target}", "root",
             "netem", "limit", str(PACKETS_MAX), "delay", f"{delay_ms + half:g}ms", f"{half:g}ms",
             "loss", f"{100 * loss:g}%",
         )  # fmt: skip

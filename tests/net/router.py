@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.net.spaces import MTU, PACKETS_MAX, make_address, run
+from tests.net.spaces import MTU, PACKETS_MAX, enter, make_address, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TUNSETIFF = 0x400454CA
@@ -65,10 +65,10 @@ def open_hosts(namespaces: Sequence[str]) -> list[int]:
         name = f"t{os.getpid() % 100_000}-{number}"
         fds.append(open_tun(name))
         run("ip", "link", "set", name, "netns", namespace)
-        run("ip", "-n", namespace, "link", "set", name, "name", "eth0")
-        run("ip", "-n", namespace, "address", "add", f"{make_address(number)}/24", "dev", "eth0")
-        run("ip", "-n", namespace, "link", "set", "eth0", "mtu", str(MTU), "up")
-        run("ip", "-n", namespace, "link", "set", "lo", "up")
+        run(*enter(namespace), "ip", "link", "set", name, "name", "eth0")
+        run(*enter(namespace), "ip", "address", "add", f"{make_address(number)}/24", "dev", "eth0")
+        run(*enter(namespace), "ip", "link", "set", "eth0", "mtu", str(MTU), "up")
+        run(*enter(namespace), "ip", "link", "set", "lo", "up")
     return fds
 
 

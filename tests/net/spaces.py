@@ -17,6 +17,14 @@ def make_address(number: int) -> str:
     return f"{SUBNET}.{number + 1}"
 
 
+def enter(namespace: str) -> tuple[str, ...]:
+    """What runs a program in a network namespace, and leaves it this mount namespace.
+
+    `ip -n` and `ip netns exec` mount /sys anew, which fails in a chroot.
+    """
+    return ("nsenter", f"--net=/run/netns/{namespace}")
+
+
 def run(*command: str, text: str = "") -> None:
     """It must succeed; what it says otherwise is told."""
     done = subprocess.run(command, input=text, capture_output=True, text=True)

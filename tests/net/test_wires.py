@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.net.spaces import enter
 from tests.net.wires import Wires, find_way
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
@@ -77,15 +78,21 @@ socket.socket(type=socket.SOCK_DGRAM).sendto(b"end", (sys.argv[1], 7001))
 """
 
 
-def enter(wires: Wires, number: int, program: str, *arguments: str) -> list[str]:
-    prefix = ["ip", "netns", "exec", wires.namespaces[number]]
-    return [*prefix, sys.executable, "-c", program, wires.addresses[0], *arguments]
+def run_on(wires: Wires, number: int, program: str, *arguments: str) -> list[str]:
+    return [
+        *enter(wires.namespaces[number]),
+        sys.executable,
+        "-c",
+        program,
+        wires.addresses[0],
+        *arguments,
+    ]
 
 
 @contextmanager
 def listening(wires: Wires, program: str) -> Iterator[subprocess.Popen[str]]:
     """It runs as host 0."""
-    words = enter(wires, 0, program)
+    words = run_on(wires, 0, program)
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -97,7 +104,7 @@ def listening(wires: Wires, program: str) -> Iterator[subprocess.Popen[str]]:
 
 def ask(wires: Wires, number: int = 1) -> float | None:
     """The way there and back in ms, None where there is none."""
-    done = subprocess.run(enter(wires, number, ASK), capture_output=True, text=True)
+    done = subprocess.run(run_on(wires, number, ASK), capture_output=True, text=True)
     return float(done.stdout) if done.returncode == 0 else None
 
 
@@ -136,9 +143,9 @@ def test_so_many_are_lost_and_jitter_changes_their_order(way: str) -> None:
     with Wires(2, way=way) as wires:
         wires.set_all(delay_ms=5, jitter_ms=20, loss=LOSS)
         with listening(wires, TAKE) as taker:
-            subprocess.run(enter(wires, 1, SEND, str(SENT)), check=True)
+            subprocess.run(run_on(wires, 1, SEND, str(SENT)), check=True)
             wires.set_all(delay_ms=50)
-            subprocess.run(enter(wires, 1, END), check=True)
+            subprocess.run(run_on(wires, 1, END), check=True)
             assert taker.stdout is not None
             taken, is_mixed = taker.stdout.readline().split()
     print(f"measured wires: {LOSS:.0%} loss: {SENT - int(taken)} of {SENT} lost")
