@@ -202,6 +202,22 @@ def test_the_newest_receipts_are_kept(tmp_path: Path) -> None:
         assert [kept.receipt for kept in store.list_receipts()] == all_of_them[-10:]
 
 
+def test_a_group_is_written_whole_or_waits_whole(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        settle(store, "n1")
+        with sqlite3.connect(tmp_path / "cage.db") as db:
+            db.execute("ALTER TABLE receipts RENAME TO elsewhere")
+        with pytest.raises(Refusal, match="no such table"):
+            store.write()
+        assert store.get_account("alice") is None
+        with db:
+            db.execute("ALTER TABLE elsewhere RENAME TO receipts")
+        db.close()
+        store.write()
+        assert store.get_account("alice") is not None
+        assert len(list(store.list_receipts())) == 1
+
+
 def test_accounts_of_two_workers_are_one_in_the_file(tmp_path: Path) -> None:
     with open_store(tmp_path) as one, open_store(tmp_path) as two:
         for number in range(10):
