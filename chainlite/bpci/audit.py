@@ -46,7 +46,15 @@ class Damage(NamedTuple):
 
 
 def audit(store: Store, key: ServerKey) -> Iterator[Damage]:
-    """Every row that differs. StateError or TamperError where the file itself cannot be read."""
+    """Every row that differs, of one moment, whatever is written meanwhile.
+
+    StateError or TamperError where the file itself cannot be read.
+    """
+    with store.moment():
+        yield from _audit(store, key)
+
+
+def _audit(store: Store, key: ServerKey) -> Iterator[Damage]:
     vault, tenants = Vault(key), dict[str, bytes]()
     for tenant in store.read_tenants():
         try:

@@ -25,7 +25,7 @@ from chainlite.bpci.own_log import PUBLISHED
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.middleware import Cage
 from chainlite.cage.store import CageStore, read_boot_id
-from chainlite.errors import StateError
+from chainlite.errors import SpecError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,8 +108,10 @@ async def _listen(cage: Cage, listen: Listen, tell: Callable[[str], None]) -> No
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if not config.loaded:
+    try:
         config.load()
+    except OSError as error:  # ssl's are
+        raise SpecError(f"{listen.certificate}: cannot be used for TLS: {error}") from None
     server.lifespan = config.lifespan_class(config)
     try:
         await server.startup()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 from chainlite import hostlog
@@ -29,6 +30,7 @@ from chainlite.bpci.store import (
 from chainlite.errors import SpecError, StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
 Found = TypeVar("Found", bound="tuple[Any, ...]")
@@ -202,10 +204,18 @@ class SqliteStore:
         return self._read(Alert, ask, host, first, limit)
 
     def find_log(self) -> tuple[int, bytes]:
-        last = self._find(_Last, "SELECT max(leaf_index) FROM leaves WHERE host = ?", b"")
-        note = self._find(_Note, "SELECT note FROM log")
-        assert last is not None, "an aggregate is one row"
-        return (0 if last.leaf_index is None else last.leaf_index + 1), note.note if note else b""
+        ask = "SELECT (SELECT max(leaf_index) FROM leaves WHERE host = ?), (SELECT note FROM log)"
+        found = self._find(_Log, ask, b"")
+        assert found is not None, "it is one row"
+        return (0 if found.last is None else found.last + 1), found.note or b""
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
 
     def _find(self, kind: type[Found], ask: str, *values: object) -> Found | None:
         found = self._read(kind, ask, *values)
@@ -226,12 +236,9 @@ class SqliteStore:
         return [kind(*row) for row in rows]
 
 
-class _Last(NamedTuple):
-    leaf_index: int | None
-
-
-class _Note(NamedTuple):
-    note: bytes
+class _Log(NamedTuple):
+    last: int | None
+    note: bytes | None
 
 
 class _Hashes(NamedTuple):
@@ -240,7 +247,7 @@ class _Hashes(NamedTuple):
 
 _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
-    for kind in (Tenant, Host, Run, Leaf, Segment, Alert, _Last, _Note, _Hashes)
+    for kind in (Tenant, Host, Run, Leaf, Segment, Alert, _Log, _Hashes)
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 

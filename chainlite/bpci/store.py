@@ -3,8 +3,8 @@
 Not here: SQLite (sqlite_store), what the rows mean together (intake, own_log, audit), what a box
 is sealed with (at_rest). A store believes nothing and checks nothing: the audit does.
 Invariants that the conformance suite (tests/bpci/conformance.py) holds of every store: a commit is
-whole or not there, and durable when it returns; what a reader sees is one moment; names are data,
-whatever is in them. One writer at a time.
+whole or not there, and durable when it returns; what is read in a `moment` is of one; names are
+data, whatever is in them. One writer at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from chainlite.errors import TamperError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 READ_MAX = 1 << 16
 """Rows that are read at once."""
@@ -118,6 +119,9 @@ class Store(Protocol):
 
     def commit(self, changes: Changes) -> None:
         """Write all of it, durably, or nothing."""
+
+    def moment(self) -> AbstractContextManager[None]:
+        """For `with`: all that is read in it is of one moment. Nothing may be committed in it."""
 
     def find_tenant(self, name: str) -> Tenant | None:
         """The tenant of this name."""

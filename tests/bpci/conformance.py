@@ -176,6 +176,15 @@ class StoreConformance:
         assert store.find_log() == (1, b"note")
         self.close(reader)
 
+    def test_what_is_read_in_a_moment_is_of_one(self, store: Store, tmp_path: Path) -> None:
+        reader = self.open_reader(tmp_path)
+        with reader.moment():
+            assert reader.find_log() == (0, b"")
+            store.commit(Changes(hosts=[make_host(0)], leaves=[make_leaf(b"", 0)], note=b"note"))
+            assert reader.find_log() == (0, b"") and reader.find_host(HOSTS[0]) is None
+        assert reader.find_log() == (1, b"note") and reader.find_host(HOSTS[0]) is not None
+        self.close(reader)
+
     def test_there_is_one_writer(self, store: Store, tmp_path: Path) -> None:
         with pytest.raises(StateError):
             self.open_writer(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chainlite.bpci.at_rest import ServerKey
-from chainlite.bpci.audit import audit
+from chainlite.bpci.audit import _audit, audit
 from chainlite.bpci.batch import encode_batch
 from chainlite.bpci.sqlite_store import FILE, SqliteStore
 from chainlite.errors import TamperError
@@ -157,6 +157,20 @@ def test_one_damage_hides_no_other(whole: Path, tmp_path: Path) -> None:
     found = audit_copy(at)
     assert ("tenants", "other", -1) in found
     assert all(("segments", row[0].hex(), row[1]) in found for row in hit)
+
+
+def test_an_audit_is_of_one_moment_while_a_host_sends(whole: Path, tmp_path: Path) -> None:
+    paths = get_paths(str(tmp_path / "third"))
+    record(paths, make_id(1), count=4)
+    at = copy(whole, tmp_path / "sent")
+    with Server(at) as server, SqliteStore(str(at), is_writer=False) as reader:
+        host = server.enrol(paths)
+        found = audit(reader, KEY)
+        with reader.moment():
+            assert reader.find_host(host) is not None  # the moment has begun
+            server.sync(paths, host)
+            assert list(_audit(reader, KEY)) == []
+        assert list(found) == []
 
 
 def test_another_servers_key_opens_nothing(whole: Path) -> None:
