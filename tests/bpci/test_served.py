@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from tests.bpci.callers import make_keyid
 from tests.evidence.recording import make_id, record
 from tests.evidence.test_key_changes import load_key
 from tests.ledger.offered import get_size, make_host
+from tests.net.authority import make_authority
 
 TOP = Path(__file__).parents[2]
 NAME = "bpci.example"
@@ -45,15 +47,16 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 class Process:
     """`docklock bpci serve` on a port of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *words: str) -> None:
         argv = ["bpci", "serve", str(directory), "--listen", "127.0.0.1:0", "--name", NAME]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "docklock.cli.main", *argv],
+            [sys.executable, "-m", "docklock.cli.main", *argv, *words],
             cwd=TOP, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("serving on http://127.0.0.1:"), line
+        scheme = "https" if words else "http"
+        assert line.startswith(f"serving on {scheme}://127.0.0.1:"), line
         self.port = int(line.rpartition(":")[2])
 
     def __enter__(self) -> Self:
@@ -147,6 +150,30 @@ def test_a_host_enrols_sends_and_finds_it_all_after_a_kill(paths: Paths, tmp_pat
     done = run("bpci", "audit", str(top))
     assert done.returncode == 3
     assert done.stdout.startswith(f"segments: {host.hex()}, leaf {at}: the box does not open")
+
+
+def test_it_speaks_tls_and_nothing_else_where_it_has_a_certificate(tmp_path: Path) -> None:
+    top = tmp_path / "bpci"
+    assert run("bpci", "init", str(top)).returncode == 0
+    authority, leaf = make_authority(tmp_path)
+    words = ("--certificate", str(leaf.path), "--private-key", str(leaf.path))
+    context = ssl.create_default_context(cadata=authority.der)
+    context.check_hostname = False
+    with Process(top, *words) as process:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", process.port, timeout=WAIT_S, context=context
+        )
+        connection.request("GET", "/healthz", headers={"host": NAME})
+        assert connection.getresponse().read() == b"ok\n"
+        connection.close()
+        with pytest.raises((http.client.HTTPException, OSError)):
+            process.ask("GET", "/healthz")
+        assert process.end() == 0
+    spoilt = tmp_path / "spoilt.pem"
+    spoilt.write_bytes(leaf.path.read_bytes()[:200])
+    words = ("--certificate", str(spoilt), "--private-key", str(spoilt))
+    done = run("bpci", "serve", str(top), "--listen", "127.0.0.1:0", *words)
+    assert done.returncode == 2 and "cannot be used for TLS" in done.stderr
 
 
 def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
