@@ -48,6 +48,7 @@ def read_settings(values: dict[str, Any]) -> Settings:
     try:
         with open(path, "rb") as file:
             settings = parse_config(file.read(FILE_BYTES_MAX + 1), path)
+        settings = settings._replace(file=os.path.abspath(path))
     except FileNotFoundError:
         if values["config"]:
             raise SpecError(f"--config {path}: no such file") from None
