@@ -2,7 +2,8 @@
 
 Not here: what follows the tag (codec and the format modules). Invariants: no two tags clash; none
 can be the first byte of a text, so that no tagged message is a signed note: those below 0x40 are
-no letters, and 0x80 to 0xbf continue a character in UTF-8, never begin one.
+no letters, 0x80 to 0xbf continue a character in UTF-8, never begin one, and 0xc0, 0xc1 and 0xf5 to
+0xff are in no UTF-8 at all.
 Source: docs of this room (README.md); RFC 6962 section 2.1 for LEAF and NODE.
 """
 
@@ -118,3 +119,10 @@ GOSSIP_VECTOR = b"\xb4"
 GOSSIP_WANT = b"\xb5"
 GOSSIP_RANGE = b"\xb6"
 SIGN_ENVELOPE = b"\xb7"
+# The server that takes hosts' evidence (bpci): a batch, an acknowledgement, a leaf of the server's
+# log; what an acknowledgement's signature is over; what a value at rest and its key are sealed with
+BPCI_BATCH = b"\xc0"
+BPCI_ACKNOWLEDGEMENT = b"\xc1"
+BPCI_HELD = b"\xf5"
+SIGN_ACKNOWLEDGEMENT = b"\xf6"
+BPCI_AT_REST = b"\xf7"

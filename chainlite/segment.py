@@ -203,13 +203,13 @@ def pack_body(frames: bytes) -> bytes:
         # RFC 8878, 3.1.1: single segment, two bytes of size less 256; then the last block, raw.
         head = _ZSTD_MAGIC + b"\x60" + (size - 256).to_bytes(2, "little")
         return head + (size << 3 | 1).to_bytes(3, "little") + frames
-    packed: bytes = _get_zstd().compress(frames, 1)
+    packed: bytes = get_zstd().compress(frames, 1)
     return packed
 
 
 def unpack_body(packed: bytes) -> bytes:
     """The frames of a stored body; SpecError if it is not one, or above its limit."""
-    zstd = _get_zstd()
+    zstd = get_zstd()
     decompressor = zstd.ZstdDecompressor()
     try:
         body: bytes = decompressor.decompress(packed, max_length=BODY_LIMIT_BYTES + 1)
@@ -220,7 +220,8 @@ def unpack_body(packed: bytes) -> bytes:
     return body
 
 
-def _get_zstd() -> Any:
+def get_zstd() -> Any:
+    """The module that compresses: Python's own, or the backport."""
     import sys
 
     if sys.version_info >= (3, 14):

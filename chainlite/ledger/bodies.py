@@ -5,7 +5,8 @@ run stands; `verify_offer` says what the next leaves make of that, or which leaf
 that an evidence file's verifier checks is checked, by the same code (verify): each signature up to
 the host's key, root and chain from the receipts, no receipt missing between two segments. That a
 leaf is in the log needs no path: the leaves are all there, and they hash to what the host has
-signed. No value can come with a body: nothing has its salt.
+signed. No value can come with an offer's body: nothing has its salt. Who takes values too (bpci)
+brings the decoder of bodies that have them.
 Not here: the bytes of an offer (offer), what is kept (body_store), who is asked (availability).
 Invariants: a range is taken whole or not at all; what was taken before is not read again.
 Source: RFC 6962; README.md of this room, "Bodies".
@@ -25,13 +26,15 @@ from chainlite.codec import (
 from chainlite.errors import SpecError, TamperError
 from chainlite.hostkeys import KEYS_MAX, HostKeys
 from chainlite.lean import TYPE_CHECKING, NamedTuple
-from chainlite.ledger.offer import KEY_LEAF_LIMIT_BYTES, Item, Offer, decode_body
+from chainlite.ledger.offer import KEY_LEAF_LIMIT_BYTES, Body, Item, Offer, decode_body
 from chainlite.logkeys import MldsaKeys
 from chainlite.report import Logged
 from chainlite.verify import Run, Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Decode = Callable[[bytes, segment.Header], Body]
 
 VERSION = 1
 OPEN_MAX = 1 << 16
@@ -121,7 +124,12 @@ class HostBodies:
         return len(self._open)
 
 
-def verify_offer(known: HostBodies, offer: Offer) -> Taken:
+def _decode_bare(data: bytes, _: segment.Header) -> Body:
+    """The body of an offer, without values."""
+    return decode_body(data)
+
+
+def verify_offer(known: HostBodies, offer: Offer, decode: Decode = _decode_bare) -> Taken:
     """What these leaves and bodies make of what is known of the host. `known` stays as it is.
 
     TamperError where they contradict themselves, what is known, or the host's note; SpecError where
@@ -133,7 +141,7 @@ def verify_offer(known: HostBodies, offer: Offer) -> Taken:
             f"offer: leaf {offer.start} of host {offer.host.hex()[:16]} on; "
             f"leaf {progress.size} of {progress.host.hex()[:16]} is wanted"
         )
-    taking = _Taking(known)
+    taking = _Taking(known, decode)
     taken = taking.upon_items(offer.items)
     _check_note(offer, taking, taken.root)
     return taken
@@ -141,7 +149,7 @@ def verify_offer(known: HostBodies, offer: Offer) -> Taken:
 
 def verify_items(known: HostBodies, items: Sequence[Item]) -> Taken:
     """As `verify_offer`, where the caller knows by other means that the leaves are the host's."""
-    return _Taking(known).upon_items(items)
+    return _Taking(known, _decode_bare).upon_items(items)
 
 
 class _InLog(Verification):
@@ -156,9 +164,9 @@ class _InLog(Verification):
 class _Taking:
     """The leaves of one range while they pass by."""
 
-    def __init__(self, known: HostBodies) -> None:
+    def __init__(self, known: HostBodies, decode: Decode) -> None:
         progress = known.progress
-        self._known, self._host = known, progress.host
+        self._known, self._host, self._decode = known, progress.host, decode
         self.index, self.frontier = progress.size, list(progress.frontier)
         self._key_leaves = list(progress.key_leaves)
         self._mldsa_leaf = progress.mldsa_leaf
@@ -243,14 +251,14 @@ class _Taking:
 
     def _take_segment(self, leaf: hostlog.Segment, item: Item, run: _InLog) -> None:
         """A segment with its body, and the certificates since the last one."""
-        body = decode_body(item.body)
+        header = segment.decode_header(leaf.header)
+        body = self._decode(item.body, header)
         for certificate in body.certificates:
             run.upon_certificate(_frame(bundle.CERTIFICATE, certificate))
-        header = segment.decode_header(leaf.header)
         if len(body.leaf_tags) != header.event_count * segment.LEAF_TAG_BYTES:
             raise SpecError("the segment has another number of leaf tags")
-        # No secret and no salt: a value that is there cannot be the one committed to.
-        parts = (leaf.header, leaf.signature, b"", body.leaf_tags, body.packed)
+        # In an offer no secret and no salt: no value can be the one committed to.
+        parts = (leaf.header, leaf.signature, body.secret, body.leaf_tags, body.packed)
         stored = bundle.StoredSegment(*parts)
         run.take_segment(header, stored)
         self._receipts += header.event_count

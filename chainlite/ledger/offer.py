@@ -42,12 +42,14 @@ class Item(NamedTuple):
 
 class Body(NamedTuple):
     """What comes with a segment: certificates with their signatures, in order from the epoch after
-    that of the run's last segment, the first bytes of each receipt's leaf hash, the packed frames
-    without values."""
+    that of the run's last segment, the first bytes of each receipt's leaf hash, the packed frames.
+
+    `secret` is as in bundle.StoredSegment. In an offer there is none, and no value."""
 
     certificates: tuple[bytes, ...]
     leaf_tags: bytes
     packed: bytes
+    secret: bytes = b""
 
 
 class Offer(NamedTuple):
@@ -93,19 +95,30 @@ def decode_ack(data: bytes) -> Ack:
 
 def encode_body(body: Body) -> bytes:
     """The canonical bytes of what comes with a segment."""
-    certificates = encode_u32(len(body.certificates)) + b"".join(body.certificates)
+    assert not body.secret, "an offer has no room for it"
+    certificates = encode_certificates(body.certificates)
     return certificates + encode_bytes(body.leaf_tags) + encode_bytes(body.packed)
 
 
 def decode_body(data: bytes) -> Body:
     """What these bytes say; SpecError for any that `encode_body` does not write."""
     reader = Reader(data, "body")
-    count = reader.read_u32(limit=CERTIFICATES_MAX)
-    certificates = tuple([reader.read_fixed(CERTIFICATE_BYTES) for _ in range(count)])
+    certificates = read_certificates(reader)
     leaf_tags = reader.read_bytes(LEAF_TAGS_LIMIT_BYTES)
     body = Body(certificates, leaf_tags, reader.read_bytes(segment.PACKED_LIMIT_BYTES))
     reader.finish()
     return body
+
+
+def encode_certificates(certificates: tuple[bytes, ...]) -> bytes:
+    """A count and the certificates, each with its signature."""
+    return encode_u32(len(certificates)) + b"".join(certificates)
+
+
+def read_certificates(reader: Reader) -> tuple[bytes, ...]:
+    """The certificates at the reader; SpecError if they are too many or cut."""
+    count = reader.read_u32(limit=CERTIFICATES_MAX)
+    return tuple([reader.read_fixed(CERTIFICATE_BYTES) for _ in range(count)])
 
 
 def encode_item(item: Item) -> bytes:
@@ -118,14 +131,14 @@ def encode_items(items: Sequence[Item]) -> bytes:
     return encode_u32(len(items)) + b"".join([encode_item(item) for item in items])
 
 
-def read_items(reader: Reader) -> tuple[Item, ...]:
+def read_items(reader: Reader, body_limit: int = BODY_LIMIT_BYTES) -> tuple[Item, ...]:
     """The items at the reader; SpecError if they are none, or too many."""
     count = reader.read_u32(limit=LEAVES_MAX)
     if not count:
         reader.refuse("has no leaf")
     limit = hostlog.LEAF_LIMIT_BYTES
     return tuple(
-        [Item(reader.read_bytes(limit), reader.read_bytes(BODY_LIMIT_BYTES)) for _ in range(count)]
+        [Item(reader.read_bytes(limit), reader.read_bytes(body_limit)) for _ in range(count)]
     )
 
 
@@ -134,10 +147,10 @@ def encode_offer(offer: Offer) -> bytes:
     return encode_head_of(offer) + encode_items(offer.items)
 
 
-def encode_head_of(offer: Offer) -> bytes:
+def encode_head_of(offer: Offer, tag: bytes = domains.OFFER) -> bytes:
     """All that precedes the count of the items."""
     parts = [
-        encode_head(domains.OFFER, VERSION),
+        encode_head(tag, VERSION),
         offer.host,
         encode_u64(offer.start),
         encode_bytes(offer.note),
@@ -154,14 +167,18 @@ def join_offer(head: bytes, items: Iterable[bytes], count: int) -> bytes:
 
 def decode_offer(data: bytes) -> Offer:
     """The offer that these bytes are; SpecError for any other bytes. Nothing is verified."""
-    reader = Reader(data, "offer")
-    if len(data) > OFFER_LIMIT_BYTES:
-        reader.refuse(f"is above {OFFER_LIMIT_BYTES} bytes")
-    reader.read_head(domains.OFFER, VERSION)
+    return read_offer(Reader(data, "offer"), len(data), domains.OFFER, OFFER_LIMIT_BYTES)
+
+
+def read_offer(reader: Reader, size: int, tag: bytes, limit: int) -> Offer:
+    """What is laid out as an offer, under a tag and within a limit of its own."""
+    if size > limit:
+        reader.refuse(f"is above {limit} bytes")
+    reader.read_head(tag, VERSION)
     head = (reader.read_fixed(32), reader.read_u64())
     note, proof = reader.read_bytes(NOTE_LIMIT_BYTES), read_proof(reader)
     count = reader.read_u32(limit=KEYS_MAX)
     later_keys = tuple([reader.read_bytes(KEY_LEAF_LIMIT_BYTES) for _ in range(count)])
-    items = read_items(reader)
+    items = read_items(reader, limit)
     reader.finish()
     return Offer(*head, note, proof, later_keys, items)

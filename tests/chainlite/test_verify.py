@@ -174,7 +174,7 @@ def test_another_encoding_of_the_same_body_is_refused() -> None:
     frames = decode_frames(FILE)
     place = next(n for n, (kind, _) in enumerate(frames) if kind == bundle.SEGMENT)
     _, stored = bundle.decode_segment(frames[place][1])
-    again = segment._get_zstd().compress(segment.unpack_body(stored.body), 19)
+    again = segment.get_zstd().compress(segment.unpack_body(stored.body), 19)
     assert again != stored.body
     frames[place] = (bundle.SEGMENT, bundle.encode_segment(stored._replace(body=again)))
     assert "sealed" in get_bad(encode_frames(frames)[0]).why

@@ -1,0 +1,1 @@
+"""The server that hosts' evidence goes to: what it takes, verifies, keeps and acknowledges."""
