@@ -51,6 +51,7 @@ COMMANDS = {
     "log": ("log", "run_log", "Publish, prove, serve or check this host's log"),
     "witness": ("witness", "run_witness", "Cosign others' logs; have this host's cosigned"),
     "chain": ("chain", "run_chain", "Make, run and ask a node of a chain of validators"),
+    "sync": ("sync", "run_sync", "Send this host's evidence to its servers"),
     "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
@@ -64,7 +65,7 @@ RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "agent", "chain", "check", "keys", "log", "mend", "notary", "policy", "info", "version",
-    "images", "import", "load", "witness",
+    "images", "import", "load", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

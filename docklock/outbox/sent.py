@@ -41,8 +41,10 @@ _SCHEMA = (
     "CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 0), file TEXT NOT NULL)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-WELL, AWAY, REFUSED, CONTRADICTED = 0, 1, 2, 3
-STATES = ("well", "away", "refused", "contradicted")
+WELL, BUSY, AWAY, REFUSED, CONTRADICTED, TAMPERED = 0, 1, 2, 3, 4, 5
+STATES = ("well", "busy", "away", "refused", "contradicted", "tampered")
+"""Of the last try. The last two: the server has said what cannot be true; this host's own log or
+files do not hold."""
 
 
 class Standing(NamedTuple):

@@ -1,0 +1,163 @@
+"""`docklock sync status|now|run`: this host's evidence to its servers.
+
+Not here: sending (docklock.outbox), who the servers are (agent.toml, [[server]]). Exit codes: `now`
+0 all servers have all, 1 something is due still, 3 somebody contradicts themselves; `status` 0,
+or 3 as `now`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from docklock.cli import options
+from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, text
+
+if TYPE_CHECKING:
+    from docklock.outbox.sending import Outbox
+    from docklock.outbox.settings import Server
+    from docklock.outbox.status import ServerStatus
+    from docklock.paths import Paths
+
+CONFIG = text("--config", help="the file that names the servers (agent.toml)", metavar="FILE")
+FORMAT = text("--format", help="json: one object", metavar="json")
+COMMANDS = {
+    "status": Command(
+        "sync status", "[OPTIONS]",
+        "Show how far each server is, and what is wrong.",
+        (CONFIG, FORMAT),
+    ),
+    "now": Command(
+        "sync now", "[OPTIONS]",
+        "Send each server what it has not, and wait; 1 if something is due still.",
+        (CONFIG, FORMAT),
+    ),
+    "run": Command(
+        "sync run", "[OPTIONS]",
+        "As now; with --follow for as long as it is wanted.",
+        (
+            CONFIG,
+            flag("--follow", help="pass after pass, until a signal"),
+            text("--parent", help="end with this process", metavar="PID"),
+            FORMAT,
+        ),
+    ),
+}  # fmt: skip
+HEADERS = ["SERVER", "STATE", "ACKNOWLEDGED", "BEHIND", "SECONDS", "NEXT TRY"]
+EXIT_DUE, EXIT_CONTRADICTED = 1, 3
+
+
+def run_sync(argv: list[str], paths: Paths) -> int:
+    """`docklock sync VERB`."""
+    verb = argv[0] if argv else ""
+    if verb in ("--help", "-h"):
+        lines = [f"  {name:<8}{command.summary}" for name, command in COMMANDS.items()]
+        raise HelpWanted("\n".join(["Usage: docklock sync VERB ...", "", *lines]))
+    if verb not in COMMANDS:
+        hint = options.suggest(verb, COMMANDS) if verb else ""
+        known = ", ".join(COMMANDS)
+        raise UsageError(f"docklock sync: {verb or 'no verb'}{hint}; verbs are {known}")
+    values, words = options.parse(COMMANDS[verb], argv[1:])
+    check_count(COMMANDS[verb], words, 0, 0)
+    if values["format"] not in (None, "json", "text"):
+        raise UsageError(f"docklock sync {verb}: --format takes json or text")
+    if verb == "status":
+        from docklock.outbox.status import find_servers
+
+        return _show(values, paths, find_servers(paths, values["config"]))
+    from docklock.agent.config_file import read_config
+
+    settings = read_config(values["config"])
+    if not settings.servers:
+        return _show(values, paths, ()) if not values.get("follow") else 0
+    outbox = _make_outbox(paths, settings.servers, settings.file)
+    try:
+        if values.get("follow"):
+            return _follow(values, paths, outbox)
+        return _send(values, paths, outbox)
+    finally:
+        outbox.close()
+
+
+def _make_outbox(paths: Paths, servers: tuple[Server, ...], file: str) -> Outbox:
+    from docklock.outbox.door import HttpDoor
+    from docklock.outbox.sending import Outbox
+    from docklock.outbox.sent import Sent
+
+    with Sent(paths) as sent:
+        sent.put_file(file)
+    return Outbox(paths, servers, HttpDoor)
+
+
+def _send(values: dict[str, Any], paths: Paths, outbox: Outbox) -> int:
+    from chainlite.errors import TamperError
+    from docklock.outbox.following import settle
+
+    outcomes = asyncio.run(settle(outbox))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            print(f"docklock: {outcome.error}", file=sys.stderr)
+    _show(values, paths, outbox.servers)
+    if any(isinstance(outcome.error, TamperError) for outcome in outcomes):
+        return EXIT_CONTRADICTED
+    return EXIT_DUE if any(outcome.is_due for outcome in outcomes) else 0
+
+
+def _follow(values: dict[str, Any], paths: Paths, outbox: Outbox) -> int:
+    import gc
+
+    from docklock.cli.parent import read_parent
+    from docklock.outbox.following import follow
+
+    gc.enable()  # it lives longer than a command
+    parent = read_parent(values["parent"], "sync run")
+    said: dict[str, str] = {}
+
+    def tell(server: Server, what: str) -> None:
+        """What is wrong with a server, once for as long as it is so."""
+        if said.get(server.origin, "") != what:
+            said[server.origin] = what
+            print(f"docklock: outbox: {what or f'{server.name} is well'}", file=sys.stderr,
+                  flush=True)  # fmt: skip
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    asyncio.run(follow(paths, outbox, parent, tell))
+    return 0
+
+
+def _show(values: dict[str, Any], paths: Paths, servers: tuple[Server, ...]) -> int:
+    from docklock.outbox.status import read_status
+
+    found = read_status(paths, servers)
+    if values["format"] == "json":
+        from docklock.json_text import encode_json
+
+        sys.stdout.write(encode_json({"servers": [one.describe() for one in found]}) + "\n")
+    elif found:
+        sys.stdout.write(render_status(found))
+    return EXIT_CONTRADICTED if any(one.is_contradicted for one in found) else 0
+
+
+def render_status(found: list[ServerStatus]) -> str:
+    """A row for each server, and below what is wrong with it."""
+    from chainlite.report import format_time
+    from docklock.image.listing import show_table
+    from docklock.outbox.sent import STATES
+
+    rows, troubles = [], []
+    for one in found:
+        standing = one.standing
+        rows.append([
+            one.server.name,
+            STATES[standing.state],
+            f"{standing.size} of {one.size}",
+            str(one.lag_leaves),
+            f"{one.lag_s:.1f}",
+            format_time(standing.next_ms // 1000) if standing.next_ms else "",
+        ])  # fmt: skip
+        if standing.trouble:
+            troubles.append(f"{one.server.name}: {standing.trouble}\n")
+    return show_table(HEADERS, rows) + "".join(troubles)
