@@ -124,12 +124,12 @@ class HostBodies:
         return len(self._open)
 
 
-def _decode_bare(data: bytes, _: segment.Header) -> Body:
+def decode_bare(data: bytes, _: segment.Header) -> Body:
     """The body of an offer, without values."""
     return decode_body(data)
 
 
-def verify_offer(known: HostBodies, offer: Offer, decode: Decode = _decode_bare) -> Taken:
+def verify_offer(known: HostBodies, offer: Offer, decode: Decode = decode_bare) -> Taken:
     """What these leaves and bodies make of what is known of the host. `known` stays as it is.
 
     TamperError where they contradict themselves, what is known, or the host's note; SpecError where
@@ -141,15 +141,16 @@ def verify_offer(known: HostBodies, offer: Offer, decode: Decode = _decode_bare)
             f"offer: leaf {offer.start} of host {offer.host.hex()[:16]} on; "
             f"leaf {progress.size} of {progress.host.hex()[:16]} is wanted"
         )
-    taking = _Taking(known, decode)
+    taking = Taking(known, decode)
     taken = taking.upon_items(offer.items)
-    _check_note(offer, taking, taken.root)
+    assert taking.keys is not None, "there is a leaf"
+    check_note(offer, taking.keys, taken.root)
     return taken
 
 
 def verify_items(known: HostBodies, items: Sequence[Item]) -> Taken:
     """As `verify_offer`, where the caller knows by other means that the leaves are the host's."""
-    return _Taking(known, _decode_bare).upon_items(items)
+    return Taking(known, decode_bare).upon_items(items)
 
 
 class _InLog(Verification):
@@ -161,8 +162,19 @@ class _InLog(Verification):
         return self.leaf_index, hostlog.decode_leaf(payload)
 
 
-class _Taking:
-    """The leaves of one range while they pass by."""
+class Bad(NamedTuple):
+    """The leaf at which a range fails, the receipts that it is about, if any, and why."""
+
+    leaf_index: int
+    first: int
+    last: int | None
+    why: str
+
+
+class Taking:
+    """The leaves of one range while they pass by; `bad` once one has failed: then it is spent."""
+
+    bad: Bad | None = None
 
     def __init__(self, known: HostBodies, decode: Decode) -> None:
         progress = known.progress
@@ -198,6 +210,7 @@ class _Taking:
             where = f"leaf {self.index} of host {self._host.hex()[:16]}"
             if last is not None:
                 where += f", receipts {first} to {last}" if last > first else f", receipt {first}"
+            self.bad = Bad(self.index, first, last, str(error))
             raise type(error)(f"{where}: {error}") from None
         self._nodes += merkle.add_leaf(self.frontier, self.index, item.leaf)
         self.index += 1
@@ -321,10 +334,12 @@ def read_keys(host: bytes, leaves: list[bytes]) -> HostKeys:
     return found
 
 
-def _check_note(offer: Offer, taking: _Taking, root: bytes) -> None:
-    """The host signed a log that continues these leaves, with its newest key."""
-    known, end = taking.keys, taking.index
-    assert known is not None, "there is a leaf"
+def check_note(offer: Offer, known: HostKeys, root: bytes) -> None:
+    """The host signed a log that continues these leaves, with its newest key.
+
+    `known` are its keys up to the last of them, and take the later ones; `root` is theirs.
+    """
+    end = offer.end
     for data in offer.later_keys:
         leaf = hostlog.decode_leaf(data)
         if not isinstance(leaf, hostlog.Key | hostlog.Revocation) or leaf.leaf_index < end:
@@ -382,8 +397,13 @@ def encode_taken(taken: Taken) -> bytes:
         encode_u64(taken.receipts),
         encode_u32(len(taken.runs)),
     ]
-    for run in taken.runs.values():
-        parts += (
+    return b"".join(parts + [encode_run(run) for run in taken.runs.values()])
+
+
+def encode_run(run: RunState) -> bytes:
+    """Where a container's last run stands, as it is kept."""
+    return b"".join(
+        (
             encode_bytes(run.genesis),
             run.certificate,
             encode_u64(run.start_leaf),
@@ -391,7 +411,15 @@ def encode_taken(taken: Taken) -> bytes:
             run.head,
             encode_u8(run.state),
         )
-    return b"".join(parts)
+    )
+
+
+def read_run(r: Reader) -> RunState:
+    """The run at the reader; SpecError if there is none."""
+    return RunState(
+        r.read_bytes(GENESIS_LIMIT_BYTES), r.read_fixed(segment.CERTIFICATE_BYTES), r.read_u64(),
+        r.read_u64(), r.read_fixed(32), r.read_u8(limit=bundle.CUT),
+    )  # fmt: skip
 
 
 def decode_taken(data: bytes) -> Taken:
@@ -405,12 +433,8 @@ def decode_taken(data: bytes) -> Taken:
     progress = Progress(*counts, frontier, key_leaves, r.read_bytes(MLDSA_LEAF_LIMIT_BYTES))
     receipts, runs = r.read_u64(), dict[bytes, RunState]()
     for _ in range(r.read_u32(limit=RUNS_MAX)):
-        genesis = r.read_bytes(GENESIS_LIMIT_BYTES)
-        run = RunState(
-            genesis, r.read_fixed(segment.CERTIFICATE_BYTES), r.read_u64(), r.read_u64(),
-            r.read_fixed(32), r.read_u8(limit=bundle.CUT),
-        )  # fmt: skip
-        runs[segment.decode_genesis(genesis).container] = run
+        run = read_run(r)
+        runs[segment.decode_genesis(run.genesis).container] = run
     r.finish()
     if len(frontier) != progress.size.bit_count():
         raise SpecError("state of a host's bodies: its subtrees are not those of its size")
