@@ -17,7 +17,7 @@ from docklock.cli import options
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, text
 
 if TYPE_CHECKING:
-    from docklock.outbox.sending import Outbox
+    from docklock.outbox.sending import Outbox, Outcome
     from docklock.outbox.settings import Server
     from docklock.outbox.status import ServerStatus
     from docklock.paths import Paths
@@ -74,12 +74,7 @@ def run_sync(argv: list[str], paths: Paths) -> int:
     if not settings.servers:
         return _show(values, paths, ()) if not values.get("follow") else 0
     outbox = _make_outbox(paths, settings.servers, settings.file)
-    try:
-        if values.get("follow"):
-            return _follow(values, paths, outbox)
-        return _send(values, paths, outbox)
-    finally:
-        outbox.close()
+    return (_follow if values.get("follow") else _send)(values, paths, outbox)
 
 
 def _make_outbox(paths: Paths, servers: tuple[Server, ...], file: str) -> Outbox:
@@ -96,7 +91,13 @@ def _send(values: dict[str, Any], paths: Paths, outbox: Outbox) -> int:
     from chainlite.errors import TamperError
     from docklock.outbox.following import settle
 
-    outcomes = asyncio.run(settle(outbox))
+    async def run() -> list[Outcome]:
+        try:
+            return await settle(outbox)
+        finally:
+            outbox.close()
+
+    outcomes = asyncio.run(run())
     for outcome in outcomes:
         if outcome.error is not None:
             print(f"docklock: {outcome.error}", file=sys.stderr)

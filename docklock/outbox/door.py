@@ -37,6 +37,7 @@ ANSWER_BYTES_MAX = tlogproof.PROOF_LIMIT_BYTES + 4096
 TOKEN_BYTES_MAX = 4096
 REASON_CHARS_MAX = 300
 OK = 200
+CONFLICT = 409
 REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY, UNAVAILABLE = 408, 425, 429, 503
 SERVER_ERRORS = range(500, 600)
 
@@ -49,13 +50,18 @@ class Busy(StateError):
         self.retry_after_s = retry_after_s
 
 
+class Elsewhere(StateError):
+    """The server does not stand where the batch begins, and has not said where: perhaps nowhere."""
+
+
 class Door(Protocol):
     """A way to one server."""
 
     async def send(self, batch: bytes) -> bytes:
         """Hand in a batch; the acknowledgement's bytes, of which nothing is checked.
 
-        Busy: later. StateError: it is away. PeerError: it refuses this for good, and why.
+        Busy: later. Elsewhere: not from there on. StateError: it is away. PeerError: it refuses
+        this for good, and why.
         """
 
     def close(self) -> None:
@@ -101,6 +107,8 @@ class HttpDoor:
         if got.status in (TOO_MANY, UNAVAILABLE):
             retry_after = got.headers.get(b"retry-after", b"").decode("ascii", "replace")
             raise Busy(why, parse_retry_after(retry_after, time.time()))
+        if got.status == CONFLICT:
+            raise Elsewhere(why)
         if got.status in SERVER_ERRORS or got.status in (REQUEST_TIMEOUT, TOO_EARLY):
             raise StateError(why)
         raise PeerError(why)

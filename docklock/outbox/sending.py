@@ -20,7 +20,7 @@ from docklock.evidence.database import sqlite3
 from docklock.evidence.kept_log import KeptLog
 from docklock.evidence.offering import BATCH, MadeOffer, make_range
 from docklock.outbox.checking import Checked, Contradicted, check_answer
-from docklock.outbox.door import Busy
+from docklock.outbox.door import Busy, Elsewhere
 from docklock.outbox.sent import (
     AWAY,
     BUSY,
@@ -147,7 +147,12 @@ class Outbox:
             made = self._make(server, start)
             if made is None:
                 return trouble
-            answer = await self._doors[server.origin].send(made.data)
+            try:
+                answer = await self._doors[server.origin].send(made.data)
+            except Elsewhere:
+                if not made.start:
+                    raise
+                answer = await self._doors[server.origin].send(self._make_first().data)
             self._asked.add(server.origin)
             checked = self._take(server, answer)
             is_refused = checked.size == start == made.start
@@ -175,17 +180,28 @@ class Outbox:
     def _make(self, server: Server, start: int) -> MadeOffer | None:
         """The range from there on; where nobody knows whether the server stands there, the first
         leaf alone, which is small: the answer says where that is."""
-        log = self._kept.open()
-        if log is None:
-            return None
         if not start and server.origin not in self._asked:
-            return make_range(self._paths, log, BATCH, 0, 1)
+            return self._make_first()
         if self._made is None or self._made.start != start:
             self._made = None  # before the next is made: there is one at a time
-            self._made = make_range(self._paths, log, BATCH, start)
+            self._made = make_range(self._paths, self._open_log(), BATCH, start)
         if self._made is None and self.is_asking_due(server):
-            return make_range(self._paths, log, BATCH, 0, 1)
+            return self._make_first()
         return self._made
+
+    def _make_first(self) -> MadeOffer:
+        """The first leaf alone."""
+        made = make_range(self._paths, self._open_log(), BATCH, 0, 1)
+        if made is None:
+            raise StateError("the host's log is empty")
+        return made
+
+    def _open_log(self) -> HostLog:
+        """The log, which was there when the pass began."""
+        log = self._kept.open()
+        if log is None:
+            raise StateError("the host's log is gone")
+        return log
 
     def is_asking_due(self, server: Server) -> bool:
         """Whether a server that has all is to be asked if it still has: first, and now and then."""
@@ -194,10 +210,7 @@ class Outbox:
 
     def _take(self, server: Server, answer: bytes) -> Checked:
         """Check an answer and write it down; only then is it one."""
-        log = self._kept.open()
-        if log is None:
-            raise StateError("the host's log is gone")
-        checked = check_answer(answer, server, log, self._sent)
+        checked = check_answer(answer, server, self._open_log(), self._sent)
         now_ms, before = get_now_ms(), self.get_standing(server)
         most = max(before.most, checked.size)
         standing = Standing(checked.size, checked.root, most, now_ms, now_ms)

@@ -61,7 +61,9 @@ class Client:
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self._streams is not None:
-            self._streams[1].close()
+            writer = self._streams[1]
+            # TLS would first take leave of the other side, which may not be there.
+            writer.close() if self._tls is None else writer.transport.abort()
             self._streams = None
 
     async def get(self, path: str, most: int = ANSWER_BYTES_MAX) -> Got:

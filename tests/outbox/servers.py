@@ -1,0 +1,259 @@
+"""A server of a test's own over real HTTP: it verifies batches, keeps them, and acknowledges.
+
+What it has taken (Books) outlives its listening: a test stops it and starts it again, gives it the
+books of a backup, or none. `act` is what a test makes it do instead with a request.
+Not here: the server of chainlite.bpci, whose formats and verification these are.
+"""
+
+from __future__ import annotations
+
+import copy
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+from chainlite import checkpoint, hostlog, merkle, note, segment
+from chainlite.bpci import acknowledgement, batch
+from chainlite.bpci.acknowledgement import Held, encode_held, get_server_origin
+from chainlite.bundle import StoredSegment
+from chainlite.ledger.bodies import HostBodies, verify_offer
+from chainlite.ledger.offer import Item, Offer
+from chainlite.tlogproof import LogProof
+from docklock.outbox.settings import Server
+from tests.chainlite.samples import make_key
+
+TIME_MS = 1_795_000_000_123
+CUT = "cut"
+"""What `act` says for: no answer, the connection is gone."""
+
+
+class NothingHeld(Exception):
+    """There is nothing that could be acknowledged."""
+
+
+class Books:
+    """What a server has durably: hosts, what they sent, its own log."""
+
+    def __init__(self, number: int = 77) -> None:
+        self.key = make_key(number)
+        self.origin = get_server_origin(self.key.public)
+        self.hosts: dict[bytes, HostBodies] = {}
+        self.items: dict[bytes, list[Item]] = {}
+        self.leaves: list[Held] = []
+
+    def copy(self) -> Books:
+        """A backup."""
+        made = copy.copy(self)
+        made.hosts, made.leaves = copy.deepcopy(self.hosts), list(self.leaves)
+        made.items = {host: list(items) for host, items in self.items.items()}
+        return made
+
+    def take(self, data: bytes) -> bytes:
+        """The acknowledgement of a batch, which is taken if it begins where the host stands."""
+        offer = batch.decode_batch(data)
+        known = self.hosts.setdefault(offer.host, HostBodies(offer.host))
+        if offer.start == known.progress.size:
+            known.apply(verify_offer(known, offer, batch.decode_segment_body))
+            self.items.setdefault(offer.host, []).extend(offer.items)
+        if not known.progress.size:
+            raise NothingHeld
+        return self.acknowledge(self.get_held(offer.host))
+
+    def take_request(self, request: Request) -> bytes:
+        return self.take(batch.decompress(request.data))
+
+    def get_held(self, host: bytes) -> Held:
+        progress = self.hosts[host].progress if host in self.hosts else HostBodies(host).progress
+        return Held(host, progress.size, progress.root if progress.size else merkle.EMPTY_ROOT)
+
+    def acknowledge(self, held: Held, claim: Held | None = None) -> bytes:
+        """That it holds so much; `claim`: it says that, and its log has the other."""
+        if held not in self.leaves:
+            self.leaves.append(held)
+        return self.encode(self.leaves, self.leaves.index(held), claim or held)
+
+    def encode(self, leaves: list[Held], index: int, claim: Held) -> bytes:
+        """The acknowledgement that has the leaf at this index of a log of these leaves."""
+        hashes = [merkle.compute_leaf_hash(encode_held(one)) for one in leaves]
+
+        def read(level: int, number: int) -> bytes:
+            return merkle.compute_root(hashes[number << level : (number + 1) << level])
+
+        state = checkpoint.Checkpoint(self.origin, len(hashes), merkle.compute_root(hashes))
+        path = merkle.compute_inclusion(index, len(hashes), read)
+        signed = checkpoint.sign_checkpoint(state, self.key)
+        proof = LogProof(encode_held(leaves[index]), index, path, signed)
+        made = acknowledgement.sign_acknowledgement(self.key, claim, TIME_MS, proof)
+        return acknowledgement.encode_acknowledgement(made)
+
+    def get_size(self, host: bytes) -> int:
+        return self.get_held(host).size
+
+    def get_stored(self, host: bytes) -> dict[bytes, StoredSegment]:
+        """Each segment that it holds, by its header."""
+        found = {}
+        for item in self.items.get(host, []):
+            leaf = hostlog.decode_leaf(item.leaf)
+            if isinstance(leaf, hostlog.Segment):
+                body = batch.decode_segment_body(item.body, segment.decode_header(leaf.header))
+                parts = (leaf.header, leaf.signature, body.secret, body.leaf_tags, body.packed)
+                found[leaf.header] = StoredSegment(*parts)
+        return found
+
+
+class Request:
+    """What a server was handed."""
+
+    def __init__(self, path: str, headers: dict[str, str], data: bytes) -> None:
+        self.path, self.headers, self.data = path, headers, data
+        self.offer: Offer = batch.decode_batch(batch.decompress(data))
+
+
+Answer = tuple[int, bytes, dict[str, str]]
+Act = Callable[[Request], "Answer | str | None"]
+"""An answer, CUT, or None: as usual."""
+
+
+class BooksServer:
+    """Listens on a port of this machine, the same one each time."""
+
+    def __init__(
+        self, books: Books, name: str = "office", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.books, self.name, self._tls = books, name, tls
+        self.requests: list[Request] = []
+        self.act: Act | None = None
+        self.under_way = self.under_way_most = 0
+        self.cut_body_at: int | None = None
+        self.ca_file = ""
+        self._lock = threading.Lock()
+        self._open: set[BaseHTTPRequestHandler] = set()
+        self._server: ThreadingHTTPServer | None = None
+        self._port = find_port()
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    @property
+    def vkey(self) -> str:
+        return note.encode_vkey(self.settings.keys[0])
+
+    @property
+    def settings(self) -> Server:
+        key = note.VerifierKey(self.books.origin, self.books.key.public, note.ED25519)
+        return Server(self.name, self.url, (key,), ca_file=self.ca_file)
+
+    @property
+    def starts(self) -> list[tuple[int, int]]:
+        return [(one.offer.start, one.offer.end) for one in self.requests]
+
+    def start(self) -> Self:
+        owner = self
+
+        class Answering(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                owner._open.add(self)
+
+            def finish(self) -> None:
+                owner._open.discard(self)
+                super().finish()
+
+            def do_POST(self) -> None:
+                owner.serve(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Listening(ThreadingHTTPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None:
+                pass  # whoever asked has gone: killed, or tired of waiting
+
+        self._server = Listening(("127.0.0.1", self._port), Answering)
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
+        serve = {"poll_interval": 0.02}
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs=serve)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """As a process that is killed: all connections end."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+            self._server = None
+            for handler in list(self._open):
+                drop(handler)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
+        size = int(handler.headers["Content-Length"])
+        if self.cut_body_at is not None:
+            handler.rfile.read(min(self.cut_body_at, size))
+            drop(handler)
+            return
+        data = handler.rfile.read(size)
+        if len(data) < size:
+            drop(handler)
+            return
+        request = Request(handler.path, dict(handler.headers.items()), data)
+        with self._lock:
+            self.requests.append(request)
+            self.under_way += 1
+            self.under_way_most = max(self.under_way, self.under_way_most)
+        try:
+            self._answer(handler, request)
+        finally:
+            with self._lock:
+                self.under_way -= 1
+
+    def _answer(self, handler: BaseHTTPRequestHandler, request: Request) -> None:
+        done = self.act(request) if self.act is not None else None
+        if isinstance(done, str):
+            drop(handler)
+            return
+        if done is None:
+            try:
+                with self._lock:
+                    done = 200, self.books.take_request(request), {}
+            except NothingHeld:
+                done = 409, b"nothing of this host is here", {}
+        status, body, headers = done
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+def drop(handler: BaseHTTPRequestHandler) -> None:
+    """The connection is gone, without a word."""
+    handler.close_connection = True
+    try:
+        handler.connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # the other was faster
+
+
+def find_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
