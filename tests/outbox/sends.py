@@ -14,7 +14,7 @@ from docklock.evidence.export import open_container
 from docklock.evidence.host_log import HostLog
 from docklock.outbox.door import HttpDoor
 from docklock.outbox.sending import Outbox, Outcome
-from docklock.outbox.sent import Sent, Standing
+from docklock.outbox.sent import CONTRADICTED, Sent, Standing
 from docklock.paths import Paths
 from tests.evidence.recording import ROOT
 from tests.ledger.offered import make_host
@@ -41,6 +41,19 @@ def run_passes(paths: Paths, *servers: BooksServer) -> list[Outcome]:
 def run_pass(paths: Paths, server: BooksServer) -> Outcome:
     [outcome] = run_passes(paths, server)
     return outcome
+
+
+def run_until_all(paths: Paths, server: BooksServer, *, may_fail: bool = False) -> None:
+    """Pass after pass, each by a process of its own, until the server has all."""
+    for _ in range(200):
+        outcome = run_pass(paths, server)
+        assert may_fail or outcome.error is None
+        assert outcome.standing.size <= server.books.get_size(get_host(paths))
+        assert outcome.standing.state != CONTRADICTED
+        if not outcome.is_due:
+            break
+    check_alike(paths, server)
+    assert get_standing(paths, server).size == len(server.books.items[get_host(paths)])
 
 
 def make_synced(tmp_path: Path, server: BooksServer) -> Paths:
