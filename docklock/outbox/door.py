@@ -19,15 +19,18 @@ from chainlite import tlogproof
 from chainlite.bpci.batch import compress
 from chainlite.errors import PeerError, StateError
 from chainlite.report import escape
+from docklock.witness import served as served_log
 from docklock.witness.client import Client
 from docklock.witness.client import PeerError as AwayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from docklock.outbox.settings import Server
     from docklock.witness.client import Got
 
+    Found = TypeVar("Found")
     Sign = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
 
 PATH = "/v1/receipts"
@@ -64,6 +67,14 @@ class Door(Protocol):
         this for good, and why.
         """
 
+    async def fetch_checkpoint(self) -> bytes:
+        """The note that the server's own log serves now. StateError: it does not."""
+
+    async def ask_tree(
+        self, served: bytes, question: Callable[[Callable[[int, int], bytes]], Found]
+    ) -> Found:
+        """What `question` makes of the tree under `served`; as docklock.witness.served.ask_tree."""
+
     def close(self) -> None:
         """Let the connection go."""
 
@@ -80,8 +91,6 @@ class HttpDoor:
 
     async def send(self, batch: bytes) -> bytes:
         """As Door."""
-        if self._client is None:
-            self._client = Client(self._server.url, make_tls(self._server), self._send_max_s)
         body = compress(batch)
         headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "zstd"}
         if self._server.token_file:
@@ -89,10 +98,31 @@ class HttpDoor:
         if self._sign is not None:
             headers |= self._sign("POST", self._server.url + PATH, headers, body)
         try:
-            got = await self._client.post(PATH, body, ANSWER_BYTES_MAX, headers)
+            got = await self._get_client().post(PATH, body, ANSWER_BYTES_MAX, headers)
         except AwayError as error:
             raise StateError(f"{self._server.name}: {error}") from None
         return self._read(got)
+
+    async def fetch_checkpoint(self) -> bytes:
+        """As Door."""
+        try:
+            return await served_log.fetch_checkpoint(self._get_client())
+        except AwayError as error:
+            raise StateError(f"{self._server.name}: its log cannot be checked: {error}") from None
+
+    async def ask_tree(
+        self, served: bytes, question: Callable[[Callable[[int, int], bytes]], Found]
+    ) -> Found:
+        """As Door."""
+        try:
+            return await served_log.ask_tree(self._get_client(), served, question)
+        except AwayError as error:
+            raise StateError(f"{self._server.name}: its log cannot be checked: {error}") from None
+
+    def _get_client(self) -> Client:
+        if self._client is None:
+            self._client = Client(self._server.url, make_tls(self._server), self._send_max_s)
+        return self._client
 
     def close(self) -> None:
         """As Door."""

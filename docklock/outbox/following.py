@@ -72,7 +72,7 @@ def _is_due(outbox: Outbox, server: Server) -> bool | None:
     if standing.state == CONTRADICTED:
         return False
     if standing.next_ms:
-        return standing.next_ms <= get_now_ms()
+        return not standing.tried_ms <= get_now_ms() < standing.next_ms  # clocks are set back, too
     return True if outbox.is_asking_due(server) else None
 
 

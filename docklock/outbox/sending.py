@@ -2,7 +2,8 @@
 
 A pass hands one server batch after batch until it has all, is busy, away, refuses, or says what
 cannot be true. Not here: the way to a server (door), what its answers are worth (checking), what is
-kept of them (sent), when the next pass is due (following). Invariants: nothing counts as
+kept of them (sent), whether a server's own log goes on
+(auditing), when the next pass is due (following). Invariants: nothing counts as
 acknowledged before it was checked and is durable here; one batch for each server is under way, so
 memory does not grow with what waits; no server waits for another; who holds less than it did is
 sent again from there, and otherwise no leaf is sent twice, but the first one, which asks a server
@@ -19,6 +20,7 @@ from chainlite.errors import DocklockError, PeerError, StateError, TamperError
 from docklock.evidence.database import sqlite3
 from docklock.evidence.kept_log import KeptLog
 from docklock.evidence.offering import BATCH, MadeOffer, make_range
+from docklock.outbox.auditing import audit_log
 from docklock.outbox.checking import Checked, Contradicted, check_answer
 from docklock.outbox.door import Busy, Elsewhere
 from docklock.outbox.sent import (
@@ -47,6 +49,8 @@ BATCHES_OF_PASS_MAX = 256
 """To one server; the next pass goes on."""
 ASK_S = 3600.0
 """A server that has all is asked so often whether it still has."""
+AUDIT_S = 600.0
+"""How often it is checked that a server's own log goes on from what was seen of it."""
 BACKOFF_MIN_S = 1.0
 BACKOFF_MAX_S = 300.0
 DOUBLINGS_MAX = 10
@@ -83,6 +87,8 @@ class Outbox:
         self._made: MadeOffer | None = None
         self._asked: set[str] = set()
         self._passes = 0
+        self._audited: dict[str, float] = {}
+        self._audit_troubles: dict[str, str] = {}
 
     def close(self) -> None:
         """Close the log, the file of what was sent, and connections."""
@@ -120,7 +126,7 @@ class Outbox:
         """Until there is nothing left; what it stopped at, which is written down."""
         now_ms = get_now_ms()
         try:
-            trouble = await self._send_ranges(server)
+            trouble = await self._send_ranges(server) or await self._audit(server)
         except (DocklockError, OSError, sqlite3.Error) as why:
             error = _as_error(server, why)
             if isinstance(error, Contradicted):
@@ -164,6 +170,18 @@ class Outbox:
             start = checked.size
         return trouble
 
+    async def _audit(self, server: Server) -> str:
+        """Check now and then that the server's own log only grows; what keeps that from being."""
+        now = time.monotonic()
+        if now - self._audited.get(server.origin, -AUDIT_S) >= AUDIT_S:
+            self._audited[server.origin] = now
+            self._audit_troubles.pop(server.origin, None)
+            try:
+                await audit_log(self._doors[server.origin], server, self._sent)
+            except (StateError, PeerError) as error:
+                self._audit_troubles[server.origin] = str(error)
+        return self._audit_troubles.get(server.origin, "")
+
     def _check_own(self, log: HostLog, server: Server) -> int:
         """Where the server stands; TamperError where this log does not continue that."""
         standing = self.get_standing(server)
@@ -206,7 +224,7 @@ class Outbox:
     def is_asking_due(self, server: Server) -> bool:
         """Whether a server that has all is to be asked if it still has: first, and now and then."""
         age_s = (get_now_ms() - self.get_standing(server).acknowledged_ms) / 1000
-        return server.origin not in self._asked or age_s >= ASK_S
+        return server.origin not in self._asked or not 0 <= age_s < ASK_S
 
     def _take(self, server: Server, answer: bytes) -> Checked:
         """Check an answer and write it down; only then is it one."""

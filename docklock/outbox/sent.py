@@ -34,7 +34,8 @@ _SCHEMA = (
     " time_ms INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (server, minute, size))"
     " WITHOUT ROWID",
     "CREATE TABLE checkpoints (server TEXT, size INTEGER, root BLOB NOT NULL, note BLOB NOT NULL,"
-    " PRIMARY KEY (server, size)) WITHOUT ROWID",
+    " is_served INTEGER NOT NULL, is_audited INTEGER NOT NULL, PRIMARY KEY (server, size))"
+    " WITHOUT ROWID",
     "CREATE TABLE contradictions (server TEXT, number INTEGER, time_ms INTEGER NOT NULL,"
     " why TEXT NOT NULL, answer BLOB NOT NULL, other BLOB NOT NULL, PRIMARY KEY (server, number))"
     " WITHOUT ROWID",
@@ -149,15 +150,45 @@ class Sent:
                 "INSERT INTO acknowledgements VALUES (?, ?, ?, ?, ?)",
                 (server, minute, standing.size, now_ms, acknowledgement),
             )
-            self._db.execute(
-                "INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?, ?)", (server, *seen)
-            )
+            self._put_checkpoint(server, seen, is_served=False)
             for table, key in (("acknowledgements", "minute"), ("checkpoints", "size")):
                 self._db.execute(
                     f"DELETE FROM {table} WHERE server = ? AND {key} <= (SELECT {key} FROM {table}"
                     f" WHERE server = ? ORDER BY {key} DESC LIMIT 1 OFFSET ?)",
                     (server, server, ACKNOWLEDGEMENTS_KEPT),
                 )
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _put_checkpoint(self, server: str, seen: Seen, *, is_served: bool) -> None:
+        """The first of a size stays: one that differs is never put here."""
+        self._db.execute(
+            "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (server, size)"
+            " DO UPDATE SET is_served = min(is_served, excluded.is_served)",
+            (server, *seen, is_served),
+        )
+
+    def get_unaudited(self, server: str, limit: int) -> list[Seen]:
+        """The smallest states of a server's log that were not looked for in a later one yet."""
+        rows = self._db.execute(
+            "SELECT size, root, note FROM checkpoints WHERE server = ? AND NOT is_audited"
+            " ORDER BY size LIMIT ?",
+            (server, limit),
+        )
+        return [Seen(*row) for row in rows]
+
+    def put_audited(self, server: str, found: list[Seen], served: Seen) -> None:
+        """These states were found in `served`, which is to be found in a later one."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(
+                "UPDATE checkpoints SET is_audited = 1 WHERE server = ? AND size = ?",
+                [(server, one.size) for one in found if one.size != served.size],
+            )
+            self._put_checkpoint(server, served, is_served=True)
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
@@ -178,8 +209,8 @@ class Sent:
         return self._find("AND size = ?", server, size)
 
     def get_last_checkpoint(self, server: str) -> Seen | None:
-        """The largest checkpoint of a server's own log that was seen."""
-        return self._find("ORDER BY size DESC LIMIT 1", server)
+        """The largest checkpoint of a server's own log that an acknowledgement came with."""
+        return self._find("AND NOT is_served ORDER BY size DESC LIMIT 1", server)
 
     def _find(self, which: str, *values: object) -> Seen | None:
         row = self._db.execute(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from chainlite import checkpoint, hostlog, merkle, note, segment
+from chainlite import hostlog, merkle, note, segment
 from chainlite.bpci import acknowledgement, batch
 from chainlite.bpci.acknowledgement import Held, encode_held, get_server_origin
 from chainlite.bundle import StoredSegment
@@ -24,6 +24,8 @@ from chainlite.ledger.offer import Item, Offer
 from chainlite.tlogproof import LogProof
 from docklock.outbox.settings import Server
 from tests.chainlite.samples import make_key
+from tests.chainlite.trees import Tree
+from tests.witness.served_logs import get_file
 
 TIME_MS = 1_795_000_000_123
 CUT = "cut"
@@ -77,17 +79,18 @@ class Books:
 
     def encode(self, leaves: list[Held], index: int, claim: Held) -> bytes:
         """The acknowledgement that has the leaf at this index of a log of these leaves."""
-        hashes = [merkle.compute_leaf_hash(encode_held(one)) for one in leaves]
-
-        def read(level: int, number: int) -> bytes:
-            return merkle.compute_root(hashes[number << level : (number + 1) << level])
-
-        state = checkpoint.Checkpoint(self.origin, len(hashes), merkle.compute_root(hashes))
-        path = merkle.compute_inclusion(index, len(hashes), read)
-        signed = checkpoint.sign_checkpoint(state, self.key)
-        proof = LogProof(encode_held(leaves[index]), index, path, signed)
+        tree = self.get_tree(leaves)
+        size = len(leaves)
+        path = merkle.compute_inclusion(index, size, tree.read)
+        proof = LogProof(encode_held(leaves[index]), index, path, tree.note(size))
         made = acknowledgement.sign_acknowledgement(self.key, claim, TIME_MS, proof)
         return acknowledgement.encode_acknowledgement(made)
+
+    def get_tree(self, leaves: list[Held]) -> Tree:
+        """Its log, if it has these leaves."""
+        tree = Tree(self.key, [encode_held(one) for one in leaves])
+        tree.origin = self.origin
+        return tree
 
     def get_size(self, host: bytes) -> int:
         return self.get_held(host).size
@@ -129,6 +132,8 @@ class BooksServer:
         self.under_way = self.under_way_most = 0
         self.cut_body_at: int | None = None
         self.ca_file = ""
+        self.shown: Tree | None = None
+        self.asked: list[str] = []
         self._lock = threading.Lock()
         self._open: set[BaseHTTPRequestHandler] = set()
         self._server: ThreadingHTTPServer | None = None
@@ -167,6 +172,9 @@ class BooksServer:
 
             def do_POST(self) -> None:
                 owner.serve(self)
+
+            def do_GET(self) -> None:
+                owner.serve_log(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -222,6 +230,16 @@ class BooksServer:
         finally:
             with self._lock:
                 self.under_way -= 1
+
+    def serve_log(self, handler: BaseHTTPRequestHandler) -> None:
+        """Its own log as tiles: what `shown` says, else as it is."""
+        self.asked.append(handler.path)
+        tree = self.shown or self.books.get_tree(self.books.leaves)
+        data = get_file(tree, len(tree.leaves), handler.path)
+        handler.send_response(200 if data is not None else 404)
+        handler.send_header("Content-Length", str(len(data or b"")))
+        handler.end_headers()
+        handler.wfile.write(data or b"")
 
     def _answer(self, handler: BaseHTTPRequestHandler, request: Request) -> None:
         done = self.act(request) if self.act is not None else None

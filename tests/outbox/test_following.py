@@ -16,7 +16,7 @@ from docklock.outbox.checking import Contradicted
 from docklock.outbox.door import Busy, HttpDoor
 from docklock.outbox.following import LOOK_S, follow, settle
 from docklock.outbox.sending import Outbox, Outcome, note_failure
-from docklock.outbox.sent import BUSY, CONTRADICTED, TAMPERED, WELL, Sent, Standing
+from docklock.outbox.sent import AWAY, BUSY, CONTRADICTED, TAMPERED, WELL, Sent, Standing
 from docklock.paths import Paths
 from tests.evidence.logs import grow
 from tests.evidence.recording import make_id, make_paths, record
@@ -256,3 +256,19 @@ def test_it_ends_with_its_parent(tmp_path: Path, server: BooksServer) -> None:
     outbox = Outbox(make_host(tmp_path), [server.settings], HttpDoor)
     asyncio.run(follow(make_paths(tmp_path), outbox, os.getpid(), lambda *_: None))
     outbox.close()
+
+
+def test_a_clock_that_is_set_back_keeps_no_server_waiting(
+    tmp_path: Path, server: BooksServer
+) -> None:
+    paths = make_host(tmp_path)
+    ahead_ms = sending.get_now_ms() + 86_400_000
+    with Sent(paths) as sent:
+        standing = Standing(tried_ms=ahead_ms, next_ms=ahead_ms + 1000, failures=1, state=AWAY)
+        sent.put_standing(server.books.origin, standing)
+
+    async def run() -> None:
+        async with Following(paths, server) as following:
+            await following.wait(lambda: get_standing(paths, server).size == get_size(paths))
+
+    asyncio.run(run())

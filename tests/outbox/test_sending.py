@@ -21,6 +21,7 @@ from tests.ledger.offered import get_size, make_host
 from tests.outbox.sends import (
     check_alike,
     get_host,
+    get_standing,
     make_synced,
     run_pass,
     run_passes,
@@ -311,3 +312,20 @@ def test_a_file_that_is_no_record_is_not_written_to(tmp_path: Path, server: Book
     with pytest.raises(SpecError, match="not a record of what was sent"):
         run_pass(paths, server)
     assert not server.requests
+
+
+def test_a_disk_that_is_full_is_no_acknowledgement(tmp_path: Path, server: BooksServer) -> None:
+    paths = make_host(tmp_path)
+    outbox = sending.Outbox(paths, [server.settings], HttpDoor)
+
+    async def run() -> None:
+        try:
+            outbox._sent._db.execute("PRAGMA max_page_count = 1")
+            outcome = await outbox.run_pass(outbox.servers[0])
+            assert "full" in str(outcome.error) and outcome.is_due
+        finally:
+            outbox.close()
+
+    asyncio.run(run())
+    assert server.requests and get_standing(paths, server).size == 0
+    run_until_all(paths, server)
