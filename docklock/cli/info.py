@@ -101,7 +101,7 @@ def get_servers(paths: Paths) -> list[str]:
 
     try:
         found = read_status(paths, find_servers(paths))
-    except DocklockError as error:
+    except (DocklockError, OSError) as error:
         return [str(error)]
     return [
         f"{one.server.name}: {one.standing.size} of {one.size} leaves acknowledged"

@@ -1,4 +1,4 @@
-"""`docklock sync status|now|run`: this host's evidence to its servers.
+"""`docklock sync status|now|run|proof`: this host's evidence to its servers.
 
 Not here: sending (docklock.outbox), who the servers are (agent.toml, [[server]]). Exit codes: `now`
 0 all servers have all, 1 something is due still, 3 somebody contradicts themselves; `status` 0,
@@ -17,6 +17,7 @@ from docklock.cli import options
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, text
 
 if TYPE_CHECKING:
+    from docklock.agent.config import Settings
     from docklock.outbox.sending import Outbox, Outcome
     from docklock.outbox.settings import Server
     from docklock.outbox.status import ServerStatus
@@ -45,6 +46,13 @@ COMMANDS = {
             FORMAT,
         ),
     ),
+    "proof": Command(
+        "sync proof", "[OPTIONS] SERVER",
+        "Write the proof that a server holds this host's log, from its last acknowledgement: for "
+        "`verify FILE --log-key KEYS`.",
+        (CONFIG, text("-o", "--output", help="write to this file (SERVER.tlog-proof)",
+                      metavar="FILE")),
+    ),
 }  # fmt: skip
 HEADERS = ["SERVER", "STATE", "ACKNOWLEDGED", "BEHIND", "SECONDS", "NEXT TRY"]
 EXIT_DUE, EXIT_CONTRADICTED = 1, 3
@@ -61,6 +69,8 @@ def run_sync(argv: list[str], paths: Paths) -> int:
         known = ", ".join(COMMANDS)
         raise UsageError(f"docklock sync: {verb or 'no verb'}{hint}; verbs are {known}")
     values, words = options.parse(COMMANDS[verb], argv[1:])
+    if verb == "proof":
+        return _prove(values, words, paths)
     check_count(COMMANDS[verb], words, 0, 0)
     if values["format"] not in (None, "json", "text"):
         raise UsageError(f"docklock sync {verb}: --format takes json or text")
@@ -71,20 +81,53 @@ def run_sync(argv: list[str], paths: Paths) -> int:
     from docklock.agent.config_file import read_config
 
     settings = read_config(values["config"])
+    _note_file(paths, settings)
     if not settings.servers:
         return _show(values, paths, ()) if not values.get("follow") else 0
-    outbox = _make_outbox(paths, settings.servers, settings.file)
+    from docklock.outbox.door import HttpDoor
+    from docklock.outbox.sending import Outbox
+
+    outbox = Outbox(paths, settings.servers, HttpDoor)
     return (_follow if values.get("follow") else _send)(values, paths, outbox)
 
 
-def _make_outbox(paths: Paths, servers: tuple[Server, ...], file: str) -> Outbox:
-    from docklock.outbox.door import HttpDoor
-    from docklock.outbox.sending import Outbox
-    from docklock.outbox.sent import Sent
+def _prove(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    """What an auditor is handed: it speaks for itself, with the server's keys alone."""
+    check_count(COMMANDS["proof"], words, 1, 1)
+    from chainlite.bpci.acknowledgement import decode_acknowledgement
+    from chainlite.errors import StateError
+    from chainlite.report import format_time
+    from docklock.cli.prove import write_proof
+    from docklock.outbox.sent import Sent, has_sent
+    from docklock.outbox.status import find_servers
 
-    with Sent(paths) as sent:
-        sent.put_file(file)
-    return Outbox(paths, servers, HttpDoor)
+    servers = {one.name: one for one in find_servers(paths, values["config"])}
+    if words[0] not in servers:
+        hint = options.suggest(words[0], servers)
+        raise StateError(f"{words[0]}: no server of the settings is called that{hint}")
+    found = []
+    if has_sent(paths):
+        with Sent(paths) as sent:
+            found = sent.get_acknowledgements(servers[words[0]].origin, 1)
+    if not found:
+        raise StateError(f"{words[0]} has acknowledged nothing yet")
+    made = decode_acknowledgement(found[0])
+    output = values["output"] or f"{words[0].replace('/', '_')}.tlog-proof"
+    write_proof(output, made.proof)
+    when = format_time(made.time_ms // 1000)
+    print(
+        f"{output}: {words[0]} holds the first {made.held.size} leaves of this host's log ({when})"
+    )
+    return 0
+
+
+def _note_file(paths: Paths, settings: Settings) -> None:
+    """Where the servers are named: `status`, `info` and `evidence erase` look there from now on."""
+    from docklock.outbox.sent import Sent, has_sent
+
+    if settings.servers or has_sent(paths):
+        with Sent(paths) as sent:
+            sent.put_file(settings.file)
 
 
 def _send(values: dict[str, Any], paths: Paths, outbox: Outbox) -> int:

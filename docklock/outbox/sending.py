@@ -124,7 +124,6 @@ class Outbox:
 
     async def _send_all(self, server: Server) -> DocklockError | None:
         """Until there is nothing left; what it stopped at, which is written down."""
-        now_ms = get_now_ms()
         try:
             trouble = await self._send_ranges(server) or await self._audit(server)
         except (DocklockError, OSError, sqlite3.Error) as why:
@@ -135,11 +134,9 @@ class Outbox:
             self._sent.put_standing(server.origin, note_failure(before, error, get_now_ms()))
             return error
         standing = self.get_standing(server)
-        well = standing._replace(
-            tried_ms=now_ms, next_ms=0, failures=0, trouble=trouble, state=WELL
-        )
+        well = standing._replace(next_ms=0, failures=0, trouble=trouble, state=WELL)
         if well != standing:
-            self._sent.put_standing(server.origin, well)
+            self._sent.put_standing(server.origin, well._replace(tried_ms=get_now_ms()))
         return None
 
     async def _send_ranges(self, server: Server) -> str:

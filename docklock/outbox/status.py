@@ -6,6 +6,7 @@ not acknowledged: leaves, and the age of the oldest of them by this host's clock
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,10 +65,12 @@ class ServerStatus(NamedTuple):
 
 
 def find_servers(paths: Paths, named: str | None = None) -> tuple[Server, ...]:
-    """The servers of the file that is named, else of the one that was last sent by."""
+    """The servers of the file that is named, else of the one that was last sent by, if it is there,
+    else of the default one."""
     if not named and has_sent(paths):
         with Sent(paths) as sent:
             named = sent.get_file()
+        named = named if os.path.exists(named) else None
     return read_config(named).servers
 
 

@@ -6,9 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from docklock.agent import config_file
 from docklock.evidence import offering
 from docklock.outbox import sending
 from tests.outbox.servers import Books, BooksServer
+
+
+@pytest.fixture(autouse=True)
+def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of settings on the machine that tests run on is nobody's here."""
+    monkeypatch.setattr(config_file, "FILE_DEFAULT", "/nowhere/agent.toml")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def check_alike(paths: Paths, server: BooksServer) -> None:
 
 def write_config(path: Path, *servers: BooksServer) -> str:
     tables = [
-        f'[[server]]\nname = "{one.name}"\nurl = "{one.url}"\nkeys = "{one.vkey}"\n'
+        f'[[server]]\nname = "{one.name}"\nurl = "{one.url}"\nkeys = {json.dumps(one.vkeys)}\n'
         for one in servers
     ]
     path.write_text("\n".join(tables))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from chainlite import hostlog, merkle, note, segment
+from chainlite import cosignature, hostlog, merkle, mldsa, note, segment
 from chainlite.bpci import acknowledgement, batch
 from chainlite.bpci.acknowledgement import Held, encode_held, get_server_origin
 from chainlite.bundle import StoredSegment
@@ -42,6 +42,11 @@ class Books:
     def __init__(self, number: int = 77) -> None:
         self.key = make_key(number)
         self.origin = get_server_origin(self.key.public)
+        self.mldsa = mldsa.Signer(bytes([number]) * 32)
+        self.log_keys = (
+            note.VerifierKey(self.origin, self.key.public, note.ED25519),
+            note.VerifierKey(self.origin, self.mldsa.public, note.COSIGNED_MLDSA44),
+        )
         self.hosts: dict[bytes, HostBodies] = {}
         self.items: dict[bytes, list[Item]] = {}
         self.leaves: list[Held] = []
@@ -88,9 +93,7 @@ class Books:
 
     def get_tree(self, leaves: list[Held]) -> Tree:
         """Its log, if it has these leaves."""
-        tree = Tree(self.key, [encode_held(one) for one in leaves])
-        tree.origin = self.origin
-        return tree
+        return BooksTree(self, [encode_held(one) for one in leaves])
 
     def get_size(self, host: bytes) -> int:
         return self.get_held(host).size
@@ -105,6 +108,20 @@ class Books:
                 parts = (leaf.header, leaf.signature, body.secret, body.leaf_tags, body.packed)
                 found[leaf.header] = StoredSegment(*parts)
         return found
+
+
+class BooksTree(Tree):
+    """A log that a server signs with both of its keys."""
+
+    def __init__(self, books: Books, leaves: list[bytes]) -> None:
+        super().__init__(books.key, leaves)
+        self.origin, self._books = books.origin, books
+
+    def note(self, size: int) -> bytes:
+        signed = super().note(size)
+        time_s = TIME_MS // 1000
+        books = self._books
+        return cosignature.cosign_mldsa(signed, books.log_keys[1], books.mldsa.sign, time_s)
 
 
 class Request:
@@ -131,6 +148,7 @@ class BooksServer:
         self.act: Act | None = None
         self.under_way = self.under_way_most = 0
         self.cut_body_at: int | None = None
+        self.cut_after: int | None = None
         self.ca_file = ""
         self.shown: Tree | None = None
         self.asked: list[str] = []
@@ -144,13 +162,12 @@ class BooksServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     @property
-    def vkey(self) -> str:
-        return note.encode_vkey(self.settings.keys[0])
+    def vkeys(self) -> list[str]:
+        return [note.encode_vkey(key) for key in self.books.log_keys]
 
     @property
     def settings(self) -> Server:
-        key = note.VerifierKey(self.books.origin, self.books.key.public, note.ED25519)
-        return Server(self.name, self.url, (key,), ca_file=self.ca_file)
+        return Server(self.name, self.url, self.books.log_keys, ca_file=self.ca_file)
 
     @property
     def starts(self) -> list[tuple[int, int]]:
@@ -212,6 +229,11 @@ class BooksServer:
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         size = int(handler.headers["Content-Length"])
+        if self.cut_after is not None:
+            self.cut_after -= 1
+            if self.cut_after < 0:
+                drop(handler)
+                return
         if self.cut_body_at is not None:
             handler.rfile.read(min(self.cut_body_at, size))
             drop(handler)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.bpci.acknowledgement import decode_held
 from chainlite.errors import StateError
+from chainlite.tlogproof import check_log_proof
 from docklock.agent.metrics import format_metrics
 from docklock.cli.info import get_servers
 from docklock.outbox.figures import HELP, list_figures
@@ -19,7 +21,7 @@ from tests.agent.test_metrics import COUNTS
 from tests.evidence.logs import grow
 from tests.evidence.recording import append_durably, begin, make_id, make_paths, record
 from tests.ledger.offered import get_size, make_host
-from tests.outbox.sends import check_alike, make_synced, run_sync, write_config
+from tests.outbox.sends import check_alike, get_host, make_synced, run_sync, write_config
 from tests.outbox.servers import Books, BooksServer
 from tests.outbox.test_checking import claim_other_root, get_held
 
@@ -78,6 +80,24 @@ def test_now_and_status_exit_with_3_on_a_contradiction(
     assert run_sync(paths, "status")[0] == 0
 
 
+def test_an_auditor_is_handed_a_proof_that_stands_alone(
+    tmp_path: Path, server: BooksServer
+) -> None:
+    paths = make_host(tmp_path)
+    config = write_config(tmp_path / "agent.toml", server)
+    output = tmp_path / "office.proof"
+    words = ("proof", "office", "-o", str(output))
+    assert run_sync(paths, *words, "--config", config)[0] == 1  # nothing is acknowledged yet
+    run_sync(paths, "now", "--config", config)
+    code, out, err = run_sync(paths, *words)
+    assert (code, err) == (0, "") and f"holds the first {get_size(paths)} leaves" in out
+    proven = check_log_proof(output.read_bytes(), server.books.log_keys)
+    held = decode_held(proven.leaf)
+    assert (held.host, held.size) == (get_host(paths), get_size(paths))
+    code, _, err = run_sync(paths, "proof", "ofice")
+    assert code == 1 and "did you mean office?" in err
+
+
 def test_without_a_server_nothing_is_done_and_nothing_is_said(tmp_path: Path) -> None:
     paths = make_host(tmp_path)
     config = tmp_path / "agent.toml"
@@ -90,12 +110,13 @@ def test_without_a_server_nothing_is_done_and_nothing_is_said(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "verbs are status, now, run"),
+        ((), "verbs are status, now, run, proof"),
         (("stauts",), "did you mean status?"),
         (("status", "x"), "expected"),
         (("now", "--format", "xml"), "takes json or text"),
         (("run", "--follow", "--parent", "me"), "takes a process id"),
         (("now", "--config", "/nowhere.toml"), "no such file"),
+        (("proof",), "expected"),
     ],
 )
 def test_what_does_not_parse_is_2(
@@ -180,6 +201,21 @@ def test_values_are_not_erased_before_servers_have_them(
         check_sent(paths, make_id(3))
     write_config(tmp_path / "agent.toml")
     check_sent(paths, make_id(3))
+
+
+def test_where_servers_are_named_is_where_they_were_last_sent_by(
+    tmp_path: Path, server: BooksServer
+) -> None:
+    paths = make_host(tmp_path)
+    first = write_config(tmp_path / "first.toml", server)
+    run_sync(paths, "now", "--config", first)
+    second = write_config(tmp_path / "second.toml")
+    assert len(find_servers(paths)) == 1 and find_servers(paths, second) == ()
+    run_sync(paths, "now", "--config", second)
+    assert find_servers(paths) == ()
+    run_sync(paths, "now", "--config", first)
+    Path(first).unlink()
+    assert find_servers(paths) == ()  # there is no default file here
 
 
 def test_an_open_run_is_never_all_there(tmp_path: Path, server: BooksServer) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.bpci.acknowledgement import Held
 from chainlite.errors import SpecError, StateError, TamperError
 from docklock.evidence import erasing, rotation
 from docklock.outbox import sending
@@ -152,6 +153,24 @@ def test_a_restored_server_is_sent_again_from_where_it_stands(
     assert outcome.error is None and f"stood at {held}" in outcome.standing.trouble
     assert server.starts == [(0, 1), (held, get_size(paths))]
     assert outcome.standing.most == get_size(paths)
+    check_alike(paths, server)
+
+
+def test_a_restored_server_may_say_again_what_it_said_under_a_smaller_log(
+    tmp_path: Path, server: BooksServer
+) -> None:
+    """Other hosts have not come back to it yet. What it never said it may not say so."""
+    paths = make_synced(tmp_path, server)
+    backup = server.books.copy()
+    server.books.leaves += [Held(b"\x09" * 32, number, bytes(32)) for number in range(20)]
+    record(paths, make_id(6))
+    most = run_pass(paths, server).standing.size
+    server.books, server.cut_after = backup, 1
+    outcome = run_pass(paths, server)
+    assert outcome.error is not None and outcome.standing.size < most == outcome.standing.most
+    server.cut_after = None
+    outcome = run_pass(paths, server)
+    assert outcome.error is None and "serves a log of" in outcome.standing.trouble
     check_alike(paths, server)
 
 
@@ -299,6 +318,9 @@ def test_nothing_of_what_is_sent_stays_in_memory(
     async def run() -> None:
         for one in outbox.servers:
             assert (await outbox.run_pass(one)).error is None
+        grow(paths, 20)
+        server.act = lambda _: CUT
+        assert (await outbox.run_pass(outbox.servers[0])).error is not None
         assert outbox._made is None
         outbox.close()
 
@@ -314,15 +336,17 @@ def test_a_file_that_is_no_record_is_not_written_to(tmp_path: Path, server: Book
     assert not server.requests
 
 
-def test_a_disk_that_is_full_is_no_acknowledgement(tmp_path: Path, server: BooksServer) -> None:
+def test_what_cannot_be_written_down_is_no_acknowledgement(
+    tmp_path: Path, server: BooksServer
+) -> None:
     paths = make_host(tmp_path)
     outbox = sending.Outbox(paths, [server.settings], HttpDoor)
 
     async def run() -> None:
         try:
-            outbox._sent._db.execute("PRAGMA max_page_count = 1")
+            outbox._sent._db.execute("PRAGMA query_only = ON")
             outcome = await outbox.run_pass(outbox.servers[0])
-            assert "full" in str(outcome.error) and outcome.is_due
+            assert "readonly" in str(outcome.error) and outcome.is_due
         finally:
             outbox.close()
 
