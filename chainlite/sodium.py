@@ -20,6 +20,7 @@ PUBLIC_BYTES = 32
 SECRET_BYTES = 64
 SIGNATURE_BYTES = 64
 NONCE_BYTES = 24
+KEY_BYTES = 32
 BOX_EXTRA_BYTES = 16
 
 _loaded: list[Any] = []
@@ -123,6 +124,34 @@ def open_at(target: int, box: bytes, key: int, nonce: bytes, head: bytes) -> boo
     at = _cast(target)
     opened = lib.crypto_aead_xchacha20poly1305_ietf_decrypt(at, written, ffi.NULL, *inputs)
     return bool(opened == 0)
+
+
+def seal(data: bytes, key: bytes, nonce: bytes, head: bytes) -> bytes:
+    """The data sealed with a 32-byte key; authentic with `head`. No nonce twice with one key."""
+    _check_length("nonce", nonce, NONCE_BYTES)
+    _check_length("key", key, KEY_BYTES)
+    lib, ffi = _load()
+    box = ffi.new("unsigned char[]", len(data) + BOX_EXTRA_BYTES)
+    written = ffi.new("unsigned long long *")
+    inputs = (data, len(data), head, len(head), ffi.NULL, nonce, key)
+    if lib.crypto_aead_xchacha20poly1305_ietf_encrypt(box, written, *inputs) != 0:
+        raise RuntimeError("libsodium did not seal")
+    return bytes(ffi.buffer(box))
+
+
+def unseal(box: bytes, key: bytes, nonce: bytes, head: bytes) -> bytes | None:
+    """What `seal` sealed; None if key, box, nonce or head are not those."""
+    _check_length("nonce", nonce, NONCE_BYTES)
+    _check_length("key", key, KEY_BYTES)
+    if len(box) < BOX_EXTRA_BYTES:
+        return None
+    lib, ffi = _load()
+    size = len(box) - BOX_EXTRA_BYTES
+    data, written = ffi.new("unsigned char[]", max(size, 1)), ffi.new("unsigned long long *")
+    inputs = (box, len(box), head, len(head), nonce, key)
+    if lib.crypto_aead_xchacha20poly1305_ietf_decrypt(data, written, ffi.NULL, *inputs) != 0:
+        return None
+    return bytes(ffi.buffer(data, size))
 
 
 def erase_at(address: int, size: int) -> None:

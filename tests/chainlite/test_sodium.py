@@ -80,3 +80,14 @@ def test_a_fresh_process_signs_without_the_bindings() -> None:
         [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True
     )
     assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+@given(SEEDS, st.binary(min_size=24, max_size=24), st.binary(max_size=300), st.binary(max_size=40))
+def test_boxes_are_those_of_the_bindings(
+    key: bytes, nonce: bytes, data: bytes, head: bytes
+) -> None:
+    box = sodium.seal(data, key, nonce, head)
+    assert box == bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(data, head, nonce, key)
+    assert sodium.unseal(box, key, nonce, head) == data
+    assert sodium.unseal(box, key, nonce, head + b"x") is None
+    assert sodium.unseal(box[:-1], key, nonce, head) is sodium.unseal(b"", key, nonce, head) is None

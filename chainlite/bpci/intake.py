@@ -1,0 +1,319 @@
+"""Take batches: verify, keep, put what is held into the server's log, answer. The one writer.
+
+What came together shares one commit: rows, the server's log with a leaf for each new state, and its
+checkpoint are durable together, and only then is anything answered. Not here: who may send
+(the door's), queues (desk), what a batch is worth (verification).
+Invariants: nothing is acknowledged that is not verified and durable; after a commit that failed
+nothing of it is believed; a batch that does not begin where its host stands changes nothing of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from chainlite import hostlog, keys, merkle
+from chainlite.bpci import at_rest, verification
+from chainlite.bpci.acknowledgement import (
+    Held,
+    encode_acknowledgement,
+    encode_held,
+    sign_acknowledgement,
+)
+from chainlite.bpci.alert import Evidence, encode_evidence
+from chainlite.bpci.at_rest import Label, Vault
+from chainlite.bpci.batch import decode_batch, decompress
+from chainlite.bpci.known_host import KnownHost, encode_run_row
+from chainlite.bpci.own_log import OwnLog
+from chainlite.bpci.rows import get_header, make_leaf_row, make_reader, make_segment_row
+from chainlite.bpci.store import (
+    Alert,
+    Changes,
+    Host,
+    Leaf,
+    Run,
+    Segment,
+    StoreDamage,
+    Tenant,
+)
+from chainlite.bpci.verification import Trouble, Verdict, find_contradiction, judge_batch
+from chainlite.errors import SpecError, StateError, TamperError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainlite.bpci.at_rest import ServerKey
+    from chainlite.bpci.own_log import Staged
+    from chainlite.bpci.store import Store
+    from chainlite.ledger.offer import Offer
+
+HOSTS_OPEN_MAX = 4096
+ALERTS_MAX = 16
+"""Of one host: each keeps a batch, and what comes after is only counted."""
+FUTURE_MAX_NS = 600 * 10**9
+"""How far ahead of the server's clock a receipt may be without an alert."""
+TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
+
+
+class Request(NamedTuple):
+    """A batch, and the host whose key its sender has shown."""
+
+    host: bytes
+    data: bytes
+    is_packed: bool = False
+
+
+class Answer(NamedTuple):
+    """TAKEN, KNOWN (it does not begin where the host stands), REFUSED, or BROKEN where the store is
+    damaged, and why.
+
+    `acknowledgement` says what is held now; empty where the host is not enrolled. `alert` is the
+    kind of one that was raised: also beside TAKEN.
+    """
+
+    kind: str
+    acknowledgement: bytes = b""
+    receipts: int = 0
+    why: str = ""
+    alert: str = ""
+
+
+class _Group:
+    """What will be one commit."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[bytes, KnownHost] = {}
+        self.leaves: list[Leaf] = []
+        self.segments: list[Segment] = []
+        self.runs: dict[tuple[bytes, bytes], Run] = {}
+        self.alerts: dict[tuple[bytes, str, int], Alert] = {}
+        self.held: list[Held] = []
+        self.tenants: list[Tenant] = []
+
+
+class Intake:
+    """A store, its writer, and what is known of the hosts that send."""
+
+    def __init__(
+        self, store: Store, key: ServerKey, published: str, clock_ms: Callable[[], int]
+    ) -> None:
+        """TamperError where the store is not what this server has signed."""
+        self._store, self._key, self._clock_ms = store, key, clock_ms
+        self._vault = Vault(key)
+        self.log = OwnLog(store, key, published)
+        self._hosts: dict[bytes, KnownHost] = {}
+
+    def add_tenant(self, name: str) -> None:
+        """A tenant with a key of its own; StateError if there is one of this name."""
+        sealed = self._vault.make_tenant_key(name)
+        if self._store.find_tenant(name) is not None:
+            raise StateError("there is a tenant of this name already")
+        self._store.commit(Changes(tenants=[Tenant(name, sealed)]))
+
+    def enrol(self, tenant: str, public: bytes) -> bytes:
+        """A host of a tenant, by its first public key; the acknowledgement that it holds nothing.
+
+        Again for the same tenant it changes nothing. StateError: another tenant's, or no tenant.
+        """
+        if self._store.find_tenant(tenant) is None:
+            raise StateError("there is no tenant of this name")
+        tenant_key = self._open_tenant(tenant)
+        host = keys.compute_host_id(public)
+        known = self._find(host)
+        if known is not None:
+            if known.row.tenant != tenant:
+                raise StateError("the host is enrolled already")
+            return known.row.acknowledgement
+        group = _Group()
+        enrolment = at_rest.seal(public, tenant_key, at_rest.label_enrolment(tenant, host))
+        row = Host(host, tenant, enrolment, 0, 0, 0, 0, b"", b"", 0, b"")
+        known = group.hosts[host] = KnownHost(row, self._store)
+        group.held.append(Held(host, 0, merkle.EMPTY_ROOT))
+        made = self._commit(group)
+        self._remember(known)
+        return made[0]
+
+    def take(self, requests: Sequence[Request]) -> list[Answer]:
+        """Verify and keep what holds; all of it durable when this returns, under one commit.
+
+        StateError: it could not be written, and nothing of it is answered.
+        """
+        group = _Group()
+        drafts = list[tuple[Answer, KnownHost | None, int]]()
+        for request in requests:
+            known: KnownHost | None = None
+            place = len(group.held)
+            try:
+                batch = _read(request)
+                known = self._find(batch.host)
+                if known is None:
+                    raise SpecError("batch: the host is not enrolled here")
+                answer = self._take(group, known, batch, request)
+            except StoreDamage as error:
+                answer = Answer(BROKEN, why=str(error))
+            except (SpecError, TamperError) as error:
+                answer = Answer(REFUSED, why=str(error))
+            drafts.append((answer, known, place if len(group.held) > place else -1))
+        made = self._commit(group)
+        return [
+            answer._replace(acknowledgement=made[place])
+            if place >= 0
+            else answer._replace(acknowledgement=known.row.acknowledgement if known else b"")
+            for answer, known, place in drafts
+        ]
+
+    def _take(self, group: _Group, known: KnownHost, batch: Offer, request: Request) -> Answer:
+        if batch.start != known.progress.size:
+            read = make_reader(self._store, batch.host, known.hashes)
+            trouble = find_contradiction(known, known.row.note, read, batch)
+            if trouble is None:
+                return Answer(KNOWN)
+            self._raise_alert(group, known, trouble, request)
+            return Answer(REFUSED, why=trouble.why, alert=trouble.kind)
+        before = known.progress.receipts
+        verdict = judge_batch(known, batch)
+        if verdict.taken is not None:
+            self._keep(group, known, batch, verdict)
+        trouble = verdict.trouble
+        if trouble is not None:
+            self._raise_alert(group, known, trouble, request)
+            why = f"leaf {trouble.leaf_index}: {trouble.why}"
+            return Answer(REFUSED, why=why, alert=trouble.kind)
+        future = self._find_future(batch, verdict)
+        if future is not None:
+            self._raise_alert(group, known, future, request)
+        receipts = known.progress.receipts - before
+        return Answer(TAKEN, receipts=receipts, alert=future.kind if future else "")
+
+    def _keep(self, group: _Group, known: KnownHost, batch: Offer, verdict: Verdict) -> None:
+        """The rows of what was verified."""
+        taken, row = verdict.taken, known.row
+        assert taken is not None
+        tenant = self._open_tenant(row.tenant)
+        known.apply(taken)
+        nodes, at = taken.nodes, 0
+        for index, item in enumerate(batch.items[: verdict.leaves], batch.start):
+            count = 1 + merkle.get_new_nodes(index)
+            leaf = make_leaf_row(row.host, index, item.leaf, nodes[at : at + count])
+            at += count
+            group.leaves.append(leaf)
+            known.hashes[index] = leaf.hashes
+            if leaf.kind == hostlog.SEGMENT_KIND:
+                label = Label(at_rest.SEGMENT, row.tenant, row.host, index)
+                segment = make_segment_row(leaf, at_rest.seal(item.body, tenant, label))
+                assert segment is not None, "its kind says so"
+                group.segments.append(segment)
+        for container, run in taken.runs.items():
+            group.runs[row.host, container] = encode_run_row(row.host, container, run)
+        if verdict.note:
+            known.row = known.row._replace(note=verdict.note)
+        group.hosts[row.host] = known
+        group.held.append(Held(row.host, taken.progress.size, taken.root))
+
+    def _find_future(self, batch: Offer, verdict: Verdict) -> Trouble | None:
+        """The first segment whose times are ahead of this server's clock by more than allowed."""
+        limit = self._clock_ms() * 10**6 + FUTURE_MAX_NS
+        for index, item in enumerate(batch.items[: verdict.leaves], batch.start):
+            if item.leaf[0] != hostlog.SEGMENT_KIND:
+                continue
+            header = get_header(item.leaf)
+            if header.time_last > limit:
+                first, last = header.first_index, header.first_index + header.event_count - 1
+                why = f"its last receipt is of {header.time_last} ns, which is still to come"
+                return Trouble(verification.FUTURE, index, first, last, why)
+        return None
+
+    def _raise_alert(
+        self, group: _Group, known: KnownHost, trouble: Trouble, request: Request
+    ) -> None:
+        """Keep what was wrong with its proof, unless it is known, or there are too many."""
+        row = known.row
+        name = (row.host, trouble.kind, trouble.leaf_index)
+        if row.alerts >= ALERTS_MAX or name in group.alerts:
+            return
+        if self._store.find_alert(*name) is not None:
+            return
+        data = b""  # of what is kept all is kept
+        if trouble.kind != verification.FUTURE:
+            data = decompress(request.data) if request.is_packed else request.data
+        now_ms = self._clock_ms()
+        label = at_rest.label_alert(row.tenant, *name, now_ms)
+        evidence = encode_evidence(Evidence(trouble, data))
+        box = at_rest.seal(evidence, self._open_tenant(row.tenant), label)
+        group.alerts[name] = Alert(*name, now_ms, box)
+        known.row = row._replace(alerts=row.alerts + 1)
+        group.hosts[row.host] = known
+
+    def _commit(self, group: _Group) -> list[bytes]:
+        """Write it all; the acknowledgements of what is newly held, in order."""
+        if not group.hosts:
+            return []
+        now_ms = self._clock_ms()
+        try:
+            staged, made = None, list[bytes]()
+            if group.held:
+                leaves = [encode_held(held) for held in group.held]
+                staged = self.log.stage(leaves, now_ms // 1000)
+                made = self._acknowledge(group, staged, now_ms)
+            self._store.commit(
+                Changes(
+                    hosts=[known.row for known in group.hosts.values()],
+                    leaves=[*group.leaves, *(staged.rows if staged else ())],
+                    segments=group.segments,
+                    runs=list(group.runs.values()),
+                    alerts=list(group.alerts.values()),
+                    note=staged.note if staged else b"",
+                )
+            )
+        except BaseException:
+            for host in group.hosts:
+                self._hosts.pop(host, None)
+            raise
+        for known in group.hosts.values():
+            known.upon_commit()
+        if staged is not None:
+            self.log.upon_commit(staged)
+        return made
+
+    def _acknowledge(self, group: _Group, staged: Staged, now_ms: int) -> list[bytes]:
+        first, made = self.log.state.size, list[bytes]()
+        for index, held in enumerate(group.held, first):
+            answer = sign_acknowledgement(self._key.pair, held, now_ms, staged.prove(index))
+            made.append(encode_acknowledgement(answer))
+            known = group.hosts[held.host]
+            known.row = known.row._replace(log_leaf=index, acknowledgement=made[-1])
+        return made
+
+    def _open_tenant(self, name: str) -> bytes:
+        tenant = self._store.find_tenant(name)
+        if tenant is None:
+            raise StoreDamage(f"tenant {name!r} is gone")
+        try:
+            return self._vault.open_tenant_key(name, tenant.sealed_key)
+        except TamperError as error:
+            raise StoreDamage(f"the key of tenant {name!r}: {error}") from None
+
+    def _find(self, host: bytes) -> KnownHost | None:
+        known = self._hosts.pop(host, None)
+        if known is None:
+            row = self._store.find_host(host)
+            if row is None:
+                return None
+            known = KnownHost(row, self._store)
+        self._remember(known)
+        return known
+
+    def _remember(self, known: KnownHost) -> None:
+        self._hosts[known.row.host] = known
+        idle = (host for host, one in self._hosts.items() if not one.hashes)
+        if len(self._hosts) > HOSTS_OPEN_MAX:
+            oldest = next(idle, None)
+            if oldest is not None and oldest != known.row.host:
+                del self._hosts[oldest]
+
+
+def _read(request: Request) -> Offer:
+    """The batch of a request; SpecError where it does not read or is another host's."""
+    batch = decode_batch(decompress(request.data) if request.is_packed else request.data)
+    if batch.host != request.host:
+        raise SpecError("batch: is of another host than the one that sends it")
+    return batch

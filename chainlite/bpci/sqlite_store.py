@@ -1,0 +1,318 @@
+"""A server's rows in one SQLite file: one writer, any number of readers.
+
+Not here: what the rows mean (store, intake). Every value goes in as a parameter: no name is ever
+part of a statement. Invariants: those of `Store`; a file that a newer program has changed is
+refused; a second writer is kept away by a lock; after an error that is not a full disk nothing is
+written any more until the store is opened anew, since what is in memory may not be what is on disk.
+Source: sqlite.org/wal.html, sqlite.org/rescode.html.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
+
+from chainlite import hostlog
+from chainlite.bpci.store import (
+    READ_MAX,
+    Alert,
+    Changes,
+    Host,
+    Leaf,
+    Run,
+    Segment,
+    StoreDamage,
+    Tenant,
+    Token,
+)
+from chainlite.errors import SpecError, StateError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+Found = TypeVar("Found", bound="tuple[Any, ...]")
+
+FILE, LOCK = "bpci.db", "bpci.lock"
+WAL_PAGES = 8192
+"""32 MiB: then the log is copied into the file, while a commit waits."""
+CACHE_KIB = 65_536
+BUSY_S = 10.0
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE tenants (name TEXT PRIMARY KEY, sealed_key BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE tokens (digest BLOB PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE hosts (host BLOB PRIMARY KEY, tenant TEXT NOT NULL, enrolment BLOB NOT NULL,"
+        " size INTEGER NOT NULL, receipts INTEGER NOT NULL, open_runs INTEGER NOT NULL,"
+        " alerts INTEGER NOT NULL, progress BLOB NOT NULL, note BLOB NOT NULL,"
+        " log_leaf INTEGER NOT NULL, acknowledgement BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE leaves (host BLOB NOT NULL, leaf_index INTEGER NOT NULL,"
+        " kind INTEGER NOT NULL, container BLOB NOT NULL, data BLOB NOT NULL,"
+        " hashes BLOB NOT NULL, PRIMARY KEY (host, leaf_index)) WITHOUT ROWID",
+        "CREATE INDEX leaves_of_containers ON leaves (host, container, leaf_index)"
+        " WHERE container <> x''",
+        "CREATE TABLE segments (host BLOB NOT NULL, leaf_index INTEGER NOT NULL,"
+        " container BLOB NOT NULL, run INTEGER NOT NULL, first_index INTEGER NOT NULL,"
+        " event_count INTEGER NOT NULL, time_first INTEGER NOT NULL, time_last INTEGER NOT NULL,"
+        " box BLOB NOT NULL, PRIMARY KEY (host, leaf_index))",
+        "CREATE INDEX segments_of_runs ON segments (host, container, run, first_index)",
+        "CREATE TABLE runs (host BLOB NOT NULL, container BLOB NOT NULL, state BLOB NOT NULL,"
+        " PRIMARY KEY (host, container)) WITHOUT ROWID",
+        "CREATE TABLE alerts (host BLOB NOT NULL, kind TEXT NOT NULL, leaf_index INTEGER NOT NULL,"
+        " time_ms INTEGER NOT NULL, box BLOB NOT NULL, PRIMARY KEY (host, leaf_index, kind))",
+        "CREATE TABLE log (id INTEGER PRIMARY KEY CHECK (id = 0), note BLOB NOT NULL)",
+    ),
+)
+"""The statements of each version of the schema after the one before; none is ever changed."""
+_HOST = ", ".join(Host._fields)
+_LEAF = ", ".join(Leaf._fields)
+_SEGMENT = ", ".join(Segment._fields)
+_ALERT = ", ".join(Alert._fields)
+
+
+class SqliteStore:
+    """The file in a directory, for the one writer or for one more reader."""
+
+    def __init__(self, directory: str, *, is_writer: bool) -> None:
+        """StateError if another process writes it, or it is a newer program's; SpecError: none."""
+        self.path = f"{directory}/{FILE}"
+        self._broken = ""
+        self._lock = -1
+        if is_writer:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._lock = _take_lock(f"{directory}/{LOCK}")
+        elif not os.path.exists(self.path):
+            raise StateError(f"{self.path}: there is no server's store here")
+        try:
+            self._db = _open(self.path, is_writer=is_writer)
+        except BaseException:
+            self._release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file and of its lock."""
+        self._db.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def commit(self, changes: Changes) -> None:
+        """As Store says."""
+        assert self._lock >= 0, "opened for reading"
+        if self._broken:
+            raise StateError(f"{self.path}: {self._broken}: open it anew")
+        db = self._db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            self._write(changes)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if is_full:
+                raise StateError(f"{self.path}: no room: the disk is full") from None
+            self._broken = f"a commit failed: {error}"
+            raise StateError(f"{self.path}: {self._broken}") from None
+
+    def _write(self, changes: Changes) -> None:
+        many = self._db.executemany
+        many("INSERT INTO tenants VALUES (?, ?)", changes.tenants)
+        many("INSERT INTO tokens VALUES (?, ?)", changes.tokens)
+        many("DELETE FROM tokens WHERE digest = ?", [(one,) for one in changes.spent])
+        many(f"INSERT OR REPLACE INTO hosts VALUES ({_mark(Host)})", changes.hosts)
+        many(f"INSERT INTO leaves VALUES ({_mark(Leaf)})", changes.leaves)
+        many(f"INSERT INTO segments VALUES ({_mark(Segment)})", changes.segments)
+        many("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", changes.runs)
+        many(f"INSERT OR IGNORE INTO alerts VALUES ({_mark(Alert)})", changes.alerts)
+        if changes.note:
+            many("INSERT OR REPLACE INTO log VALUES (0, ?)", [(changes.note,)])
+
+    def find_tenant(self, name: str) -> Tenant | None:
+        return self._find(Tenant, "SELECT * FROM tenants WHERE name = ?", name)
+
+    def read_tenants(self) -> list[Tenant]:
+        return self._read(Tenant, "SELECT * FROM tenants ORDER BY name LIMIT ?", READ_MAX)
+
+    def find_token(self, digest: bytes) -> Token | None:
+        return self._find(Token, "SELECT * FROM tokens WHERE digest = ?", digest)
+
+    def read_tokens(self) -> list[Token]:
+        return self._read(Token, "SELECT * FROM tokens ORDER BY digest LIMIT ?", READ_MAX)
+
+    def find_host(self, host: bytes) -> Host | None:
+        return self._find(Host, f"SELECT {_HOST} FROM hosts WHERE host = ?", host)
+
+    def read_hosts(self, after: bytes, limit: int) -> list[Host]:
+        ask = f"SELECT {_HOST} FROM hosts WHERE host > ? ORDER BY host LIMIT ?"
+        return self._read(Host, ask, after, limit)
+
+    def find_run(self, host: bytes, container: bytes) -> Run | None:
+        ask = "SELECT * FROM runs WHERE host = ? AND container = ?"
+        return self._find(Run, ask, host, container)
+
+    def read_runs(self, host: bytes, after: bytes, limit: int) -> list[Run]:
+        ask = "SELECT * FROM runs WHERE host = ? AND container > ? ORDER BY container LIMIT ?"
+        return self._read(Run, ask, host, after, limit)
+
+    def read_leaves(self, host: bytes, first: int, limit: int) -> list[Leaf]:
+        ask = (
+            f"SELECT {_LEAF} FROM leaves WHERE host = ? AND leaf_index >= ?"
+            " ORDER BY leaf_index LIMIT ?"
+        )
+        return self._read(Leaf, ask, host, first, limit)
+
+    def find_hashes(self, host: bytes, leaf_index: int) -> bytes:
+        ask = "SELECT hashes FROM leaves WHERE host = ? AND leaf_index = ?"
+        found = self._find(_Hashes, ask, host, leaf_index)
+        return found.hashes if found else b""
+
+    def read_segments(self, host: bytes, first: int, limit: int) -> list[Segment]:
+        ask = (
+            f"SELECT {_SEGMENT} FROM segments WHERE host = ? AND leaf_index >= ?"
+            " ORDER BY leaf_index LIMIT ?"
+        )
+        return self._read(Segment, ask, host, first, limit)
+
+    def find_segments(
+        self, host: bytes, container: bytes, run: int, first: int, limit: int
+    ) -> list[Segment]:
+        ask = (
+            f"SELECT {_SEGMENT} FROM segments WHERE host = ? AND container = ? AND run = ?"
+            " AND first_index + event_count > ? ORDER BY first_index LIMIT ?"
+        )
+        return self._read(Segment, ask, host, container, run, first, limit)
+
+    def read_container_leaves(self, host: bytes, container: bytes, limit: int) -> list[Leaf]:
+        ask = (
+            f"SELECT {_LEAF} FROM leaves WHERE host = ? AND container = ? AND container <> x''"
+            " AND kind <> ? ORDER BY leaf_index LIMIT ?"
+        )
+        return self._read(Leaf, ask, host, container, hostlog.SEGMENT_KIND, limit)
+
+    def find_alert(self, host: bytes, kind: str, leaf_index: int) -> Alert | None:
+        ask = f"SELECT {_ALERT} FROM alerts WHERE host = ? AND kind = ? AND leaf_index = ?"
+        return self._find(Alert, ask, host, kind, leaf_index)
+
+    def read_alerts(self, host: bytes, first: int, limit: int) -> list[Alert]:
+        ask = (
+            f"SELECT {_ALERT} FROM alerts WHERE host = ? AND leaf_index >= ?"
+            " ORDER BY leaf_index, kind LIMIT ?"
+        )
+        return self._read(Alert, ask, host, first, limit)
+
+    def find_log(self) -> tuple[int, bytes]:
+        last = self._find(_Last, "SELECT max(leaf_index) FROM leaves WHERE host = ?", b"")
+        note = self._find(_Note, "SELECT note FROM log")
+        assert last is not None, "an aggregate is one row"
+        return (0 if last.leaf_index is None else last.leaf_index + 1), note.note if note else b""
+
+    def _find(self, kind: type[Found], ask: str, *values: object) -> Found | None:
+        found = self._read(kind, ask, *values)
+        return found[0] if found else None
+
+    def _read(self, kind: type[Found], ask: str, *values: object) -> list[Found]:
+        try:
+            rows = self._db.execute(ask, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise StateError(f"{self.path}: cannot be read: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise StoreDamage(f"{self.path}: is damaged: {error}") from None
+        wanted = _TYPES[kind]
+        for row in rows:
+            if not all(map(isinstance, row, wanted)):
+                table = kind.__name__.strip("_").lower()
+                raise StoreDamage(f"{self.path}: a row ({table}) has another type than was written")
+        return [kind(*row) for row in rows]
+
+
+class _Last(NamedTuple):
+    leaf_index: int | None
+
+
+class _Note(NamedTuple):
+    note: bytes
+
+
+class _Hashes(NamedTuple):
+    hashes: bytes
+
+
+_TYPES: dict[type, tuple[type, ...]] = {
+    kind: tuple(get_type_hints(kind).values())
+    for kind in (Tenant, Token, Host, Run, Leaf, Segment, Alert, _Last, _Note, _Hashes)
+}
+"""What SQLite may give for each column: a row that was edited may have anything."""
+
+
+def _mark(row: type[Host | Leaf | Segment | Alert]) -> str:
+    return ", ".join("?" * len(row._fields))
+
+
+def _take_lock(path: str) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StateError(f"{path}: another process writes this store") from None
+    return lock
+
+
+def _open(path: str, *, is_writer: bool) -> sqlite3.Connection:
+    if is_writer:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    mode = "rw" if is_writer else "ro"
+    uri = f"file:{_quote(path)}?mode={mode}"
+    db = sqlite3.connect(
+        uri, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True
+    )
+    is_open = False
+    try:
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        if is_writer:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            _migrate(db, path)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != len(MIGRATIONS):
+            raise StateError(f"{path}: schema {version}; this program knows {len(MIGRATIONS)}")
+        is_open = True
+    except sqlite3.OperationalError as error:
+        raise StateError(f"{path}: cannot be opened: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise SpecError(f"{path}: not a server's store: {error}") from None
+    finally:
+        if not is_open:
+            db.close()
+    return db
+
+
+def _quote(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(os.path.abspath(path))
+
+
+def _migrate(db: sqlite3.Connection, path: str) -> None:
+    """Bring the schema up to this program's, one version at a time."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StateError(f"{path}: schema {version}; this program knows {len(MIGRATIONS)}")
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")

@@ -1,0 +1,179 @@
+"""What a server keeps, as rows, and what any store of them must do.
+
+Not here: SQLite (sqlite_store), what the rows mean together (intake, own_log, audit), what a box
+is sealed with (at_rest). A store believes nothing and checks nothing: the audit does.
+Invariants that the conformance suite (tests/bpci/conformance.py) holds of every store: a commit is
+whole or not there, and durable when it returns; what a reader sees is one moment; names are data,
+whatever is in them. One writer at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from chainlite.errors import TamperError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+READ_MAX = 1 << 16
+"""Rows that are read at once."""
+
+
+class StoreDamage(TamperError):
+    """What is stored contradicts itself: the server's trouble, whoever asks."""
+
+
+class Tenant(NamedTuple):
+    """Whose hosts these are; `sealed_key` opens with the server's key alone."""
+
+    name: str
+    sealed_key: bytes
+
+
+class Token(NamedTuple):
+    """Lets its bearer enrol: the digest of what the bearer has, and a box that says for whom."""
+
+    digest: bytes
+    box: bytes
+
+
+class Host(NamedTuple):
+    """A host as it stands.
+
+    `enrolment` is its enrolled key, sealed; `progress` an encoded Taken without runs, empty before
+    the first leaf; `note` the newest of its checkpoints that what is held reaches; `log_leaf` where
+    the server's log says what is held, `acknowledgement` the newest one.
+    """
+
+    host: bytes
+    tenant: str
+    enrolment: bytes
+    size: int
+    receipts: int
+    open_runs: int
+    alerts: int
+    progress: bytes
+    note: bytes
+    log_leaf: int
+    acknowledgement: bytes
+
+
+class Leaf(NamedTuple):
+    """A leaf of a host's log (`host` empty: of the server's own). `hashes` are those of the
+    subtrees that it completes, from its own upwards; `container` is empty where it is of none."""
+
+    host: bytes
+    leaf_index: int
+    kind: int
+    container: bytes
+    data: bytes
+    hashes: bytes
+
+
+class Segment(NamedTuple):
+    """What came with a segment's leaf, sealed; times are Unix ns."""
+
+    host: bytes
+    leaf_index: int
+    container: bytes
+    run: int
+    first_index: int
+    event_count: int
+    time_first: int
+    time_last: int
+    box: bytes
+
+
+class Run(NamedTuple):
+    """Where a container's last run stands: an encoded ledger.bodies.RunState."""
+
+    host: bytes
+    container: bytes
+    state: bytes
+
+
+class Alert(NamedTuple):
+    """What was wrong with what a host sent, sealed with its proof. The first of its kind at a leaf
+    is kept."""
+
+    host: bytes
+    kind: str
+    leaf_index: int
+    time_ms: int
+    box: bytes
+
+
+class Changes(NamedTuple):
+    """What one commit writes: new rows, and hosts, runs and notes in place of older ones.
+
+    `spent` are digests of tokens that go. `note` is the server's checkpoint over its log with
+    these leaves; empty where no leaf joins it.
+    """
+
+    tenants: Sequence[Tenant] = ()
+    tokens: Sequence[Token] = ()
+    spent: Sequence[bytes] = ()
+    hosts: Sequence[Host] = ()
+    leaves: Sequence[Leaf] = ()
+    segments: Sequence[Segment] = ()
+    runs: Sequence[Run] = ()
+    alerts: Sequence[Alert] = ()
+    note: bytes = b""
+
+
+class Store(Protocol):
+    """The rows, and one writer. StateError: no room, try again; StoreDamage: it is damaged."""
+
+    def commit(self, changes: Changes) -> None:
+        """Write all of it, durably, or nothing."""
+
+    def find_tenant(self, name: str) -> Tenant | None:
+        """The tenant of this name."""
+
+    def read_tenants(self) -> list[Tenant]:
+        """All of them."""
+
+    def find_token(self, digest: bytes) -> Token | None:
+        """The token of this digest, unless it is spent."""
+
+    def read_tokens(self) -> list[Token]:
+        """All that are not spent."""
+
+    def find_host(self, host: bytes) -> Host | None:
+        """The host as it stands."""
+
+    def read_hosts(self, after: bytes, limit: int) -> list[Host]:
+        """Hosts in order of their ids, after this one."""
+
+    def find_run(self, host: bytes, container: bytes) -> Run | None:
+        """Where the container's last run stands."""
+
+    def read_runs(self, host: bytes, after: bytes, limit: int) -> list[Run]:
+        """A host's containers in order of their ids, after this one."""
+
+    def read_leaves(self, host: bytes, first: int, limit: int) -> list[Leaf]:
+        """Leaves from this index on, in order; of the server's log for an empty host."""
+
+    def find_hashes(self, host: bytes, leaf_index: int) -> bytes:
+        """The hashes that a leaf has completed; empty if it is not there."""
+
+    def read_segments(self, host: bytes, first: int, limit: int) -> list[Segment]:
+        """Segments from this leaf on, in order."""
+
+    def find_segments(
+        self, host: bytes, container: bytes, run: int, first: int, limit: int
+    ) -> list[Segment]:
+        """A run's segments in order, from the one that has receipt `first` on."""
+
+    def read_container_leaves(self, host: bytes, container: bytes, limit: int) -> list[Leaf]:
+        """The container's leaves that are no segments, in order."""
+
+    def find_alert(self, host: bytes, kind: str, leaf_index: int) -> Alert | None:
+        """The alert of this kind at this leaf."""
+
+    def read_alerts(self, host: bytes, first: int, limit: int) -> list[Alert]:
+        """A host's alerts in order of leaf and kind, from this leaf on."""
+
+    def find_log(self) -> tuple[int, bytes]:
+        """The size of the server's log, and its checkpoint: empty before the first leaf."""

@@ -1,0 +1,188 @@
+"""What every store of a server does: one suite, which each store's test runs over itself.
+
+A subclass says how a store is opened (`open_writer`, `open_reader`); the directory is a test's own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chainlite import hostlog
+from chainlite.bpci.store import (
+    Alert,
+    Changes,
+    Host,
+    Leaf,
+    Run,
+    Segment,
+    Store,
+    Tenant,
+    Token,
+)
+from chainlite.errors import StateError
+
+HOSTS = [bytes([number]) * 32 for number in range(1, 6)]
+BOX = b"\x01" * 32
+ODD_NAMES = (
+    "'; DROP TABLE hosts; --", '" OR ""="', "x'00'", "a\0b", "%_%", "--", ";", "ä" * 20, "\\", "?1",
+    ":name", "$1", "1); DELETE FROM leaves; --", "\u202e", "NULL",
+)  # fmt: skip
+
+
+def make_host(number: int, **changes: object) -> Host:
+    host = Host(HOSTS[number], "acme", bytes(32), 3, 10, 1, 0, b"progress", b"note", 7, b"ack")
+    return host._replace(**changes)  # type: ignore[arg-type]
+
+
+def make_leaf(host: bytes, index: int, container: bytes = b"", kind: int = 0x20) -> Leaf:
+    return Leaf(host, index, kind, container, b"leaf %d" % index, bytes([index]) * 32)
+
+
+def make_segment(host: bytes, index: int, container: bytes, run: int, first: int) -> Segment:
+    return Segment(host, index, container, run, first, 10, 5 + first, 9 + first, BOX + bytes([run]))
+
+
+class StoreConformance:
+    """The suite."""
+
+    def open_writer(self, directory: Path) -> Store:
+        raise NotImplementedError
+
+    def open_reader(self, directory: Path) -> Store:
+        raise NotImplementedError
+
+    def close(self, store: Store) -> None:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        return self.open_writer(tmp_path)
+
+    def test_nothing_is_there_at_first(self, store: Store) -> None:
+        assert store.find_tenant("acme") is store.find_host(HOSTS[0]) is None
+        assert store.find_run(HOSTS[0], BOX) is store.find_alert(HOSTS[0], "fork", 1) is None
+        assert store.find_token(BOX) is None and store.find_hashes(HOSTS[0], 0) == b""
+        assert store.read_leaves(b"", 0, 9) == store.read_segments(b"", 0, 9) == []
+        assert store.read_tenants() == store.read_hosts(b"", 9) == store.read_tokens() == []
+        assert store.find_log() == (0, b"")
+        store.commit(Changes())
+        assert store.find_log() == (0, b"")
+
+    def test_what_is_committed_is_there_and_is_there_when_opened_again(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        changes = Changes(
+            tenants=[Tenant("acme", b"sealed")], tokens=[Token(BOX, b"box")],
+            hosts=[make_host(0), make_host(2)],
+            leaves=[make_leaf(HOSTS[0], 0), make_leaf(HOSTS[0], 1, BOX), make_leaf(b"", 0)],
+            segments=[make_segment(HOSTS[0], 1, BOX, 0, 0)],
+            runs=[Run(HOSTS[0], BOX, b"state")], alerts=[Alert(HOSTS[0], "gap", 4, 5, b"box")],
+            note=b"note",
+        )  # fmt: skip
+        store.commit(changes)
+        for _ in range(2):
+            assert store.find_tenant("acme") == changes.tenants[0] == store.read_tenants()[0]
+            assert store.find_token(BOX) == changes.tokens[0] == store.read_tokens()[0]
+            assert store.read_hosts(b"", 9) == changes.hosts
+            assert store.find_host(HOSTS[2]) == make_host(2)
+            assert store.read_leaves(HOSTS[0], 0, 9) == changes.leaves[:2]
+            assert store.find_hashes(HOSTS[0], 1) == bytes([1]) * 32
+            assert store.read_segments(HOSTS[0], 0, 9) == changes.segments
+            assert store.find_run(HOSTS[0], BOX) == changes.runs[0]
+            assert store.read_runs(HOSTS[0], b"", 9) == changes.runs
+            assert store.find_alert(HOSTS[0], "gap", 4) == changes.alerts[0]
+            assert store.find_log() == (1, b"note")
+            self.close(store)
+            store = self.open_writer(tmp_path)
+
+    def test_a_commit_is_whole_or_not_there(self, store: Store, tmp_path: Path) -> None:
+        store.commit(Changes(leaves=[make_leaf(HOSTS[0], 0)]))
+        bad = Changes(
+            tenants=[Tenant("acme", b"x")], hosts=[make_host(0)],
+            leaves=[make_leaf(HOSTS[0], 1), make_leaf(HOSTS[0], 0)], note=b"note",
+        )  # fmt: skip
+        with pytest.raises(StateError):
+            store.commit(bad)
+        self.close(store)
+        store = self.open_writer(tmp_path)
+        assert store.find_tenant("acme") is None and store.find_host(HOSTS[0]) is None
+        assert store.read_leaves(HOSTS[0], 0, 9) == [make_leaf(HOSTS[0], 0)]
+        assert store.find_log() == (0, b"")
+        store.commit(Changes(leaves=[make_leaf(HOSTS[0], 1)]))
+
+    def test_hosts_and_runs_are_replaced_leaves_never(self, store: Store) -> None:
+        store.commit(Changes(hosts=[make_host(0)], runs=[Run(HOSTS[0], BOX, b"a")]))
+        store.commit(Changes(hosts=[make_host(0, size=9)], runs=[Run(HOSTS[0], BOX, b"b")]))
+        found = store.find_host(HOSTS[0])
+        assert found is not None and found.size == 9
+        assert store.read_runs(HOSTS[0], b"", 9) == [Run(HOSTS[0], BOX, b"b")]
+        store.commit(Changes(alerts=[Alert(HOSTS[0], "gap", 4, 5, b"first")]))
+        store.commit(Changes(alerts=[Alert(HOSTS[0], "gap", 4, 6, b"second")]))
+        assert store.read_alerts(HOSTS[0], 0, 9) == [Alert(HOSTS[0], "gap", 4, 5, b"first")]
+        store.commit(Changes(tokens=[Token(BOX, b"x")]))
+        store.commit(Changes(spent=[BOX]))
+        assert store.find_token(BOX) is None
+
+    def test_ranges_are_in_order_within_their_limits(self, store: Store) -> None:
+        other = bytes(32)
+        leaves = [make_leaf(HOSTS[0], n, BOX if n % 2 else other) for n in range(20)]
+        segments = [make_segment(HOSTS[0], n, BOX, n // 10, 5 * n) for n in range(1, 20, 2)]
+        kept = [
+            leaf._replace(kind=hostlog.SEGMENT_KIND) if leaf.leaf_index % 4 == 1 else leaf
+            for leaf in leaves
+        ]
+        store.commit(
+            Changes(
+                hosts=[make_host(n) for n in (3, 0, 2)],
+                leaves=[*reversed(kept), make_leaf(HOSTS[1], 0, BOX)], segments=segments,
+                runs=[Run(HOSTS[0], one, b"") for one in (BOX, other)],
+                alerts=[Alert(HOSTS[0], kind, n, 0, b"") for n in (3, 1) for kind in ("b", "a")],
+            )
+        )  # fmt: skip
+        assert [one.host for one in store.read_hosts(HOSTS[0], 9)] == [HOSTS[2], HOSTS[3]]
+        assert store.read_hosts(b"", 1) == [make_host(0)]
+        assert store.read_leaves(HOSTS[0], 5, 3) == kept[5:8]
+        assert store.read_leaves(HOSTS[0], 20, 3) == []
+        assert store.read_segments(HOSTS[0], 6, 2) == segments[3:5]
+        assert store.find_segments(HOSTS[0], BOX, 0, 0, 9) == segments[:5]
+        assert store.find_segments(HOSTS[0], BOX, 0, 25, 1) == [segments[2]]
+        assert store.find_segments(HOSTS[0], BOX, 1, 0, 2) == segments[5:7]
+        found = store.read_container_leaves(HOSTS[0], BOX, 9)
+        assert [one.leaf_index for one in found] == [3, 7, 11, 15, 19]
+        assert [one.container for one in store.read_runs(HOSTS[0], b"", 9)] == [other, BOX]
+        assert len(store.read_runs(HOSTS[0], other, 9)) == 1
+        found_alerts = store.read_alerts(HOSTS[0], 1, 3)
+        assert [(one.leaf_index, one.kind) for one in found_alerts] == [
+            (1, "a"), (1, "b"), (3, "a"),
+        ]  # fmt: skip
+
+    def test_names_are_data_whatever_is_in_them(self, store: Store) -> None:
+        for number, name in enumerate(ODD_NAMES):
+            host = make_host(0, host=bytes([50 + number]) * 32, tenant=name)
+            alert = Alert(host.host, name, 0, 0, b"")
+            store.commit(Changes(tenants=[Tenant(name, b"k")], hosts=[host], alerts=[alert]))
+            assert store.find_tenant(name) == Tenant(name, b"k")
+            assert store.find_host(host.host) == host
+            assert store.find_alert(host.host, name, 0) == alert
+        assert sorted(one.name for one in store.read_tenants()) == sorted(ODD_NAMES)
+        assert len(store.read_hosts(b"", 99)) == len(ODD_NAMES)
+
+    def test_a_reader_sees_what_was_committed_and_writes_nothing(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        reader = self.open_reader(tmp_path)
+        assert reader.find_log() == (0, b"")
+        store.commit(Changes(leaves=[make_leaf(b"", 0)], note=b"note"))
+        assert reader.find_log() == (1, b"note")
+        with pytest.raises((AssertionError, StateError)):
+            reader.commit(Changes(note=b"other"))
+        assert store.find_log() == (1, b"note")
+        self.close(reader)
+
+    def test_there_is_one_writer(self, store: Store, tmp_path: Path) -> None:
+        with pytest.raises(StateError):
+            self.open_writer(tmp_path)
+        self.close(store)
+        self.close(self.open_writer(tmp_path))
