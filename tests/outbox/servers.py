@@ -70,7 +70,7 @@ class Books:
         return self.acknowledge(self.get_held(offer.host))
 
     def take_request(self, request: Request) -> bytes:
-        return self.take(batch.decompress(request.data))
+        return self.take(request.offer_data)
 
     def get_held(self, host: bytes) -> Held:
         progress = self.hosts[host].progress if host in self.hosts else HostBodies(host).progress
@@ -94,6 +94,10 @@ class Books:
     def get_tree(self, leaves: list[Held]) -> Tree:
         """Its log, if it has these leaves."""
         return BooksTree(self, [encode_held(one) for one in leaves])
+
+    def get_file(self, path: str) -> bytes | None:
+        """What is served of its log; None for what it has not."""
+        return get_file(self.get_tree(self.leaves), len(self.leaves), path)
 
     def get_size(self, host: bytes) -> int:
         return self.get_held(host).size
@@ -129,7 +133,8 @@ class Request:
 
     def __init__(self, path: str, headers: dict[str, str], data: bytes) -> None:
         self.path, self.headers, self.data = path, headers, data
-        self.offer: Offer = batch.decode_batch(batch.decompress(data))
+        self.offer_data = batch.decompress(data)
+        self.offer: Offer = batch.decode_batch(self.offer_data)
 
 
 Answer = tuple[int, bytes, dict[str, str]]
@@ -256,8 +261,10 @@ class BooksServer:
     def serve_log(self, handler: BaseHTTPRequestHandler) -> None:
         """Its own log as tiles: what `shown` says, else as it is."""
         self.asked.append(handler.path)
-        tree = self.shown or self.books.get_tree(self.books.leaves)
-        data = get_file(tree, len(tree.leaves), handler.path)
+        path = handler.path
+        data = get_file(self.shown, len(self.shown.leaves), path) if self.shown else None
+        if self.shown is None:
+            data = self.books.get_file(path)
         handler.send_response(200 if data is not None else 404)
         handler.send_header("Content-Length", str(len(data or b"")))
         handler.end_headers()

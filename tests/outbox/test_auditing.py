@@ -76,11 +76,15 @@ def test_a_log_that_drops_what_it_showed_is_convicted(
     assert forked.first.size < forked.second.size == len(leaves) + more
 
 
-def test_a_log_of_the_same_size_with_another_root_is_convicted(
-    tmp_path: Path, server: BooksServer
+def test_a_log_of_the_same_size_with_another_root_is_convicted_without_tiles(
+    tmp_path: Path, server: BooksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = make_paths(tmp_path)
     send_often(paths, server, 3)
+    monkeypatch.setattr(
+        "tests.outbox.servers.get_file",
+        lambda tree, size, path: tree.note(size) if path == "/checkpoint" else None,
+    )
     server.shown = server.books.get_tree([*server.books.leaves[:-1], *others(1, 77)])
     outcome = run_pass(paths, server)
     assert isinstance(outcome.error, Contradicted) and len(list_forks(paths)) == 1

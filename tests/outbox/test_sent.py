@@ -75,6 +75,16 @@ def test_a_checkpoint_that_was_seen_is_not_replaced(tmp_path: Path) -> None:
         assert seen is not None and seen.root == b"\x05" * 32
 
 
+def test_a_checkpoint_that_was_only_served_is_none_of_an_acknowledgement(tmp_path: Path) -> None:
+    with Sent(make_paths(tmp_path)) as sent:
+        put(sent, 5, 1000, b"five", 40)
+        served = Seen(90, bytes(32), b"note")
+        sent.put_audited("s", sent.get_unaudited("s", 9), served)
+        last = sent.get_last_checkpoint("s")
+        assert last is not None and last.size == 40
+        assert sent.find_checkpoint("s", 90) == served and sent.get_unaudited("s", 9) == [served]
+
+
 def test_contradictions_are_kept_once_and_not_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
