@@ -251,7 +251,8 @@ class Agent:
         from docklock.outbox.status import read_status
 
         try:
-            return list_figures(read_status(self._paths, self._settings.servers))
+            found = read_status(self._paths, self._settings.servers)
+            return list_figures([one.describe() for one in found])
         except (DocklockError, OSError, sqlite3.Error) as error:
             self._log.error(f"how far servers are cannot be read: {error}")
             return None

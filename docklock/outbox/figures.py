@@ -5,12 +5,7 @@ Not here: the status (status), the page (docklock.agent.metrics).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from docklock.outbox.status import ServerStatus
+from typing import Any
 
 HELP = {
     "outbox_acknowledged_leaves": "Leaves of the host log that the server holds, by its word.",
@@ -22,22 +17,22 @@ HELP = {
 }
 
 
-def list_figures(found: Sequence[ServerStatus]) -> dict[str, dict[str, float]]:
-    """For each name in HELP, the number of each server by its labels."""
+def list_figures(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """For each name in HELP, the number of each server by its labels; `found` as JSON has them."""
     return {name: {_label(one): _get(one)[name] for one in found} for name in HELP}
 
 
-def _get(one: ServerStatus) -> dict[str, float]:
+def _get(one: dict[str, Any]) -> dict[str, float]:
     return {
-        "outbox_acknowledged_leaves": one.standing.size,
-        "outbox_lag_leaves": one.lag_leaves,
-        "outbox_lag_seconds": round(one.lag_s, 3),
-        "outbox_failures": one.standing.failures,
-        "outbox_well": int(one.standing.acknowledged_ms > 0 and not one.standing.failures),
-        "outbox_contradictions": one.contradictions,
+        "outbox_acknowledged_leaves": one["acknowledged"],
+        "outbox_lag_leaves": one["lag_leaves"],
+        "outbox_lag_seconds": one["lag_s"],
+        "outbox_failures": one["failures"],
+        "outbox_well": int(one["acknowledged_ms"] is not None and not one["failures"]),
+        "outbox_contradictions": one["contradictions"],
     }
 
 
-def _label(one: ServerStatus) -> str:
-    name = one.server.name.replace("\\", "\\\\").replace('"', '\\"')
+def _label(one: dict[str, Any]) -> str:
+    name = one["name"].replace("\\", "\\\\").replace('"', '\\"')
     return f'server="{name}"'

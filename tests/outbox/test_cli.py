@@ -160,7 +160,7 @@ def test_metrics_have_each_server_by_name(
     size = get_size(paths)
     grow(paths, 4)
     settings = (server.settings, other.settings)
-    figures = list_figures(read_status(paths, settings))
+    figures = list_figures([one.describe() for one in read_status(paths, settings)])
     page = parse_page(format_metrics(COUNTS._replace(outbox=figures)))
     assert set(HELP) <= {name.removeprefix("docklock_") for name in page}
     assert page["docklock_outbox_acknowledged_leaves"].get(server="office") == size
@@ -175,7 +175,8 @@ def test_metrics_have_each_server_by_name(
 
 def test_a_name_cannot_break_the_page(tmp_path: Path) -> None:
     server = BooksServer(Books(), 'a"} 1\\').settings
-    figures = list_figures(read_status(make_paths(tmp_path), (server,)))
+    found = read_status(make_paths(tmp_path), (server,))
+    figures = list_figures([one.describe() for one in found])
     assert list(figures["outbox_well"]) == ['server="a\\"} 1\\\\"']
 
 
