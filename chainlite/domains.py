@@ -126,3 +126,7 @@ BPCI_ACKNOWLEDGEMENT = b"\xc1"
 BPCI_HELD = b"\xf5"
 SIGN_ACKNOWLEDGEMENT = b"\xf6"
 BPCI_AT_REST = b"\xf7"
+# Calls through the HTTP cage: first byte of a receipt, what names it, first byte of a signed one
+CALL_RECEIPT = b"\xf8"
+CALL_RECEIPT_HASH = b"\xf9"
+SIGNED_CALL_RECEIPT = b"\xfa"

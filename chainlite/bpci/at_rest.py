@@ -21,7 +21,7 @@ from chainlite.ledger.body_file import sync_directory
 from chainlite.sha2 import sha256
 
 MAGIC = b"DOCKLOCK-BPCI-KEY\0\0\x01"
-TENANT_KEY, TOKEN, SEGMENT, ALERT, ENROLMENT = 0, 1, 2, 3, 4
+TENANT_KEY, SEGMENT, ALERT, ENROLMENT = 0, 1, 2, 3
 """What is in a box."""
 NO_PLACE = 0
 TENANT_LIMIT = 64
@@ -100,14 +100,6 @@ class Vault:
             self._open.clear()
         self._open[tenant] = (sealed, opened)
         return opened
-
-    def seal_token(self, digest: bytes, data: bytes) -> bytes:
-        """What a token says, for the row of its digest."""
-        return seal(data, self._key.rest_key, Label(TOKEN, "", digest, NO_PLACE))
-
-    def open_token(self, digest: bytes, box: bytes) -> bytes:
-        """What the token of this digest says; TamperError if the row was changed."""
-        return unseal(box, self._key.rest_key, Label(TOKEN, "", digest, NO_PLACE))
 
 
 def label_alert(tenant: str, host: bytes, kind: str, leaf_index: int, time_ms: int) -> Label:

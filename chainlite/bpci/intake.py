@@ -22,7 +22,7 @@ from chainlite.bpci.acknowledgement import (
 from chainlite.bpci.alert import Evidence, encode_evidence
 from chainlite.bpci.at_rest import Label, Vault
 from chainlite.bpci.batch import decode_batch, decompress
-from chainlite.bpci.known_host import KnownHost, encode_run_row
+from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.rows import get_header, make_leaf_row, make_reader, make_segment_row
 from chainlite.bpci.store import (
@@ -35,8 +35,15 @@ from chainlite.bpci.store import (
     StoreDamage,
     Tenant,
 )
-from chainlite.bpci.verification import Trouble, Verdict, find_contradiction, judge_batch
+from chainlite.bpci.verification import (
+    Trouble,
+    Verdict,
+    find_contradiction,
+    get_newest_key,
+    judge_batch,
+)
 from chainlite.errors import SpecError, StateError, TamperError
+from chainlite.ledger.bodies import read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,19 +59,25 @@ ALERTS_MAX = 16
 FUTURE_MAX_NS = 600 * 10**9
 """How far ahead of the server's clock a receipt may be without an alert."""
 TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
+STRANGER = "stranger"
 
 
 class Request(NamedTuple):
-    """A batch, and the host whose key its sender has shown."""
+    """A batch, the host that its sender says it is, and the key that signed the call.
+
+    That key must be one that the host's log, with this batch, names as its newest; empty where the
+    caller has checked that by other means.
+    """
 
     host: bytes
     data: bytes
     is_packed: bool = False
+    public: bytes = b""
 
 
 class Answer(NamedTuple):
-    """TAKEN, KNOWN (it does not begin where the host stands), REFUSED, or BROKEN where the store is
-    damaged, and why.
+    """TAKEN, KNOWN (it does not begin where the host stands), REFUSED, STRANGER where the key is
+    not the host's, or BROKEN where the store is damaged, and why.
 
     `acknowledgement` says what is held now; empty where the host is not enrolled. `alert` is the
     kind of one that was raised: also beside TAKEN.
@@ -147,7 +160,10 @@ class Intake:
                 known = self._find(batch.host)
                 if known is None:
                     raise SpecError("batch: the host is not enrolled here")
-                answer = self._take(group, known, batch, request)
+                if request.public and request.public != get_newest_key(known, batch):
+                    known, answer = None, Answer(STRANGER, why="the key is not the host's newest")
+                else:
+                    answer = self._take(group, known, batch, request)
             except StoreDamage as error:
                 answer = Answer(BROKEN, why=str(error))
             except (SpecError, TamperError) as error:
@@ -309,6 +325,19 @@ class Intake:
             oldest = next(idle, None)
             if oldest is not None and oldest != known.row.host:
                 del self._hosts[oldest]
+
+
+def find_newest_publics(store: Store, key: ServerKey, host: bytes) -> tuple[bytes, ...]:
+    """A host's newest key, as far as the server knows its log; none where it is not enrolled."""
+    row = store.find_host(host)
+    tenant = store.find_tenant(row.tenant) if row is not None else None
+    if row is None or tenant is None:
+        return ()
+    if row.progress:
+        return (read_keys(host, list(decode_progress(row).key_leaves)).public,)
+    tenant_key = Vault(key).open_tenant_key(row.tenant, tenant.sealed_key)
+    label = at_rest.label_enrolment(row.tenant, host)
+    return (at_rest.unseal(row.enrolment, tenant_key, label),)
 
 
 def _read(request: Request) -> Offer:

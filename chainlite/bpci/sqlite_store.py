@@ -25,7 +25,6 @@ from chainlite.bpci.store import (
     Segment,
     StoreDamage,
     Tenant,
-    Token,
 )
 from chainlite.errors import SpecError, StateError
 
@@ -42,7 +41,6 @@ BUSY_S = 10.0
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE tenants (name TEXT PRIMARY KEY, sealed_key BLOB NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE tokens (digest BLOB PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID",
         "CREATE TABLE hosts (host BLOB PRIMARY KEY, tenant TEXT NOT NULL, enrolment BLOB NOT NULL,"
         " size INTEGER NOT NULL, receipts INTEGER NOT NULL, open_runs INTEGER NOT NULL,"
         " alerts INTEGER NOT NULL, progress BLOB NOT NULL, note BLOB NOT NULL,"
@@ -128,8 +126,6 @@ class SqliteStore:
     def _write(self, changes: Changes) -> None:
         many = self._db.executemany
         many("INSERT INTO tenants VALUES (?, ?)", changes.tenants)
-        many("INSERT INTO tokens VALUES (?, ?)", changes.tokens)
-        many("DELETE FROM tokens WHERE digest = ?", [(one,) for one in changes.spent])
         many(f"INSERT OR REPLACE INTO hosts VALUES ({_mark(Host)})", changes.hosts)
         many(f"INSERT INTO leaves VALUES ({_mark(Leaf)})", changes.leaves)
         many(f"INSERT INTO segments VALUES ({_mark(Segment)})", changes.segments)
@@ -143,12 +139,6 @@ class SqliteStore:
 
     def read_tenants(self) -> list[Tenant]:
         return self._read(Tenant, "SELECT * FROM tenants ORDER BY name LIMIT ?", READ_MAX)
-
-    def find_token(self, digest: bytes) -> Token | None:
-        return self._find(Token, "SELECT * FROM tokens WHERE digest = ?", digest)
-
-    def read_tokens(self) -> list[Token]:
-        return self._read(Token, "SELECT * FROM tokens ORDER BY digest LIMIT ?", READ_MAX)
 
     def find_host(self, host: bytes) -> Host | None:
         return self._find(Host, f"SELECT {_HOST} FROM hosts WHERE host = ?", host)
@@ -250,7 +240,7 @@ class _Hashes(NamedTuple):
 
 _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
-    for kind in (Tenant, Token, Host, Run, Leaf, Segment, Alert, _Last, _Note, _Hashes)
+    for kind in (Tenant, Host, Run, Leaf, Segment, Alert, _Last, _Note, _Hashes)
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 

@@ -31,13 +31,6 @@ class Tenant(NamedTuple):
     sealed_key: bytes
 
 
-class Token(NamedTuple):
-    """Lets its bearer enrol: the digest of what the bearer has, and a box that says for whom."""
-
-    digest: bytes
-    box: bytes
-
-
 class Host(NamedTuple):
     """A host as it stands.
 
@@ -107,13 +100,11 @@ class Alert(NamedTuple):
 class Changes(NamedTuple):
     """What one commit writes: new rows, and hosts, runs and notes in place of older ones.
 
-    `spent` are digests of tokens that go. `note` is the server's checkpoint over its log with
+    `note` is the server's checkpoint over its log with
     these leaves; empty where no leaf joins it.
     """
 
     tenants: Sequence[Tenant] = ()
-    tokens: Sequence[Token] = ()
-    spent: Sequence[bytes] = ()
     hosts: Sequence[Host] = ()
     leaves: Sequence[Leaf] = ()
     segments: Sequence[Segment] = ()
@@ -133,12 +124,6 @@ class Store(Protocol):
 
     def read_tenants(self) -> list[Tenant]:
         """All of them."""
-
-    def find_token(self, digest: bytes) -> Token | None:
-        """The token of this digest, unless it is spent."""
-
-    def read_tokens(self) -> list[Token]:
-        """All that are not spent."""
 
     def find_host(self, host: bytes) -> Host | None:
         """The host as it stands."""

@@ -162,6 +162,18 @@ def find_contradiction(known: HostBodies, note: bytes, read: Read, batch: Offer)
     return Trouble(FORK, number, NO_RECEIPT, NO_RECEIPT, why, proof)
 
 
+def get_newest_key(known: HostBodies, batch: Offer) -> bytes:
+    """The host's newest key, as what is known and the records that a batch brings say.
+
+    Each record is signed by the key before it. TamperError where one does not follow.
+    """
+    progress = known.progress
+    records = _get_records(progress.key_leaves, progress.size, batch)
+    if not records:
+        raise SpecError("batch: it does not bring the host's first key")
+    return read_keys(batch.host, list(records)).public
+
+
 def _get_records(known: tuple[bytes, ...], size: int, batch: Offer) -> tuple[bytes, ...]:
     """The host's key records: the known ones, and those that the batch brings from `size` on."""
     found = list(known)

@@ -62,7 +62,7 @@ def _add_sample(family: Family, name: str, line: str) -> None:
 
 
 def _check_family(name: str, family: Family) -> None:
-    assert re.fullmatch(r"docklock_[a-z_]+", name) and not name.endswith(("_total", "_info"))
+    assert re.fullmatch(r"(docklock|bpci)_[a-z_]+", name) and not name.endswith(("_total", "_info"))
     assert not family.unit or name.endswith(f"_{family.unit}"), name
     assert family.unit or not name.endswith(("_seconds", "_bytes")), name
     if family.kind == "histogram":

@@ -19,7 +19,6 @@ from chainlite.bpci.store import (
     Segment,
     Store,
     Tenant,
-    Token,
 )
 from chainlite.errors import StateError
 
@@ -63,9 +62,9 @@ class StoreConformance:
     def test_nothing_is_there_at_first(self, store: Store) -> None:
         assert store.find_tenant("acme") is store.find_host(HOSTS[0]) is None
         assert store.find_run(HOSTS[0], BOX) is store.find_alert(HOSTS[0], "fork", 1) is None
-        assert store.find_token(BOX) is None and store.find_hashes(HOSTS[0], 0) == b""
+        assert store.find_hashes(HOSTS[0], 0) == b""
         assert store.read_leaves(b"", 0, 9) == store.read_segments(b"", 0, 9) == []
-        assert store.read_tenants() == store.read_hosts(b"", 9) == store.read_tokens() == []
+        assert store.read_tenants() == store.read_hosts(b"", 9) == []
         assert store.find_log() == (0, b"")
         store.commit(Changes())
         assert store.find_log() == (0, b"")
@@ -74,7 +73,7 @@ class StoreConformance:
         self, store: Store, tmp_path: Path
     ) -> None:
         changes = Changes(
-            tenants=[Tenant("acme", b"sealed")], tokens=[Token(BOX, b"box")],
+            tenants=[Tenant("acme", b"sealed")],
             hosts=[make_host(0), make_host(2)],
             leaves=[make_leaf(HOSTS[0], 0), make_leaf(HOSTS[0], 1, BOX), make_leaf(b"", 0)],
             segments=[make_segment(HOSTS[0], 1, BOX, 0, 0)],
@@ -84,7 +83,6 @@ class StoreConformance:
         store.commit(changes)
         for _ in range(2):
             assert store.find_tenant("acme") == changes.tenants[0] == store.read_tenants()[0]
-            assert store.find_token(BOX) == changes.tokens[0] == store.read_tokens()[0]
             assert store.read_hosts(b"", 9) == changes.hosts
             assert store.find_host(HOSTS[2]) == make_host(2)
             assert store.read_leaves(HOSTS[0], 0, 9) == changes.leaves[:2]
@@ -121,9 +119,6 @@ class StoreConformance:
         store.commit(Changes(alerts=[Alert(HOSTS[0], "gap", 4, 5, b"first")]))
         store.commit(Changes(alerts=[Alert(HOSTS[0], "gap", 4, 6, b"second")]))
         assert store.read_alerts(HOSTS[0], 0, 9) == [Alert(HOSTS[0], "gap", 4, 5, b"first")]
-        store.commit(Changes(tokens=[Token(BOX, b"x")]))
-        store.commit(Changes(spent=[BOX]))
-        assert store.find_token(BOX) is None
 
     def test_ranges_are_in_order_within_their_limits(self, store: Store) -> None:
         other = bytes(32)

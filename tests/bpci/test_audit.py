@@ -13,7 +13,6 @@ from chainlite.bpci.at_rest import ServerKey
 from chainlite.bpci.audit import audit
 from chainlite.bpci.batch import encode_batch
 from chainlite.bpci.sqlite_store import FILE, SqliteStore
-from chainlite.bpci.store import Changes, Token
 from chainlite.errors import TamperError
 from docklock.paths import get_paths
 from tests.bpci.batches import make_batch
@@ -23,12 +22,12 @@ from tests.bpci.test_verification import find_kind, hostlog, spoil_body
 from tests.evidence.recording import append_durably, begin, make_id, record
 from tests.ledger.offered import make_host
 
-TABLES = ("tenants", "tokens", "hosts", "leaves", "segments", "runs", "alerts", "log")
+TABLES = ("tenants", "hosts", "leaves", "segments", "runs", "alerts", "log")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server with two hosts of two tenants, an open run, an alert and a token."""
+    """A server with two hosts of two tenants, an open run and an alert."""
     top = tmp_path_factory.mktemp("audit")
     first, second = make_host(top), get_paths(str(top / "second"))
     record(second, make_id(1), count=6)
@@ -44,9 +43,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for end in (number + 3, None):
             server.sync(first, host, end)
         server.sync(second, other)
-        digest = b"\x01" * 32
-        box = server.intake._vault.seal_token(digest, b"says")
-        server.store.commit(Changes(tokens=[Token(digest, box)]))
         assert server.audit() == []
     recorder.close(0)
     return top / "server"
@@ -122,8 +118,6 @@ def test_every_column_of_every_table_is_vouched_for(
 def test_every_row_that_is_gone_is_missed(whole: Path, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     for table in TABLES:
-        if table == "tokens":
-            continue  # a token that is gone enrols nobody
         names, rows = read_rows(whole, table)
         for number in rng.sample(range(len(rows)), min(len(rows), 4)):
             at = copy(whole, tmp_path / f"{table}-{number}")
@@ -167,7 +161,7 @@ def test_one_damage_hides_no_other(whole: Path, tmp_path: Path) -> None:
 
 def test_another_servers_key_opens_nothing(whole: Path) -> None:
     found = {one[0] for one in audit_copy(whole, ServerKey(b"\x44" * 32))}
-    assert {"tenants", "tokens", "log", "hosts", "segments"} <= found
+    assert {"tenants", "log", "hosts", "segments"} <= found
 
 
 def test_a_store_that_was_put_back_signs_nothing(whole: Path, tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""A server's addresses: what each asks of who calls it, and what it answers.
+
+`ROUTES` is the table that the cage holds every call to. The hot path is raw ASGI (ingest); the rest
+reads the store through a connection of its own. Not here: the cage, sockets, files (serving).
+Invariants: everything but the server's own log and its state is caged; a host is shown what is its
+own and nothing else; nothing here writes.
+Source: C2SP tlog-tiles for /checkpoint and /tile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route as Address
+
+from chainlite import cosignature, tile
+from chainlite.bpci import ingest, own_log
+from chainlite.bpci.batch import WIRE_LIMIT_BYTES
+from chainlite.cage.refusal import CONTENT_TYPE, Refusal
+from chainlite.cage.routes import Access, Route
+from chainlite.errors import DocklockError, SpecError, StateError, TamperError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from chainlite.bpci.actor import Authenticate
+    from chainlite.bpci.at_rest import ServerKey
+    from chainlite.bpci.desk import Desk
+    from chainlite.bpci.store import Store
+    from chainlite.cage.asgi import Receive, Scope, Send
+
+ALERTS_SHOWN_MAX = 100
+ROUTES = (
+    Route(
+        "POST", ingest.PATH, Access.CAGED, request_bytes_max=WIRE_LIMIT_BYTES,
+        body_timeout_s=ingest.READ_S,
+    ),
+    Route("GET", "/v1/hosts/{host}", Access.CAGED),
+    Route("GET", "/checkpoint", Access.PUBLIC, 100),
+    Route("GET", "/tile/{rest:path}", Access.PUBLIC, 100, response_bytes_max=32 << 20),
+    Route("GET", "/healthz", Access.PUBLIC, 10),
+    Route("GET", "/readyz", Access.PUBLIC, 100),
+    Route("GET", "/metrics", Access.PUBLIC, 100),
+)  # fmt: skip
+FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+
+
+class App:
+    """The ASGI application that goes into the cage."""
+
+    def __init__(
+        self, desk: Desk, reader: Store, key: ServerKey, authenticate: Authenticate
+    ) -> None:
+        self._desk, self._store, self._key = desk, reader, key
+        self._authenticate = authenticate
+        self._ingest = ingest.Ingest(desk, authenticate)
+        self._rest = Starlette(
+            routes=[
+                Address("/v1/hosts/{host}", self._show_host),
+                Address("/checkpoint", self._show_checkpoint),
+                Address("/tile/{rest:path}", self._show_tile),
+                Address("/healthz", self._show_health),
+                Address("/readyz", self._show_ready),
+                Address("/metrics", self._show_metrics),
+            ],
+            exception_handlers={DocklockError: _answer_error},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call, or the server's start and stop."""
+        if scope["type"] == "http" and scope["path"] == ingest.PATH:
+            await self._ingest(scope, receive, send)
+            return
+        await self._rest(scope, receive, send)
+
+    async def _show_host(self, request: Request) -> Response:
+        actor = self._authenticate(request.scope)
+        if not actor.is_sure:
+            raise Refusal(401, "unknown-key", "the key is not the host's newest")
+        if request.path_params["host"] != actor.host.hex():
+            raise Refusal(403, "not-yours", "a host is shown its own state")
+        row = self._store.find_host(actor.host)
+        if row is None:
+            raise Refusal(404, "no-host", "the host is not enrolled")
+        alerts = self._store.read_alerts(actor.host, 0, ALERTS_SHOWN_MAX)
+        shown = [
+            {"kind": one.kind, "leaf_index": str(one.leaf_index), "time_ms": str(one.time_ms)}
+            for one in alerts
+        ]
+        return JSONResponse(
+            {
+                "host": actor.host.hex(),
+                "size": str(row.size),
+                "receipts": str(row.receipts),
+                "open_runs": row.open_runs,
+                "log_leaf": str(row.log_leaf),
+                "acknowledgement": row.acknowledgement.hex(),
+                "alerts": shown,
+            }
+        )
+
+    async def _show_checkpoint(self, _: Request) -> Response:
+        note = self._store.find_log()[1]
+        if not note:
+            raise Refusal(404, "empty", "the server's log has no leaf yet")
+        return Response(note, headers={"cache-control": "no-cache"}, media_type="text/plain")
+
+    async def _show_tile(self, request: Request) -> Response:
+        try:
+            wanted = tile.parse_path(f"tile/{request.path_params['rest']}")
+            size, _ = self._store.find_log()
+            data = own_log.make_tile(self._store, size, wanted)
+        except (SpecError, StateError) as error:
+            raise Refusal(404, "no-tile", str(error)) from None
+        return Response(data, headers=FOREVER, media_type="application/octet-stream")
+
+    async def _show_health(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _show_ready(self, _: Request) -> Response:
+        """Whether what is stored is what this server has signed, and batches can be taken."""
+        size, note = self._store.find_log()
+        if size:
+            try:
+                state = cosignature.check_checkpoint(note, self._key.log_keys)
+            except SpecError as error:
+                raise TamperError(f"the log's checkpoint: {error}") from None
+            if state.size != size:
+                raise TamperError("the log's checkpoint is of another size")
+        if not self._desk.is_running:
+            raise StateError("no batch can be taken")
+        return PlainTextResponse("ready\n")
+
+    async def _show_metrics(self, _: Request) -> Response:
+        desk = self._desk
+        figures = (
+            ("receipts_kept", "counter", "Receipts that were verified and kept.", desk.receipts),
+            ("batches_answered", "counter", "Batches that were answered.", desk.batches),
+            ("commits", "counter", "Commits, each for what waited together.", desk.commits),
+            ("waiting_batches", "gauge", "Batches that wait.", desk.waiting),
+            ("waiting_bytes", "gauge", "Bytes of batches that wait.", desk.waiting_bytes),
+            ("log_leaves", "gauge", "Leaves of the server's log.", self._store.find_log()[0]),
+        )
+        lines = []
+        for name, kind, what, value in figures:
+            sample = f"bpci_{name}_total" if kind == "counter" else f"bpci_{name}"
+            lines += [f"# HELP bpci_{name} {what}", f"# TYPE bpci_{name} {kind}"]
+            if name.endswith("_bytes"):
+                lines.append(f"# UNIT bpci_{name} bytes")
+            lines.append(f"{sample} {value}")
+        text = "\n".join([*lines, "# EOF", ""])
+        kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        return Response(text, media_type=kind)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    """A refusal as it is; what is wrong with the store as the server's trouble."""
+    refusal = error
+    if not isinstance(refusal, Refusal):
+        after_s = ingest.BROKEN_AFTER_S
+        refusal = Refusal(503, "store", str(error), retry_after_s=after_s)
+    body = ingest.encode_refusal(request.scope, refusal)
+    headers = {"cache-control": "no-store"}
+    if refusal.retry_after_s:
+        headers["retry-after"] = str(refusal.retry_after_s)
+    return Response(body, refusal.status, headers, media_type=CONTENT_TYPE)
