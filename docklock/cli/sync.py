@@ -86,8 +86,10 @@ def run_sync(argv: list[str], paths: Paths) -> int:
         return _show(values, paths, ()) if not values.get("follow") else 0
     from docklock.outbox.door import HttpDoor
     from docklock.outbox.sending import Outbox
+    from docklock.outbox.signing import HostCalls
 
-    outbox = Outbox(paths, settings.servers, HttpDoor)
+    calls = HostCalls(paths)
+    outbox = Outbox(paths, settings.servers, lambda server: HttpDoor(server, calls))
     return (_follow if values.get("follow") else _send)(values, paths, outbox)
 
 

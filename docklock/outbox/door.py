@@ -1,10 +1,10 @@
 """The way to one server: batches over HTTP/1.1 and TLS, one request at a time.
 
 Not here: what is sent and what an answer means (sending, checking), the exchange itself
-(docklock.witness.client). Invariants: a server's certificate is always verified; no redirect is
-followed, so nobody else is handed the token or the evidence; what a server says in words is cut and
-escaped before anybody reads it. `sign` is where requests get signatures (HTTP Cage).
-Source: RFC 9110, sections 10.2.3 and 15; RFC 9659.
+(docklock.witness.client), signatures (signing). Invariants: a server's certificate is always
+verified; no redirect is followed, so nobody else is handed the token or the evidence; what a server
+says in words is cut and escaped before anybody reads it; 200 counts if the server signed it for
+this very call. Source: RFC 9110, sections 10.2.3 and 15; RFC 9457; RFC 9659.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from chainlite import tlogproof
 from chainlite.bpci.batch import compress
-from chainlite.errors import PeerError, StateError
+from chainlite.errors import DocklockError, PeerError, StateError
 from chainlite.report import escape
+from docklock.json_text import parse_json
 from docklock.witness import served as served_log
 from docklock.witness.client import Client
 from docklock.witness.client import PeerError as AwayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import TypeVar
 
     from docklock.outbox.settings import Server
+    from docklock.outbox.signing import HostCalls
     from docklock.witness.client import Got
 
     Found = TypeVar("Found")
-    Sign = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
 
 PATH = "/v1/receipts"
 SEND_MAX_S = 120.0
@@ -83,25 +84,32 @@ class HttpDoor:
     """A Door to a server's URL."""
 
     def __init__(
-        self, server: Server, sign: Sign | None = None, send_max_s: float = SEND_MAX_S
+        self, server: Server, calls: HostCalls | None = None, send_max_s: float = SEND_MAX_S
     ) -> None:
-        """`sign` is told method, URL, headers and body, and gives headers that are added."""
-        self._server, self._sign, self._send_max_s = server, sign, send_max_s
+        """`calls` signs what is sent; without it nothing is, and nothing has to be."""
+        self._server, self._calls, self._send_max_s = server, calls, send_max_s
         self._client: Client | None = None
 
     async def send(self, batch: bytes) -> bytes:
         """As Door."""
         body = compress(batch)
-        headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "zstd"}
+        fields = {"content-type": "application/octet-stream", "content-encoding": "zstd"}
         if self._server.token_file:
-            headers["Authorization"] = f"Bearer {read_token(self._server.token_file)}"
-        if self._sign is not None:
-            headers |= self._sign("POST", self._server.url + PATH, headers, body)
+            fields["authorization"] = f"Bearer {read_token(self._server.token_file)}"
+        call = None
+        if self._calls is not None:
+            call = self._calls.post(self._server, self._server.url + PATH, fields, body)
+        sent = fields if call is None else call.fields
         try:
-            got = await self._get_client().post(PATH, body, ANSWER_BYTES_MAX, headers)
+            got = await self._get_client().post(PATH, body, ANSWER_BYTES_MAX, sent)
         except AwayError as error:
             raise StateError(f"{self._server.name}: {error}") from None
-        return self._read(got)
+        if got.status != OK:
+            raise self._read_refusal(got)
+        try:
+            return got.body if call is None else call.read(got)
+        except PeerError as error:
+            raise PeerError(f"{self._server.name}: its answer: {error}") from None
 
     async def fetch_checkpoint(self) -> bytes:
         """As Door."""
@@ -129,19 +137,30 @@ class HttpDoor:
         if self._client is not None:
             self._client.close()
 
-    def _read(self, got: Got) -> bytes:
-        if got.status == OK:
-            return got.body
-        said = escape(got.body.decode(errors="replace").strip()[:REASON_CHARS_MAX])
+    def _read_refusal(self, got: Got) -> DocklockError:
+        """What any other status means. Who said it is not known: it costs time, and no more."""
+        said = escape(read_reason(got.body))
         why = f"{self._server.name}: status {got.status}" + (f": {said}" if said else "")
         if got.status in (TOO_MANY, UNAVAILABLE):
             retry_after = got.headers.get(b"retry-after", b"").decode("ascii", "replace")
-            raise Busy(why, parse_retry_after(retry_after, time.time()))
+            return Busy(why, parse_retry_after(retry_after, time.time()))
         if got.status == CONFLICT:
-            raise Elsewhere(why)
+            return Elsewhere(why)
         if got.status in SERVER_ERRORS or got.status in (REQUEST_TIMEOUT, TOO_EARLY):
-            raise StateError(why)
-        raise PeerError(why)
+            return StateError(why)
+        return PeerError(why)
+
+
+def read_reason(body: bytes) -> str:
+    """What a refusal says: the detail of a problem (RFC 9457), else its text; cut."""
+    text = body.decode(errors="replace").strip()
+    try:
+        problem = parse_json(body) if body.startswith(b"{") else None
+    except ValueError:
+        problem = None
+    if isinstance(problem, dict) and isinstance(problem.get("detail"), str):
+        text = problem["detail"]
+    return text[:REASON_CHARS_MAX]
 
 
 def parse_retry_after(text: str, now_s: float) -> float:

@@ -76,9 +76,15 @@ def parse_answer(head: bytes) -> Head:
 def encode_request(
     method: str, host: str, path: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS
 ) -> bytes:
-    """A whole request; SpecError where a header would be more than one line."""
+    """A whole request; SpecError where a header would be more than one line.
+
+    A header `host` stands in place of `host`.
+    """
+    host = headers.get("host", host)
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
     for name, value in headers.items():
+        if name == "host":
+            continue
         if not _is_token(name.encode()) or not value.isascii() or not value.isprintable():
             raise SpecError(f"not a header of HTTP/1.1: {name!r}")
         lines.append(f"{name}: {value}")

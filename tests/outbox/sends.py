@@ -16,6 +16,7 @@ from docklock.evidence.host_log import HostLog
 from docklock.outbox.door import HttpDoor
 from docklock.outbox.sending import Outbox, Outcome
 from docklock.outbox.sent import CONTRADICTED, Sent, Standing
+from docklock.outbox.signing import HostCalls
 from docklock.paths import Paths
 from tests.evidence.recording import ROOT
 from tests.ledger.offered import make_host
@@ -26,9 +27,16 @@ def get_host(paths: Paths) -> bytes:
     return keyring.ensure_host_key(paths).host
 
 
+def make_outbox(paths: Paths, *servers: BooksServer) -> Outbox:
+    """As the command line makes it: calls are signed."""
+    calls = HostCalls(paths)
+    settings = [server.settings for server in servers]
+    return Outbox(paths, settings, lambda server: HttpDoor(server, calls))
+
+
 def run_passes(paths: Paths, *servers: BooksServer) -> list[Outcome]:
     """One pass to each, by a process that has just begun."""
-    outbox = Outbox(paths, [server.settings for server in servers], HttpDoor)
+    outbox = make_outbox(paths, *servers)
 
     async def run() -> list[Outcome]:
         try:

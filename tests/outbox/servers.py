@@ -7,22 +7,33 @@ Not here: the server of chainlite.bpci, whose formats and verification these are
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import socket
 import ssl
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 from chainlite import cosignature, hostlog, merkle, mldsa, note, segment
 from chainlite.bpci import acknowledgement, batch
 from chainlite.bpci.acknowledgement import Held, encode_held, get_server_origin
+from chainlite.bpci.actor import parse_keyid
+from chainlite.bpci.app import ROUTES
 from chainlite.bundle import StoredSegment
+from chainlite.cage.asgi import read_body, send_whole
+from chainlite.cage.middleware import Cage
+from chainlite.cage.signature import Known
+from chainlite.cage.store import CageStore
 from chainlite.ledger.bodies import HostBodies, verify_offer
 from chainlite.ledger.offer import Item, Offer
 from chainlite.tlogproof import LogProof
 from docklock.outbox.settings import Server
+from tests.cage.callers import call, make_scope
 from tests.chainlite.samples import make_key
 from tests.chainlite.trees import Tree
 from tests.witness.served_logs import get_file
@@ -129,10 +140,12 @@ class BooksTree(Tree):
 
 
 class Request:
-    """What a server was handed."""
+    """What a server was handed; `public` is the key that signed the call, if one did."""
 
-    def __init__(self, path: str, headers: dict[str, str], data: bytes) -> None:
-        self.path, self.headers, self.data = path, headers, data
+    def __init__(
+        self, path: str, headers: dict[str, str], data: bytes, public: bytes = b""
+    ) -> None:
+        self.path, self.headers, self.data, self.public = path, headers, data, public
         self.offer_data = batch.decompress(data)
         self.offer: Offer = batch.decode_batch(self.offer_data)
 
@@ -157,6 +170,7 @@ class BooksServer:
         self.ca_file = ""
         self.shown: Tree | None = None
         self.asked: list[str] = []
+        self.is_bare = False
         self._lock = threading.Lock()
         self._open: set[BaseHTTPRequestHandler] = set()
         self._server: ThreadingHTTPServer | None = None
@@ -208,6 +222,7 @@ class BooksServer:
             def handle_error(self, *_: object) -> None:
                 pass  # whoever asked has gone: killed, or tired of waiting
 
+        self._front = CagedFront(self, self.url.partition("://")[2])
         self._server = Listening(("127.0.0.1", self._port), Answering)
         if self._tls is not None:
             self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
@@ -225,6 +240,7 @@ class BooksServer:
             self._server = None
             for handler in list(self._open):
                 drop(handler)
+            self._front.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -247,13 +263,30 @@ class BooksServer:
         if len(data) < size:
             drop(handler)
             return
+        if "signature-input" in handler.headers and not self.is_bare:
+            self._front.serve(handler, data)
+            return
         request = Request(handler.path, dict(handler.headers.items()), data)
+        done = self.decide(request)
+        if isinstance(done, str):
+            drop(handler)
+        else:
+            send_answer(handler, *done)
+
+    def decide(self, request: Request) -> Answer | str:
+        """The answer to a batch, or CUT."""
         with self._lock:
             self.requests.append(request)
             self.under_way += 1
             self.under_way_most = max(self.under_way, self.under_way_most)
         try:
-            self._answer(handler, request)
+            done = self.act(request) if self.act is not None else None
+            if done is not None:
+                return done
+            with self._lock:
+                return 200, self.books.take_request(request), {}
+        except NothingHeld:
+            return 409, b"nothing of this host is here", {}
         finally:
             with self._lock:
                 self.under_way -= 1
@@ -270,24 +303,75 @@ class BooksServer:
         handler.end_headers()
         handler.wfile.write(data or b"")
 
-    def _answer(self, handler: BaseHTTPRequestHandler, request: Request) -> None:
-        done = self.act(request) if self.act is not None else None
-        if isinstance(done, str):
+
+class CagedFront:
+    """The cage around a server of a test's own: signed calls are verified, answers are signed."""
+
+    def __init__(self, owner: BooksServer, authority: str) -> None:
+        self._owner, self._cuts = owner, set[str]()
+        self._directory = tempfile.TemporaryDirectory()
+        path = Path(self._directory.name, "cage.db")
+        store = CageStore(path, boot_id="boot", now_ms=time.time_ns() // 10**6)
+        self._loop = asyncio.new_event_loop()
+        books = owner.books
+        self._store = store
+        self._cage = Cage(
+            self._take, ROUTES, find_key=self._find_key, key=books.key, keyid=books.origin,
+            authorities={authority}, store=store,
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._store.close()
+        self._directory.cleanup()
+
+    def serve(self, handler: BaseHTTPRequestHandler, data: bytes) -> None:
+        pairs = [(n.lower().encode(), v.encode("latin-1")) for n, v in handler.headers.items()]
+        scope = make_scope("POST", handler.path, pairs, scheme=self._owner.url.partition(":")[0])
+        future = asyncio.run_coroutine_threadsafe(call(self._cage, scope, data), self._loop)
+        reply = future.result(60)
+        if reply.get("x-audit-id") in self._cuts:
             drop(handler)
             return
-        if done is None:
-            try:
-                with self._lock:
-                    done = 200, self.books.take_request(request), {}
-            except NothingHeld:
-                done = 409, b"nothing of this host is here", {}
-        status, body, headers = done
-        handler.send_response(status)
-        for name, value in headers.items():
+        send_answer(handler, reply.status, reply.body, dict(reply.fields))
+
+    def _find_key(self, keyid: str) -> Known | None:
+        host, public = parse_keyid(keyid)
+        return Known(public, host.hex())
+
+    async def _take(self, scope: Any, receive: Any, send: Any) -> None:
+        data = await read_body(receive, batch.WIRE_LIMIT_BYTES, 30.0)
+        headers = {name.decode().title(): value.decode() for name, value in scope["headers"]}
+        caged = scope["docklock.cage"]
+        request = Request(scope["path"], headers, data, caged.public)
+        done = await self._loop.run_in_executor(None, self._owner.decide, request)
+        if isinstance(done, str):
+            self._cuts.add(caged.audit_id)
+            done = 500, b"", {}
+        status, body, fields = done
+        await send_whole(
+            send, status, [(n.lower().encode(), v.encode()) for n, v in fields.items()], body
+        )
+
+
+def send_answer(
+    handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    handler.send_response_only(status)
+    for name, value in headers.items():
+        if name.lower() != "content-length":
             handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
 
 
 def drop(handler: BaseHTTPRequestHandler) -> None:

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from chainlite.errors import PeerError, StateError
+from docklock.evidence import keyring, rotation
+from docklock.evidence.host_log import HostLog
 from docklock.outbox.door import (
     ANSWER_BYTES_MAX,
     TOKEN_BYTES_MAX,
@@ -26,6 +28,8 @@ from docklock.outbox.door import (
     parse_retry_after,
 )
 from docklock.outbox.settings import Server
+from docklock.outbox.signing import HostCalls
+from docklock.paths import Paths
 from tests.bpci.batches import make_data
 from tests.ledger.offered import make_host
 from tests.outbox.sends import get_host, run_pass
@@ -99,7 +103,7 @@ def test_a_named_certificate_is_believed(
     server, certificate = secret
     assert send(server.settings._replace(ca_file=certificate), data)
     assert server.requests[0].path == "/v1/receipts"
-    assert server.requests[0].headers["Content-Encoding"] == "zstd"
+    assert server.requests[0].headers["content-encoding"] == "zstd"
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(
@@ -133,7 +137,7 @@ def test_the_token_is_read_anew_each_time(tmp_path: Path, server: BooksServer, d
     for text in ("first\n", "second"):
         token.write_text(text)
         send(settings, data)
-    said = [one.headers["Authorization"] for one in server.requests]
+    said = [one.headers["authorization"] for one in server.requests]
     assert said == ["Bearer first", "Bearer second"]
 
 
@@ -227,22 +231,61 @@ def test_a_server_that_was_started_again_is_reached_again(
     asyncio.run(run())
 
 
-def test_a_signer_adds_its_headers(server: BooksServer, data: bytes) -> None:
-    seen: list[object] = []
+def send_signed(paths: Paths, server: BooksServer, data: bytes) -> bytes:
+    async def run() -> bytes:
+        door = HttpDoor(server.settings, HostCalls(paths))
+        try:
+            return await door.send(data)
+        finally:
+            door.close()
 
-    def sign(method: str, url: str, headers: object, body: bytes) -> dict[str, str]:
-        seen.append((method, url, len(body)))
-        return {"Signature": "x=:AAAA:"}
+    return asyncio.run(run())
 
-    async def run() -> None:
-        door = HttpDoor(server.settings, sign)
-        await door.send(data)
-        door.close()
 
-    asyncio.run(run())
-    request = server.requests[0]
-    assert seen == [("POST", f"{server.url}/v1/receipts", len(request.data))]
-    assert request.headers["Signature"] == "x=:AAAA:"
+def test_a_signed_call_is_taken_by_a_cage_and_so_is_its_answer(
+    tmp_path: Path, server: BooksServer
+) -> None:
+    """Also after a rotation: by the key that the host has then."""
+    paths = make_host(tmp_path)
+    assert send_signed(paths, server, make_data(paths))
+    rotation.rotate_host_key(paths)
+    assert send_signed(paths, server, make_data(paths))
+    with HostLog(paths, None) as log:
+        publics = log.read_keys(keyring.get_public_key(paths)).publics
+    assert [one.public for one in server.requests] == list(publics[-2:])
+
+
+def test_an_answer_that_another_key_has_signed_is_none(tmp_path: Path, server: BooksServer) -> None:
+    """The acknowledgement in it is the server's: somebody in between has had it before."""
+    paths = make_host(tmp_path)
+    acknowledged = server.books.take(make_data(paths))
+    with BooksServer(Books(79)) as between:
+        between.act = lambda _: (200, acknowledged, {})
+        lying = server.settings._replace(url=between.url)
+        door = HttpDoor(lying, HostCalls(paths))
+
+        async def run() -> None:
+            with pytest.raises(PeerError, match="its answer: "):
+                await door.send(make_data(paths))
+            door.close()
+
+        asyncio.run(run())
+
+
+def test_an_answer_that_nobody_has_signed_is_none(tmp_path: Path, server: BooksServer) -> None:
+    paths = make_host(tmp_path)
+    server.is_bare = True
+    with pytest.raises(PeerError, match="its answer: "):
+        send_signed(paths, server, make_data(paths))
+
+
+def test_the_detail_of_a_problem_is_the_reason(server: BooksServer, data: bytes) -> None:
+    server.act = lambda _: (422, b'{"title": "gap", "detail": "leaf 7: missing"}', {})
+    with pytest.raises(PeerError, match="office: status 422: leaf 7: missing$"):
+        send(server.settings, data)
+    server.act = lambda _: (422, b'{"title": ', {})
+    with pytest.raises(PeerError, match='status 422: {"title":$'):
+        send(server.settings, data)
 
 
 def test_a_whole_host_goes_over_tls(tmp_path: Path, secret: tuple[BooksServer, str]) -> None:

@@ -109,7 +109,9 @@ def test_a_server_that_begins_anew_under_a_new_key_is_sent_all(
     tmp_path: Path, server: BooksServer
 ) -> None:
     paths = make_synced(tmp_path, server)
+    server.stop()
     server.books = Books(90)
+    server.start()
     assert run_pass(paths, server).error is None
     check_alike(paths, server)
 

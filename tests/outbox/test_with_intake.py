@@ -33,7 +33,7 @@ class IntakeBooks(Books):
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
-        self.origin, self.log_keys = KEY.origin, KEY.log_keys
+        self.key, self.origin, self.log_keys = KEY.pair, KEY.origin, KEY.log_keys
         self.kinds: list[str] = []
         self._pool = ThreadPoolExecutor(1)
         self._directory = directory
