@@ -130,3 +130,6 @@ BPCI_AT_REST = b"\xf7"
 CALL_RECEIPT = b"\xf8"
 CALL_RECEIPT_HASH = b"\xf9"
 SIGNED_CALL_RECEIPT = b"\xfa"
+# A server's word that a host may enrol: its first byte, what its signature is over
+BPCI_GRANT = b"\xfb"
+SIGN_GRANT = b"\xfc"

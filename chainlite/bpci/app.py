@@ -9,6 +9,7 @@ Source: C2SP tlog-tiles for /checkpoint and /tile.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -18,9 +19,12 @@ from starlette.routing import Route as Address
 from chainlite import cosignature, tile
 from chainlite.bpci import ingest, own_log
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
+from chainlite.bpci.desk import Enrolment
+from chainlite.bpci.grant import GRANT_LIMIT_BYTES, check_grant
+from chainlite.cage.asgi import read_body
 from chainlite.cage.refusal import CONTENT_TYPE, Refusal
 from chainlite.cage.routes import Access, Route
-from chainlite.errors import DocklockError, SpecError, StateError, TamperError
+from chainlite.errors import DocklockError, PeerError, SpecError, StateError, TamperError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -32,12 +36,14 @@ if TYPE_CHECKING:
     from chainlite.cage.asgi import Receive, Scope, Send
 
 ALERTS_SHOWN_MAX = 100
+ENROL_S = 10.0
 ROUTES = (
     Route(
         "POST", ingest.PATH, Access.CAGED, request_bytes_max=WIRE_LIMIT_BYTES,
         body_timeout_s=ingest.READ_S,
     ),
     Route("GET", "/v1/hosts/{host}", Access.CAGED),
+    Route("POST", "/v1/enrol", Access.PUBLIC, request_bytes_max=GRANT_LIMIT_BYTES),
     Route("GET", "/checkpoint", Access.PUBLIC, 100),
     Route("GET", "/tile/{rest:path}", Access.PUBLIC, 100, response_bytes_max=32 << 20),
     Route("GET", "/healthz", Access.PUBLIC, 10),
@@ -59,6 +65,7 @@ class App:
         self._rest = Starlette(
             routes=[
                 Address("/v1/hosts/{host}", self._show_host),
+                Address("/v1/enrol", self._enrol, methods=["POST"]),
                 Address("/checkpoint", self._show_checkpoint),
                 Address("/tile/{rest:path}", self._show_tile),
                 Address("/healthz", self._show_health),
@@ -100,6 +107,21 @@ class App:
                 "alerts": shown,
             }
         )
+
+    async def _enrol(self, request: Request) -> Response:
+        """A host with the server's own grant; nothing but that host can be enrolled with it."""
+        data = await read_body(request.receive, GRANT_LIMIT_BYTES, ENROL_S)
+        try:
+            grant = check_grant(data, self._key.pair.public, time.time_ns() // 10**6)
+        except SpecError as error:
+            raise Refusal(400, "no-grant", str(error)) from None
+        except PeerError as error:
+            raise Refusal(403, "no-grant", str(error)) from None
+        try:
+            answer = await self._desk.enrol(Enrolment(grant.tenant, grant.public))
+        except StateError as error:
+            raise Refusal(409, "not-enrolled", str(error)) from None
+        return Response(answer.acknowledgement, media_type="application/octet-stream")
 
     async def _show_checkpoint(self, _: Request) -> Response:
         note = self._store.find_log()[1]

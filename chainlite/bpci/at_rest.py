@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from chainlite import domains, keys, mldsa, note, sodium
 from chainlite.bpci.acknowledgement import get_server_origin
+from chainlite.bpci.grant import TENANT_LIMIT
 from chainlite.codec import encode_bytes, encode_text, encode_u64
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger.body_file import sync_directory
@@ -24,7 +25,6 @@ MAGIC = b"DOCKLOCK-BPCI-KEY\0\0\x01"
 TENANT_KEY, SEGMENT, ALERT, ENROLMENT = 0, 1, 2, 3
 """What is in a box."""
 NO_PLACE = 0
-TENANT_LIMIT = 64
 TENANTS_OPEN_MAX = 4096
 
 

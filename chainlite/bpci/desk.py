@@ -11,12 +11,16 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from chainlite.bpci.intake import KNOWN, Answer, Request
 from chainlite.errors import DocklockError, StateError
 
 if TYPE_CHECKING:
-    from chainlite.bpci.intake import Answer, Intake, Request
+    from collections.abc import Callable
+
+    from chainlite.bpci.intake import Intake
 
 WAITING_MAX = 2048
 WAITING_BYTES_MAX = 64 << 20
@@ -30,8 +34,16 @@ class Busy(StateError):
     """Too much waits: come again."""
 
 
+class Enrolment(NamedTuple):
+    """A host to be enrolled by its first public key; a tenant that is not there is made."""
+
+    tenant: str
+    public: bytes
+
+
 class _Waiting(NamedTuple):
-    request: Request
+    request: Request | Enrolment
+    size: int
     answer: asyncio.Future[Answer]
 
 
@@ -44,6 +56,7 @@ class Desk:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped = asyncio.Event()
+        self._unanswered: set[asyncio.Future[Answer]] = set()
         self.waiting = self.waiting_bytes = 0
         self.receipts = self.batches = self.commits = 0
         """Since the start: receipts that were kept, batches answered, commits."""
@@ -71,24 +84,48 @@ class Desk:
     async def take(self, request: Request) -> Answer:
         """As Intake.take for one. Busy: too much waits. StateError: it could not be written."""
         size = len(request.data)
-        if self._thread is None or self._loop is None:
+        if not self.is_running or self._loop is None:
             raise StateError("the server is stopping")
         if self.waiting >= WAITING_MAX or self.waiting_bytes + size > WAITING_BYTES_MAX:
             raise Busy("too many batches wait")
         self.waiting += 1
         self.waiting_bytes += size
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._queue.put(_Waiting(request, answer))
-        return await answer
+        return await self._wait(_Waiting(request, size, answer))
+
+    async def enrol(self, enrolment: Enrolment) -> Answer:
+        """As Intake.enrol, in the writer's turn. StateError: the host is another tenant's."""
+        if not self.is_running or self._loop is None:
+            raise StateError("the server is stopping")
+        if self.waiting >= WAITING_MAX:
+            raise Busy("too many batches wait")
+        self.waiting += 1
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        return await self._wait(_Waiting(enrolment, 0, answer))
+
+    async def _wait(self, one: _Waiting) -> Answer:
+        self._unanswered.add(one.answer)
+        self._queue.put(one)
+        return await one.answer
 
     def _run(self) -> None:
         assert self._loop is not None
         is_last = False
-        while not is_last:
-            group, is_last = self._collect()
-            if group:
-                self._take(group)
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        try:
+            while not is_last:
+                group, is_last = self._collect()
+                if group:
+                    self._take(group)
+        finally:
+            self._loop.call_soon_threadsafe(self._upon_end)
+
+    def _upon_end(self) -> None:
+        """The thread has ended: because it was told to, or because it met a fault of ours."""
+        self._stopped.set()
+        for answer in self._unanswered:
+            if not answer.done():
+                answer.set_exception(StateError("the server's writer has ended"))
+        self._unanswered.clear()
 
     def _collect(self) -> tuple[list[_Waiting], bool]:
         """The next group, waited for; and whether it is the last one."""
@@ -101,13 +138,29 @@ class Desk:
             if one is None:
                 return group, True
             group.append(one)
-            size += len(one.request.data)
+            size += one.size
         return group, False
 
     def _take(self, group: list[_Waiting]) -> None:
+        """Enrol who asks to be, then take the batches together."""
+        batches, requests = list[_Waiting](), list[Request]()
+        for one in group:
+            if isinstance(one.request, Enrolment):
+                self._do([one], partial(self._enrol, one.request))
+            else:
+                batches.append(one)
+                requests.append(one.request)
+        if batches:
+            self._do(batches, partial(self._intake.take, requests))
+
+    def _enrol(self, enrolment: Enrolment) -> list[Answer]:
+        self._intake.ensure_tenant(enrolment.tenant)
+        return [Answer(KNOWN, self._intake.enrol(*enrolment))]
+
+    def _do(self, group: list[_Waiting], do: Callable[[], list[Answer]]) -> None:
         assert self._loop is not None
         try:
-            answers = self._intake.take([one.request for one in group])
+            answers = do()
         except DocklockError as error:
             self._loop.call_soon_threadsafe(self._settle, group, [], error)
             return
@@ -120,7 +173,8 @@ class Desk:
         self.commits += 1
         self.waiting -= len(group)
         for number, one in enumerate(group):
-            self.waiting_bytes -= len(one.request.data)
+            self.waiting_bytes -= one.size
+            self._unanswered.discard(one.answer)
             if error is None:
                 self.receipts += answers[number].receipts
                 self.batches += 1

@@ -122,6 +122,11 @@ class Intake:
             raise StateError("there is a tenant of this name already")
         self._store.commit(Changes(tenants=[Tenant(name, sealed)]))
 
+    def ensure_tenant(self, name: str) -> None:
+        """As add_tenant, unless it is there."""
+        if self._store.find_tenant(name) is None:
+            self.add_tenant(name)
+
     def enrol(self, tenant: str, public: bytes) -> bytes:
         """A host of a tenant, by its first public key; the acknowledgement that it holds nothing.
 

@@ -50,6 +50,7 @@ COMMANDS = {
     "notary": ("notary", "run_notary", "Verify, group and bill this host's segments"),
     "log": ("log", "run_log", "Publish, prove, serve or check this host's log"),
     "witness": ("witness", "run_witness", "Cosign others' logs; have this host's cosigned"),
+    "bpci": ("bpci", "run_bpci", "Take other hosts' evidence, as a server"),
     "chain": ("chain", "run_chain", "Make, run and ask a node of a chain of validators"),
     "sync": ("sync", "run_sync", "Send this host's evidence to its servers"),
     "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
@@ -64,7 +65,7 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "agent", "chain", "check", "keys", "log", "mend", "notary", "policy", "info", "version",
+    "agent", "bpci", "chain", "check", "keys", "log", "mend", "notary", "policy", "info", "version",
     "images", "import", "load", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from chainlite import checkpoint, cosignature, hostlog, keys, merkle, tile
 from chainlite.bpci import actor, app, desk, ingest
 from chainlite.bpci.acknowledgement import decode_held
 from chainlite.bpci.batch import encode_batch
+from chainlite.bpci.grant import Grant, sign_grant
+from chainlite.bpci.intake import Request
 from chainlite.cage.client import Caller
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.routes import Access
-from chainlite.errors import SpecError
-from docklock.evidence import rotation
+from chainlite.errors import SpecError, StateError
+from docklock.evidence import keyring, rotation
 from docklock.paths import Paths, get_paths
 from tests.agent.openmetrics import parse_page
 from tests.bpci.batches import make_batch, make_data
-from tests.bpci.callers import Served, make_caller
+from tests.bpci.callers import NAME, Served, make_caller
 from tests.bpci.servers import KEY, check
 from tests.bpci.test_sqlite_store import edit
 from tests.bpci.test_verification import find_kind, spoil_body
@@ -221,18 +224,59 @@ def test_a_server_whose_store_is_damaged_is_not_ready(paths: Paths, tmp_path: Pa
     serve(tmp_path, do)
 
 
-def test_the_table_of_routes_is_what_is_answered() -> None:
+def test_a_host_enrols_with_the_servers_grant_and_no_other(paths: Paths, tmp_path: Path) -> None:
+    now_ms = time.time_ns() // 10**6
+    own = Grant("acme", keyring.ensure_host_key(paths).enrolled, now_ms + 60_000)
+
+    async def do(served: Served) -> None:
+        host = keys.compute_host_id(own.public)
+        stranger = keys.make_key_pair(b"\x05" * 32)
+        for data, status in (
+            (b"", 400), (b"x" * 99, 400), (b"x" * 999, 413),
+            (sign_grant(own, stranger), 403),
+            (sign_grant(own._replace(expires_ms=now_ms - 1), KEY.pair), 403),
+            (sign_grant(own, KEY.pair), 200), (sign_grant(own, KEY.pair), 200),
+            (sign_grant(own._replace(tenant="other"), KEY.pair), 409),
+        ):  # fmt: skip
+            scope = make_scope("POST", "/v1/enrol", [(b"host", NAME.encode())])
+            scope["headers"].append((b"content-length", b"%d" % len(data)))
+            reply = await call(served.cage, scope, data)
+            assert reply.status == status, data
+            if status == 200:
+                assert check(reply.body, host).held.size == 0
+        assert [one.tenant for one in served.reader.read_hosts(b"", 9)] == ["acme"]
+        assert served.server.audit() == []
+        assert (await served.post(make_caller(paths), make_data(paths))).status == 200
+
+    serve(tmp_path, do)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_ended_keeps_nobody_waiting(paths: Paths, tmp_path: Path) -> None:
+    async def do(served: Served) -> None:
+        host = served.server.enrol(paths)
+        broken = Request(host, ["no bytes"])  # type: ignore[arg-type]
+        with pytest.raises(StateError, match="has ended"):
+            await served.desk.take(broken)
+        answer = await served.post(make_caller(paths), make_data(paths))
+        assert answer.status == 503
+        assert (await served.get("/readyz")).status == 503
+
+    serve(tmp_path, do)
+
+
+def test_the_table_of_routes_is_what_is_answered(tmp_path: Path) -> None:
     caged = {(one.method, one.pattern) for one in app.ROUTES if one.access is Access.CAGED}
     assert caged == {("POST", "/v1/receipts"), ("GET", "/v1/hosts/{host}")}
     assert {one.access for one in app.ROUTES} == {Access.CAGED, Access.PUBLIC}
-    shown = App_addresses()
-    assert shown | {ingest.PATH} == {one.pattern for one in app.ROUTES}
 
+    async def do(served: Served) -> None:
+        shown = {one.path for one in served.app._rest.routes}  # type: ignore[attr-defined]
+        assert shown | {ingest.PATH} == {one.pattern for one in app.ROUTES}
+        assert (await served.get("/v1/hosts/x")).status == 401
+        assert (await served.get("/nothing")).status == 404
 
-def App_addresses() -> set[str]:  # noqa: N802
-    made = app.App.__new__(app.App)
-    app.App.__init__(made, None, None, KEY, actor.get_caged_actor)  # type: ignore[arg-type]
-    return {one.path for one in made._rest.routes}  # type: ignore[attr-defined]
+    serve(tmp_path, do)
 
 
 def test_a_key_id_has_one_spelling() -> None:

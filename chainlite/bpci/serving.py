@@ -1,0 +1,125 @@
+"""A server as a process: its directory, its cage, its sockets. The composition root.
+
+A directory has `server.key`, the store, the cage's store, and the checkpoint that was published. It
+is served inside the cage alone: there is no way to start it without.
+Not here: options (docklock.cli.bpci), what is answered (app).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import uvicorn
+
+from chainlite.bpci.actor import find_key, get_caged_actor
+from chainlite.bpci.app import ROUTES, App
+from chainlite.bpci.at_rest import ServerKey, load_key_file, make_key_file
+from chainlite.bpci.desk import Desk
+from chainlite.bpci.intake import Intake, find_newest_publics
+from chainlite.bpci.own_log import PUBLISHED
+from chainlite.bpci.sqlite_store import SqliteStore
+from chainlite.cage.middleware import Cage
+from chainlite.cage.store import CageStore, read_boot_id
+from chainlite.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY_FILE, CAGE_FILE = "server.key", "cage.db"
+CONNECTIONS_MAX = 4096
+KEEP_ALIVE_S = 75
+STOP_S = 20
+
+
+class Listen(NamedTuple):
+    """Where a server listens, the names that it has, and its certificate; both paths or none."""
+
+    address: str
+    port: int
+    authorities: tuple[str, ...]
+    certificate: str = ""
+    private_key: str = ""
+
+
+def make_server(directory: str) -> ServerKey:
+    """A new server's key and an empty store; StateError where there is a server already."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    key = make_key_file(f"{directory}/{KEY_FILE}")
+    with SqliteStore(directory, is_writer=True) as store:
+        Intake(store, key, f"{directory}/{PUBLISHED}", get_now_ms)
+    return key
+
+
+def load_server_key(directory: str) -> ServerKey:
+    """The key of the server in a directory."""
+    return load_key_file(f"{directory}/{KEY_FILE}")
+
+
+def get_now_ms() -> int:
+    """Unix time."""
+    return time.time_ns() // 1_000_000
+
+
+async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `tell` hears the address once it is open.
+
+    StateError where it cannot listen; TamperError where the store is not what was signed.
+    """
+    key = load_server_key(directory)
+    with (
+        SqliteStore(directory, is_writer=True) as store,
+        SqliteStore(directory, is_writer=False) as reader,
+    ):
+        intake = Intake(store, key, f"{directory}/{PUBLISHED}", get_now_ms)
+        desk = Desk(intake)
+        cage_store = CageStore(
+            Path(directory) / CAGE_FILE, boot_id=read_boot_id(), now_ms=get_now_ms()
+        )
+        cage = Cage(
+            App(desk, reader, key, get_caged_actor), ROUTES,
+            find_key=lambda keyid: find_key(
+                keyid, lambda host: find_newest_publics(reader, key, host)
+            ),
+            key=key.pair, keyid=key.origin, authorities=listen.authorities, store=cage_store,
+        )  # fmt: skip
+        desk.start()
+        try:
+            await _listen(cage, listen, tell)
+        finally:
+            await desk.close()
+            cage_store.close()
+
+
+async def _listen(cage: Cage, listen: Listen, tell: Callable[[str], None]) -> None:
+    config = uvicorn.Config(
+        cage, host=listen.address, port=listen.port, loop="asyncio", http="h11", ws="none",
+        lifespan="off", log_config=None, access_log=False, server_header=False,
+        proxy_headers=False, limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=STOP_S,
+        ssl_certfile=listen.certificate or None, ssl_keyfile=listen.private_key or None,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not config.loaded:
+        config.load()
+    server.lifespan = config.lifespan_class(config)
+    try:
+        await server.startup()
+    except SystemExit:
+        raise StateError(f"cannot listen on {listen.address}:{listen.port}") from None
+    ports = [sock.getsockname()[1] for one in server.servers for sock in one.sockets]
+    scheme = "https" if listen.certificate else "http"
+    tell(f"{scheme}://{listen.address}:{ports[0]}")
+    turn = loop.create_task(server.main_loop())
+    await stop.wait()
+    server.should_exit = True
+    await turn
+    await server.shutdown()

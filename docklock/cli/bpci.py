@@ -1,0 +1,154 @@
+"""`docklock bpci init|keys|grant|serve|audit`: a server that takes hosts' evidence.
+
+Not here: what it does (chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something does, and
+each such row has a line.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from chainlite.errors import SpecError, StateError
+from docklock.cli import options
+from docklock.cli.options import Command, HelpWanted, check_count, listed, text
+
+if TYPE_CHECKING:
+    from docklock.paths import Paths
+
+LISTEN_DEFAULT = "127.0.0.1:7390"
+GRANT_HOURS_DEFAULT = 24
+GRANT_HOURS_MAX = 24 * 365
+INIT = Command("bpci init", "DIRECTORY", "Make a server's key and its empty store; print its keys.")
+KEYS = Command("bpci keys", "DIRECTORY", "Print the keys of a server's log (Ed25519, ML-DSA-44).")
+GRANT = Command(
+    "bpci grant",
+    "[OPTIONS] DIRECTORY HOST-KEY FILE",
+    "Write the server's word that a host may enrol, for POST /v1/enrol.",
+    (
+        text("--tenant", help="whose host it is", metavar="NAME"),
+        text("--hours", help=f"for how long ({GRANT_HOURS_DEFAULT})", metavar="N"),
+    ),
+)
+SERVE = Command(
+    "bpci serve",
+    "[OPTIONS] DIRECTORY",
+    "Take hosts' evidence, and serve the server's own log.",
+    (
+        text("--listen", help=f"where ({LISTEN_DEFAULT})", metavar="ADDRESS:PORT"),
+        listed("--name", help="what callers name it (--listen); may be given several times",
+               metavar="HOST[:PORT]"),
+        text("--certificate", help="its chain, for TLS", metavar="FILE"),
+        text("--private-key", help="the certificate's key", metavar="FILE"),
+    ),
+)  # fmt: skip
+AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
+SUBCOMMANDS = {"init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT}
+COUNTS = {"grant": 3}
+
+
+def run_bpci(argv: list[str], _: Paths) -> int:
+    """`docklock bpci VERB`."""
+    verb = argv[0] if argv else ""
+    if verb in ("--help", "-h"):
+        lines = [f"  {command.name:<14} {command.summary}" for command in SUBCOMMANDS.values()]
+        raise HelpWanted("\n".join(["Usage: docklock bpci VERB ...", "", *lines]))
+    if verb not in SUBCOMMANDS:
+        raise options.UsageError(f"docklock bpci: want one of {', '.join(SUBCOMMANDS)}")
+    values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
+    count = COUNTS.get(verb, 1)
+    check_count(SUBCOMMANDS[verb], words, count, count)
+    _check_extra()
+    run = {"init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit}
+    return run[verb](values, words)
+
+
+def _check_extra() -> None:
+    try:
+        import uvicorn  # noqa: F401
+    except ImportError:
+        raise StateError("docklock bpci needs docklock[server]: pip install it") from None
+
+
+def _init(_: dict[str, Any], words: list[str]) -> int:
+    from chainlite.bpci.serving import make_server
+
+    make_server(words[0])
+    return _show_keys({}, words)
+
+
+def _show_keys(_: dict[str, Any], words: list[str]) -> int:
+    from chainlite.bpci.serving import load_server_key
+    from chainlite.note import encode_vkey
+
+    for key in load_server_key(words[0]).log_keys:
+        print(encode_vkey(key))
+    return 0
+
+
+def _grant(values: dict[str, Any], words: list[str]) -> int:
+    from chainlite import keys
+    from chainlite.bpci.grant import Grant, sign_grant
+    from chainlite.bpci.serving import get_now_ms, load_server_key
+
+    directory, host_key, path = words
+    if not values["tenant"]:
+        raise SpecError("docklock bpci grant: name the tenant with --tenant")
+    hours = values["hours"] or str(GRANT_HOURS_DEFAULT)
+    if not hours.isdigit() or not 0 < int(hours) <= GRANT_HOURS_MAX:
+        raise SpecError(f"docklock bpci grant: --hours takes 1 to {GRANT_HOURS_MAX}")
+    _, public = keys.parse_verifier(host_key, "HOST-KEY")
+    expires_ms = get_now_ms() + int(hours) * 3_600_000
+    key = load_server_key(directory).pair
+    data = sign_grant(Grant(values["tenant"], public, expires_ms), key)
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot write it: {error.strerror}") from None
+    return 0
+
+
+def _serve(values: dict[str, Any], words: list[str]) -> int:
+    import asyncio
+
+    from chainlite.bpci.serving import Listen, serve
+
+    place = values["listen"] or LISTEN_DEFAULT
+    address, _, port = place.rpartition(":")
+    if not address or not port.isdigit() or int(port) > 65535:
+        raise SpecError(f"docklock bpci serve: --listen {place}: want ADDRESS:PORT")
+    if bool(values["certificate"]) != bool(values["private_key"]):
+        raise SpecError("docklock bpci serve: --certificate and --private-key go together")
+    for path in (values["certificate"], values["private_key"]):
+        if path and not os.access(path, os.R_OK):
+            raise SpecError(f"{path}: cannot read it")
+    names = tuple(name.lower() for name in values["name"]) or (place,)
+    listen = Listen(
+        address.strip("[]"), int(port), names, values["certificate"] or "",
+        values["private_key"] or "",
+    )  # fmt: skip
+    gc.enable()  # it lives longer than a command
+    asyncio.run(serve(words[0], listen, lambda url: print(f"serving on {url}", flush=True)))
+    return 0
+
+
+def _audit(_: dict[str, Any], words: list[str]) -> int:
+    from chainlite.bpci.audit import audit
+    from chainlite.bpci.serving import load_server_key
+    from chainlite.bpci.sqlite_store import SqliteStore
+    from chainlite.report import escape
+
+    key, count = load_server_key(words[0]), 0
+    with SqliteStore(words[0], is_writer=False) as store:
+        for damage in audit(store, key):
+            place = f", leaf {damage.place}" if damage.place >= 0 else ""
+            print(f"{damage.table}: {escape(damage.name)}{place}: {escape(damage.why)}")
+            count += 1
+    if not count:
+        print("whole: every row is as it was written")
+        return 0
+    print(f"docklock: {count} rows differ", file=sys.stderr)
+    return 3

@@ -1,0 +1,165 @@
+"""`docklock bpci` as an operator runs it: hosts enrol and send over sockets, and it is killed."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from chainlite import cosignature, note
+from chainlite.bpci import batch
+from chainlite.bpci.acknowledgement import check_acknowledgement, verify_acknowledgement
+from chainlite.bpci.sqlite_store import FILE
+from chainlite.cage.client import Answer, Caller
+from chainlite.keys import compute_host_id, encode_verifier
+from docklock.evidence import keyring
+from docklock.evidence.host_log import HostLog
+from docklock.paths import Paths
+from tests.bpci.batches import make_data
+from tests.bpci.callers import make_keyid
+from tests.evidence.recording import make_id, record
+from tests.evidence.test_key_changes import load_key
+from tests.ledger.offered import get_size, make_host
+
+TOP = Path(__file__).parents[2]
+NAME = "bpci.example"
+NONCES = (f"nonce-of-test-{number:08}" for number in itertools.count())
+WAIT_S = 20
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "docklock.cli.main", *words], cwd=TOP, capture_output=True, text=True
+    )
+
+
+class Process:
+    """`docklock bpci serve` on a port of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        argv = ["bpci", "serve", str(directory), "--listen", "127.0.0.1:0", "--name", NAME]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "docklock.cli.main", *argv],
+            cwd=TOP, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("serving on http://127.0.0.1:"), line
+        self.port = int(line.rpartition(":")[2])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end(signal.SIGKILL)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(WAIT_S)
+
+    def ask(
+        self, method: str, target: str, body: bytes = b"", fields: dict[str, str] | None = None
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        try:
+            connection.request(method, target, body or None, {"host": NAME} | (fields or {}))
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+    def post(self, caller: Caller, data: bytes) -> Answer:
+        fields = {"content-encoding": "zstd", "content-type": "application/octet-stream"}
+        prepared = caller.prepare(
+            "POST", f"http://{NAME}/v1/receipts", batch.compress(data), fields,
+            created_s=int(time.time()), nonce=next(NONCES),
+        )  # fmt: skip
+        reply = self.ask("POST", prepared.target, prepared.body, dict(prepared.fields))
+        return caller.check(prepared, *reply)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return make_host(tmp_path)
+
+
+def test_a_host_enrols_sends_and_finds_it_all_after_a_kill(paths: Paths, tmp_path: Path) -> None:
+    top, grant = tmp_path / "bpci", tmp_path / "grant"
+    made = run("bpci", "init", str(top))
+    assert made.returncode == 0, made.stderr
+    server = tuple(note.parse_vkey(line, "key") for line in made.stdout.splitlines())
+    assert run("bpci", "keys", str(top)).stdout == made.stdout
+    assert run("bpci", "init", str(top)).returncode == 1
+    enrolled = keyring.ensure_host_key(paths).enrolled
+    host = compute_host_id(enrolled)
+    words = (str(top), encode_verifier("h", enrolled), str(grant))
+    assert run("bpci", "grant", *words).returncode == 2
+    assert run("bpci", "grant", "--tenant", "acme", *words).returncode == 0
+    key = load_key(paths)
+    caller = Caller(key, make_keyid(host, key.public), server[0].public, server[0].name)
+    with Process(top) as process:
+        assert process.ask("POST", "/v1/enrol", b"x" * 99)[0] == 400
+        spoilt = bytearray(grant.read_bytes())
+        spoilt[10] ^= 1
+        assert process.ask("POST", "/v1/enrol", bytes(spoilt))[0] == 403
+        for _ in range(2):
+            status, _fields, body = process.ask("POST", "/v1/enrol", grant.read_bytes())
+            assert status == 200
+            assert verify_acknowledgement(body, server, host).held.size == 0
+        half = get_size(paths) // 2
+        assert process.post(caller, make_data(paths, 0, half)).status == 200
+        second = subprocess.run(
+            [sys.executable, "-m", "docklock.cli.main", "bpci", "serve", str(top)],
+            cwd=TOP, capture_output=True, text=True, timeout=WAIT_S,
+        )  # fmt: skip
+        assert second.returncode == 1 and "another process" in second.stderr
+        process.process.kill()
+    with Process(top) as process:
+        assert process.post(caller, make_data(paths, half)).status == 200
+        record(paths, make_id(9), count=40)
+        answer = process.post(caller, make_data(paths, get_size(paths) - 1))
+        held = verify_acknowledgement(answer.body, server, host).held
+        answer = process.post(caller, make_data(paths, held.size))
+        with HostLog(paths, None) as log:
+            size = log.get_size()
+            check_acknowledgement(answer.body, server, host, size, log.compute_root(size))
+        status, _fields, checkpoint = process.ask("GET", "/checkpoint")
+        assert status == 200 and cosignature.check_checkpoint(checkpoint, server).size == 4
+        assert process.end() == 0
+    assert run("bpci", "audit", str(top)).returncode == 0
+    db = sqlite3.connect(top / FILE)
+    with db:
+        at = db.execute("SELECT max(leaf_index) FROM segments").fetchone()[0]
+        db.execute("UPDATE segments SET box = zeroblob(99) WHERE leaf_index = ?", (at,))
+    db.close()
+    done = run("bpci", "audit", str(top))
+    assert done.returncode == 3
+    assert done.stdout.startswith(f"segments: {host.hex()}, leaf {at}: the box does not open")
+
+
+def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
+    top = str(tmp_path / "bpci")
+    for words, code, said in (
+        (("bpci",), 2, "want one of init"),
+        (("bpci", "serve", top), 1, "there is no server key"),
+        (("bpci", "audit", top), 1, "there is no server key"),
+        (("bpci", "serve", top, "--listen", "x"), 2, "want ADDRESS:PORT"),
+        (("bpci", "serve", top, "--certificate", "x"), 2, "go together"),
+        (("bpci", "grant", top, "x", "y", "--tenant", "t"), 2, "HOST-KEY"),
+        (("bpci", "grant", top, "x", "y", "--tenant", "t", "--hours", "0"), 2, "--hours"),
+    ):
+        done = run(*words)
+        assert (done.returncode, said in done.stderr) == (code, True), (words, done.stderr)
+    assert os.listdir(tmp_path) == []
