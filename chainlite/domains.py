@@ -96,6 +96,8 @@ SNAPSHOT_CHUNK = b"\xa5"
 STATE_KEY = b"\xa6"
 STATE_PROOF = b"\xa7"
 STATE_VALUE = b"\xa8"
+SNAPSHOT_LINKS = b"\xa9"
+WANT_SNAPSHOT = b"\xaa"
 # Bodies of a host's log: what a host offers, what a node knows of a host, what a file has of it
 OFFER = b"\xac"
 HOST_BODIES = b"\xad"

@@ -1,7 +1,7 @@
 """How a node that is behind gets the blocks it lacks, and how it leads others.
 
 Not here: which block is final (qbft's upon_new_block judges each one), snapshots of the state
-(chainlite.ledger.snapshot). A status is a hint: it leads to a question, and only sealed blocks
+(serving, joining). A status is a hint: it leads to a question, and only sealed blocks
 count. Invariants: blocks are asked of one peer at a time; a peer whose answer does not go on from
 here is not asked again for a while; a block that a quorum sealed, and that is not the one here, or
 does not follow from the state here, halts the node.
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 
+from chainlite import domains
 from chainlite.consensus.events import Received
 from chainlite.consensus.messages import NewBlock
+from chainlite.consensus.serving import Serving
 from chainlite.consensus.wire import (
     BLOCKS_LIMIT_BYTES,
     BLOCKS_MAX,
@@ -26,7 +28,7 @@ from chainlite.consensus.wire import (
     encode_status,
     encode_want,
 )
-from chainlite.errors import PeerError, SpecError
+from chainlite.errors import PeerError, SpecError, StateError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.ledger.header import is_sealed
 from chainlite.ledger.tx import compute_receipts_root, decode_tx
@@ -54,6 +56,7 @@ class Following:
         self._task: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
         self._suspects: set[asyncio.Task[None]] = set()
+        self._serving = Serving(node.store)
 
     def start(self) -> None:
         """Listen, and tell whoever comes how far this node is."""
@@ -63,6 +66,7 @@ class Following:
 
     async def close(self) -> None:
         """Ask no more."""
+        self._serving.close()
         if self._later is not None:
             self._later.cancel()
         tasks = [*self._suspects, *([self._task] if self._task else [])]
@@ -105,14 +109,20 @@ class Following:
             if self._later is None:
                 delay_s = self._node.get_base_timeout_ms() / 1000
                 self._later = asyncio.get_running_loop().call_later(delay_s, self._look_again)
+        elif status.height <= self._node.store.base:
+            return  # what came before this store, nobody can compare
         elif status.block_hash != self._node.get_hash(status.height):
             self._suspect(peer, status)
 
-    async def _upon_want(self, _: PeerId, __: Channel, payload: bytes) -> bytes:
-        start = decode_want(payload).start
+    async def _upon_want(self, peer: PeerId, _: Channel, payload: bytes) -> bytes:
+        if payload[:1] == domains.WANT_SNAPSHOT:
+            return await self._serving.answer(peer, payload)
+        start, tables = max(decode_want(payload).start, 1), self._node.store.tables
+        if start < tables.base:
+            raise StateError(f"block {start} is not here: {tables.say_base()}")
         found: list[tuple[bytes, bytes]] = []
         size = 0
-        for block, seals in self._node.store.read_blocks(max(start, 1), BLOCKS_MAX):
+        for block, seals in self._node.store.read_blocks(start, BLOCKS_MAX):
             size += len(block) + len(seals)
             if found and size > BLOCKS_LIMIT_BYTES:
                 break
@@ -182,7 +192,7 @@ class Following:
 
     def _suspect(self, peer: PeerId, status: Status) -> None:
         """A peer names another block at a final height: let it show the seals."""
-        if len(self._suspects) < SUSPECTS_MAX and status.height:
+        if len(self._suspects) < SUSPECTS_MAX:
             task = asyncio.ensure_future(self._examine(peer, status))
             self._suspects.add(task)
             task.add_done_callback(self._suspects.discard)

@@ -116,6 +116,7 @@ class Node:
         self._hashes: dict[int, bytes] = {}
         self._stale = False
         self._gathers = False
+        self._unarmed: SetTimer | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._busy = False
         self.waits_for = ""
@@ -222,6 +223,7 @@ class Node:
                     self._wait(error)
                     return
                 self._effects.popleft()
+            self._arm()
         finally:
             self._busy = False
 
@@ -290,9 +292,8 @@ class Node:
             if self._votes is not None:
                 self._votes.write(effect)
         elif isinstance(effect, SetTimer):
-            self._round_ms = self._get_now_ms()
-            event = RoundTimeout(effect.height, effect.round)
-            self._set_timer("round", effect.delay_ms / 1000, lambda: self.feed(event))
+            self._cancel_timer("round")
+            self._unarmed, self._round_ms = effect, self._get_now_ms()
             self._set_resend()
         elif isinstance(effect, Append):
             self._append(effect.block, effect.seals)
@@ -351,6 +352,7 @@ class Node:
         """The height after the ledger's begins."""
         for name in ("round", "resend", "due"):
             self._cancel_timer(name)
+        self._unarmed = None
         self._judged.clear()
         self._checked.clear()
         ledger = self.ledger
@@ -372,7 +374,7 @@ class Node:
     def _lead(self, signer: bytes, height: int) -> None:
         """Send a laggard the block of the height at which it still votes; not too often."""
         now = asyncio.get_running_loop().time()
-        if now >= self._led.get(signer, 0) and 0 < height <= self.height:
+        if now >= self._led.get(signer, 0) and self.store.base < height <= self.height:
             self._led[signer] = now + LEAD_EVERY_S
             payload = encode_message(self.read(height))
             self.transport.send(PeerId(signer), Channel.CONSENSUS, payload)
@@ -422,6 +424,16 @@ class Node:
         else:
             self._cancel_timer("due")
             self._events.append(event)
+
+    def _arm(self) -> None:
+        """Start the round's timer, once a quorum is known to have come as far."""
+        effect = self._unarmed
+        if effect is None or self.halted or not qbft.is_accompanied(self._state):
+            return
+        self._unarmed = None
+        self._round_ms = self._get_now_ms()
+        event = RoundTimeout(effect.height, effect.round)
+        self._set_timer("round", effect.delay_ms / 1000, lambda: self.feed(event))
 
     def _set_resend(self) -> None:
         delay_s = self.get_base_timeout_ms() / 1000

@@ -82,6 +82,19 @@ def compute_timeout_ms(base_timeout_ms: int, round: int) -> int:
     return min(base_timeout_ms << min(round, 16), TIMEOUT_MAX_MS)
 
 
+def is_accompanied(state: State) -> bool:
+    """Whether the round's timer may run: a quorum is known to be in this round or a later one.
+
+    Always in round 0, and where a leader has shown that quorum. Who leaves a round alone would be
+    ahead of all others for ever once every timeout is TIMEOUT_MAX_MS: a quorum that needs it never
+    meets. Source: Castro and Liskov, "Practical Byzantine Fault Tolerance" (1999), 4.5.2.
+    """
+    if state.round == 0 or state.accepted is not None or state.place is None:
+        return True
+    here = {key[2] for key in state.inbox if key[0] == ROUND_CHANGE and key[1] >= state.round}
+    return len(here) >= state.place.validators.quorum
+
+
 def step(
     state: State, event: Event, now_ms: int, is_valid: IsValid
 ) -> tuple[State, tuple[Effect, ...]]:

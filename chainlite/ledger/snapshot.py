@@ -2,7 +2,8 @@
 
 A manifest names the subtree of each chunk and is checked against a sealed header's state_root; each
 chunk is then checked by itself, so that peers can be asked in any order and none is believed.
-Not here: who asks whom (consensus.sync), the file that it becomes (store.create_from_state).
+Not here: who asks whom (chainlite.consensus.joining, serving), the file that it becomes
+(store.create_from_state).
 Invariants: what is taken in is the state under that root, whole, and nothing else; a snapshot stays
 as it was while its ledger goes on, at the price of a copy of pointers.
 Layout: README.md of this room, "Snapshot".
@@ -19,6 +20,8 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger import records, tree
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from chainlite.ledger.header import Header
     from chainlite.ledger.records import Record
     from chainlite.ledger.state import Ledger
@@ -31,6 +34,8 @@ CHUNK_LIMIT_BYTES = 2 * 1024 * 1024
 DEPTH_MAX = 14
 """Chunks are at most 2^14, their manifest half a MiB."""
 KEY_LIMIT = 64
+SORTED_AT_ONCE = 512
+"""Rows in a step of some 0.5 ms."""
 _EMPTY, _LEAF, _BRANCH = 0, 1, 2
 
 
@@ -60,13 +65,22 @@ class Snapshot:
         """How many chunks there are."""
         return 1 << self.depth
 
+    def sort(self) -> Iterator[None]:
+        """Find which row is in which chunk, some rows at each step: a node has more to do."""
+        if self._chunks:
+            return
+        chunks: list[list[tuple[int, bytes]]] = [[] for _ in range(self.count)]
+        for number, key in enumerate(self._rows):
+            path = tree.compute_path(key)
+            chunks[path >> tree.PATH_BITS - self.depth].append((path, key))
+            if number % SORTED_AT_ONCE == 0:
+                yield
+        self._chunks = chunks
+
     def encode_chunk(self, number: int) -> bytes:
         """One chunk: its rows by path, ascending."""
-        if not self._chunks:
-            self._chunks = [[] for _ in range(self.count)]
-            for key in self._rows:
-                path = tree.compute_path(key)
-                self._chunks[path >> tree.PATH_BITS - self.depth].append((path, key))
+        for _ in self.sort():
+            pass
         chunk = sorted(self._chunks[number])
         parts = [encode_head(domains.SNAPSHOT_CHUNK, VERSION), encode_u32(number)]
         parts.append(encode_u32(len(chunk)))
@@ -93,8 +107,21 @@ class SnapshotImport:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The chunks that are still to come."""
+        """The chunks that are still to come, ascending."""
         return tuple([one for one in range(len(self._entries)) if one not in self._rows])
+
+    def adopt(self, other: SnapshotImport) -> int:
+        """Take what another import has of the same subtrees, checked there; how many chunks."""
+        if other.depth != self.depth:
+            return 0
+        alike = [
+            number
+            for number in self.missing
+            if number in other._rows and other._entries[number] == self._entries[number]
+        ]
+        for number in alike:
+            self._rows[number] = other._rows[number]
+        return len(alike)
 
     @property
     def rows(self) -> list[tuple[bytes, bytes]]:

@@ -54,6 +54,11 @@ class Store:
         return self.ledger.height
 
     @property
+    def base(self) -> int:
+        """The height that it begins with, 0 unless it was made from a snapshot."""
+        return self.tables.base
+
+    @property
     def genesis(self) -> bytes:
         """The bytes that the chain begins with."""
         return self.tables.genesis

@@ -121,6 +121,13 @@ class Tables:
         """The error of a damage to this file."""
         return StoreDamage(self.path, table, height, why)
 
+    def say_base(self) -> str:
+        """Why what came before `base` is not here."""
+        return (
+            f"this store begins with a snapshot, at block {self.base}; what came before, nodes "
+            "that began with the genesis have"
+        )
+
     def get_last(self) -> int:
         """The height of the last block."""
         with self.guard("blocks"):
@@ -262,7 +269,7 @@ class Tables:
             if len(rows) == 1 << level:
                 return merkle.compute_root([merkle.compute_leaf_hash(row[0]) for row in rows])
         if level == 0:
-            raise StateError(f"block {number} is not here")
+            raise StateError(self._say_missing(number))
         left, right = (
             self.read_node(level - 1, 2 * number),
             self.read_node(level - 1, 2 * number + 1),
@@ -277,9 +284,14 @@ class Tables:
         if row is None:
             if self.base <= height < self.get_last():
                 raise self.name_damage("blocks", height, "the block is missing")
-            raise StateError(f"block {height} is not here")
+            raise StateError(self._say_missing(height))
         self._check_types("blocks", height, *row)
         return row
+
+    def _say_missing(self, height: int) -> str:
+        if height >= self.base:
+            return f"block {height} is not here"
+        return f"block {height} is not here: {self.say_base()}"
 
     def _check_types(self, table: str, height: int, *values: object) -> None:
         """A flipped bit can make a text or a number of what was written as bytes."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from chainlite import domains, keys, merkle, receipt
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.errors import SpecError, TamperError
-from chainlite.lean import NamedTuple
+from chainlite.lean import TYPE_CHECKING, NamedTuple
 from chainlite.ledger import operations
 from chainlite.ledger.header import (
     Header,
@@ -35,7 +35,10 @@ from chainlite.proofs.light_format import (
     encode_anchor,
     encode_envelope,
 )
-from chainlite.proofs.trusted import AHEAD_MAX_MS, Trusted, check_fresh
+from chainlite.proofs.trusted import AHEAD_MAX_MS, Trusted, check_fresh, trust_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Final(NamedTuple):
@@ -117,16 +120,26 @@ def _check_block(proof: LightProof, trusted: Trusted, now_ms: int) -> tuple[byte
             raise TamperError("changes of validators that nothing depends on")
         _check_history(proof, trusted)
         return ()
-    validators, height, time_ms = trusted.validators, trusted.height, trusted.timestamp_ms
-    for link in proof.links:
-        _check_after(link.header, height, time_ms, now_ms)
-        _check_seals(link.seals, validators, trusted.chain_id, link.header)
-        validators = _change(validators, link)
-        height, time_ms = link.header.height, link.header.timestamp_ms
-    newest, seals = proof.newer or proof.header, proof.seals
-    assert seals is not None, "a proof of any other kind has seals"
-    _check_after(newest, height, time_ms, now_ms)
-    return _check_seals(seals, validators, trusted.chain_id, newest)
+    assert proof.seals is not None, "a proof of any other kind has seals"
+    known = follow_links(proof.links, trusted, now_ms)
+    return check_sealed(proof.newer or proof.header, proof.seals, known, now_ms)
+
+
+def follow_links(links: Iterable[Link], trusted: Trusted, now_ms: int) -> Trusted:
+    """What is trusted after these changes of the validators, each sealed by those before it.
+
+    TamperError unless they are; SpecError where one is ahead of now.
+    """
+    for link in links:
+        check_sealed(link.header, link.seals, trusted, now_ms)
+        trusted = trust_header(trusted, link.header, _change(trusted.validators, link))
+    return trusted
+
+
+def check_sealed(header: Header, seals: Seals, trusted: Trusted, now_ms: int) -> tuple[bytes, ...]:
+    """Who of the trusted validators sealed a later header; errors as those of follow_links."""
+    _check_after(header, trusted.height, trusted.timestamp_ms, now_ms)
+    return _check_seals(seals, trusted.validators, trusted.chain_id, header)
 
 
 def _check_history(proof: LightProof, trusted: Trusted) -> None:

@@ -131,8 +131,7 @@ def encode_light(proof: LightProof) -> bytes:
     parts += [_ANCHOR.pack(*a[:6]), bundle.encode_proof(a.path)]
     parts += [bundle.encode_proof(a.block_path), codec.encode_u32(a.sides)]
     parts.append(len(proof.links).to_bytes(2, "big"))
-    for link in proof.links:
-        parts += [_HEADER.pack(*link.header), encode_seals(link.seals), _encode_change(link)]
+    parts += map(encode_link, proof.links)
     parts += [codec.encode_u8(proof.kind), _pack_without(proof.header, "receipts_root")]
     if proof.seals is None:
         parts.append(bundle.encode_proof(proof.history_path))
@@ -177,9 +176,11 @@ def read_seals(r: Reader) -> Seals:
     )
 
 
-def _encode_change(link: Link) -> bytes:
+def encode_link(link: Link) -> bytes:
+    """The header without tag and version, its seals, who left and who came."""
     sizes = bytes((len(link.removed), len(link.added)))
-    return sizes + bytes(link.removed) + b"".join(link.added)
+    change = sizes + bytes(link.removed) + b"".join(link.added)
+    return _HEADER.pack(*link.header) + encode_seals(link.seals) + change
 
 
 def decode_light(data: bytes, chain_id: bytes) -> LightProof:
@@ -204,7 +205,7 @@ def decode_light(data: bytes, chain_id: bytes) -> LightProof:
         decode_evidence(claim)
     anchored = claim or encode_anchor(log_size, log_root)
     anchoring, receipts_root = _read_anchoring(r, chain_id, host, anchored)
-    links = tuple([_read_link(r) for _ in range(r.read_u16(limit=LINKS_MAX))])
+    links = tuple([read_link(r) for _ in range(r.read_u16(limit=LINKS_MAX))])
     kind = r.read_u8(limit=UNDER_TRUSTED)
     fields = list(_FINAL.unpack(r.read_fixed(_FINAL.size)))
     fields.insert(Header._fields.index("receipts_root"), receipts_root)
@@ -287,7 +288,8 @@ def encode_envelope(anchoring: Anchoring, chain_id: bytes, host: bytes, claim: b
     return tx.encode_envelope(chain_id, host, a.key, a.nonce, a.operation_count, root)
 
 
-def _read_link(r: Reader) -> Link:
+def read_link(r: Reader) -> Link:
+    """The link that comes next."""
     header = Header._make(_HEADER.unpack(r.read_fixed(_HEADER.size)))
     seals = read_seals(r)
     removed, added = r.read_u8(limit=VALIDATORS_MAX), r.read_u8(limit=VALIDATORS_MAX)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chainlite.consensus.validators import ValidatorSet
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import SpecError, StateError, TamperError
+from chainlite.ledger import records
 from chainlite.ledger.genesis import decode_genesis
 from chainlite.ledger.operations import ForkEvidence, VotesEvidence
 from chainlite.ledger.store_tables import AnchorPlace
 from chainlite.ledger.tx import decode_tx
 from chainlite.proofs.light import check_light
-from chainlite.proofs.light_format import Link, encode_light
+from chainlite.proofs.light_format import LINKS_MAX, Link, encode_light
 from chainlite.proofs.light_make import Finality, make_light_proof, make_link, trim_seals
 from chainlite.proofs.trusted import HeaderCheckpoint, Trusted, trust_genesis, trust_header
 
@@ -31,6 +32,12 @@ def prove_anchor(store: Store, host: bytes, leaf_index: int, trusted_height: int
     holds the leaf yet, or the store does not go back to what the reader trusts.
     """
     place = store.find_anchor(host, leaf_index)
+    row = store.ledger.find(records.HOST + host)
+    if place is None and isinstance(row, records.Host) and row.size > leaf_index:
+        raise StateError(
+            f"the anchor of host {host.hex()[:16]} that holds leaf {leaf_index}, in block "
+            f"{row.anchored}, is not known here: {store.tables.say_base()}"
+        )
     if place is None:
         raise StateError(
             f"no final block has an anchor of host {host.hex()[:16]} that holds leaf {leaf_index}: "
@@ -86,13 +93,21 @@ def _prove(store: Store, place: AnchorPlace, trusted_height: int) -> bytes:
     else:
         assert seals is not None, "only the genesis has no seals, and no anchor"
         validators = get_validators(store, place.height)
-        links = _get_links(store, trusted_height, place.height)
+        links = get_links(store, trusted_height, place.height)
         finality = Finality(links, seals=trim_seals(seals, validators))
     made = make_light_proof(
         trusted.chain_id, txs, (place.position, place.place), block.header, finality
     )
     data = encode_light(made)
-    check_light(data, trusted, trusted.timestamp_ms)
+    try:
+        check_light(data, trusted, trusted.timestamp_ms)
+    except TamperError:
+        if trusted_height < store.base:
+            raise StateError(
+                f"the changes of the validators since block {trusted_height} are not all here: "
+                f"{store.tables.say_base()}"
+            ) from None
+        raise
     return data
 
 
@@ -118,14 +133,14 @@ def get_validators(store: Store, height: int) -> ValidatorSet:
     return found
 
 
-def _get_links(store: Store, after: int, before: int) -> tuple[Link, ...]:
-    """The changes of the validators between two heights."""
+def get_links(store: Store, after: int, before: int, most: int = LINKS_MAX) -> tuple[Link, ...]:
+    """The first changes of the validators between two heights, of those that the store has."""
     links = []
-    for change in store.read_sets():
-        if after < change.height < before:
-            block, seals = store.get_block(change.height)
-            assert seals is not None, "only the genesis has no seals"
-            links.append(make_link(block.header, seals, change.before, change.after))
+    changes = [one for one in store.read_sets() if after < one.height < before]
+    for change in changes[:most]:
+        block, seals = store.get_block(change.height)
+        assert seals is not None, "only the genesis has no seals"
+        links.append(make_link(block.header, seals, change.before, change.after))
     return tuple(links)
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import DocklockError, SpecError, StateError
@@ -31,7 +32,7 @@ from docklock.files import remove_tree
 from docklock.program import find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from chainlite.ledger.genesis import Parameters
     from docklock.chain.directory import Chain
@@ -73,8 +74,14 @@ def run_devnet(paths: Paths, wanted: Devnet, say: Callable[[str], None]) -> int:
         raise SpecError(f"--validators {wanted.size}: want 1 to {VALIDATORS_MAX}")
     top, is_new = _make_top(wanted)
     try:
-        chain, validators = _make_all(top, wanted) if is_new else _find_all(top)
-        return asyncio.run(_Running(paths, chain, validators, say).run(top, wanted, is_new=is_new))
+        with ExitStack() as stack:
+            if is_new:
+                free = stack.enter_context(hold_ports(wanted.size + 1))
+                chain, validators = _make_all(top, wanted, free)
+            else:
+                chain, validators = _find_all(top)
+            running = _Running(paths, chain, validators, say)
+            return asyncio.run(running.run(top, wanted, is_new=is_new))
     finally:
         if is_new and not wanted.keep:
             remove_tree(top)
@@ -93,11 +100,11 @@ def _make_top(wanted: Devnet) -> tuple[str, bool]:
     return top, True
 
 
-def _make_all(top: str, wanted: Devnet) -> tuple[Chain, list[Validator]]:
-    """Keys, one genesis of them all, and each validator's directory."""
+def _make_all(top: str, wanted: Devnet, free: list[int]) -> tuple[Chain, list[Validator]]:
+    """Keys, one genesis of them all, and each validator's directory; a port for each and a door."""
     from chainlite.net.registration import Address
 
-    *ports, introducing = find_ports(wanted.size + 1)
+    *ports, introducing = free
     validators, members = [], []
     for number, port in enumerate(ports, 1):
         name, directory = f"v{number}", ChainDirectory(f"{top}/v{number}")
@@ -134,19 +141,29 @@ def _find_all(top: str) -> tuple[Chain, list[Validator]]:
     return read_chain(validators[0].directory), validators
 
 
-def find_ports(count: int) -> list[int]:
-    """So many ports of loopback that are free just now; StateError if there are none."""
+@contextmanager
+def hold_ports(count: int) -> Iterator[list[int]]:
+    """So many ports of loopback that are free just now; StateError if there are none.
+
+    Their validators bind them a while later: until the end a name, which the kernel takes back from
+    whoever is killed, keeps other devnets from them.
+    """
     found: list[int] = []
-    for port in range(PORT_FIRST, PORT_LAST + 1):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
+    with ExitStack() as held:
+        for port in range(PORT_FIRST, PORT_LAST + 1):
+            holder = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    holder.bind(f"\0docklock-devnet-{port}")
+                    probe.bind((HOST, port))
+                except OSError:
+                    holder.close()
+                    continue
+            found.append(port)
+            if len(found) == count:
+                yield found
+                return
     raise StateError(f"not {count} ports are free on {HOST} from {PORT_FIRST} to {PORT_LAST}")
 
 

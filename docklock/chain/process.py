@@ -1,30 +1,32 @@
 """`docklock chain start`: the composition root of a node, one asyncio loop, until SIGTERM.
 
 It opens the store, the votes, the mesh and the control socket, and gives them to a node
-(chainlite.consensus.node), which decides all else. Not here: when it may vote (voting), whom it
-meets (meeting), what it answers (desk, views, status). Invariants: one process has the directory; a
-process of which a part has come apart ends, and votes on nothing after that.
+(chainlite.consensus.node), which decides all else. Not here: a state taken from peers before
+(arriving), when it may vote (voting), whom it meets (meeting), what it answers (desk, views,
+status). Invariants: one process has the directory; a process of which a part has come apart ends,
+and votes on nothing after that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import sys
-import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from chainlite.consensus.joining import NoSnapshot
 from chainlite.consensus.node import Node, Parts
 from chainlite.consensus.wal import VoteLog
-from chainlite.errors import DocklockError, TamperError
+from chainlite.errors import DocklockError, SpecError, TamperError
 from chainlite.ledger import records
-from chainlite.net.mesh import Mesh
+from chainlite.proofs.trusted import trust_genesis
 from docklock.agent.server import bind
 from docklock.agent.systemd import Notifier, take_environment
+from docklock.chain.arriving import take_state
 from docklock.chain.bodies import Bodies
 from docklock.chain.checkpoints import Checkpoints
 from docklock.chain.collector import calm_collector
@@ -33,10 +35,12 @@ from docklock.chain.desk import Desk
 from docklock.chain.directory import hold_lock, read_chain, write_whole
 from docklock.chain.introducing import Introducing
 from docklock.chain.meeting import Meeting
-from docklock.chain.node_key import ensure_certificate, load_node_key
-from docklock.chain.registering import ensure_registration, read_listed, read_settings
+from docklock.chain.node_key import load_node_key
+from docklock.chain.presence import get_now_ms, make_presence
+from docklock.chain.registering import read_listed, read_settings
+from docklock.chain.settings import SNAPSHOT
 from docklock.chain.status import Standing, compute_finality, describe_status
-from docklock.chain.stores import open_or_create, repair_store
+from docklock.chain.stores import begin_with_state, open_or_create, repair_store
 from docklock.chain.voting import find_obstacle
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from chainlite.ledger.header import Seals
     from chainlite.ledger.state import Executed
     from chainlite.ledger.store import Store
+    from chainlite.proofs.trusted import Trusted
     from docklock.agent.journal import Log
     from docklock.chain.directory import Chain, ChainDirectory
 
@@ -57,11 +62,17 @@ FOLLOWS = "it was started with --follow"
 
 
 class Choices(NamedTuple):
-    """How a node is started. `parent` is a process whose end is its own, 0 for none."""
+    """How a node is started. `parent` is a process whose end is its own, 0 for none.
+
+    With `snapshot` a new store begins with the state that peers have, as far as `trusted` leads to
+    it: a header checkpoint, or without one the genesis.
+    """
 
     parent: int = 0
     follow: bool = False
     repair: bool = False
+    snapshot: bool = False
+    trusted: Trusted | None = None
 
 
 def run_node(directory: ChainDirectory, choices: Choices, log: Log) -> int:
@@ -70,24 +81,62 @@ def run_node(directory: ChainDirectory, choices: Choices, log: Log) -> int:
     StateError, SpecError and TamperError where it cannot begin.
     """
     chain = read_chain(directory)
-    lock = hold_lock(directory)
-    try:
+    with ExitStack() as held:
+        held.callback(os.close, hold_lock(directory))
         if choices.repair:
             _repair(directory, chain, log)
         store = open_or_create(directory, chain)
+        held.callback(store.close)
         if os.path.exists(directory.halted):
             os.unlink(directory.halted)  # what is wrong still will be said again
         key = load_node_key(directory)
-        votes = VoteLog(Path(directory.votes), chain.id)
-        try:
-            root = _Root(directory, chain, choices, log, _Parts(store, key, votes))
-            return asyncio.run(root.run())
-        finally:
-            votes.close()
-            key.erase()
+        held.callback(key.erase)
+        notifier = Notifier(take_environment().get("NOTIFY_SOCKET", ""))
+        held.callback(notifier.close)
+        if _is_to_begin_anew(directory, choices, store, log):
             store.close()
-    finally:
-        os.close(lock)
+            if not _begin_anew(directory, chain, choices, _Parts(store, key, notifier), log):
+                return 0
+            store = open_or_create(directory, chain)
+            held.callback(store.close)
+        votes = VoteLog(Path(directory.votes), chain.id)
+        held.callback(votes.close)
+        root = _Root(directory, chain, choices, log, _Parts(store, key, notifier), votes)
+        return asyncio.run(root.run())
+
+
+def _is_to_begin_anew(directory: ChainDirectory, choices: Choices, store: Store, log: Log) -> bool:
+    """Whether the state is to be taken from peers: never in the place of blocks that are here."""
+    if choices.snapshot and store.height:
+        log.info(
+            f"the store has blocks to {store.height} and goes on by blocks; to begin with a "
+            f"snapshot, move {directory.database} away first"
+        )
+    is_wanted = choices.snapshot or read_settings(directory).begin == SNAPSHOT
+    if choices.trusted is not None and not is_wanted:
+        raise SpecError("--header-checkpoint: of a node that begins with a --snapshot")
+    return is_wanted and not store.height
+
+
+def _begin_anew(
+    directory: ChainDirectory, chain: Chain, choices: Choices, parts: _Parts, log: Log
+) -> bool:
+    """Put a state of the peers' in the place of the store, which is closed; False if told to end.
+
+    Where none is to be had all stays as it is. SpecError where what is trusted is stale.
+    """
+    trusted = choices.trusted or trust_genesis(chain.genesis)
+    try:
+        taken = asyncio.run(take_state(directory, chain, parts.key, trusted, log, parts.notifier))
+    except NoSnapshot as why:
+        log.warning(f"{why}: it begins with the genesis, and takes all blocks")
+        return True
+    if taken is None:
+        return False
+    begin_with_state(directory, chain, taken)
+    height = taken.block.header.height
+    log.info(f"begins with the state of block {height}, {len(taken.rows)} rows; blocks from there")
+    return True
 
 
 def _repair(directory: ChainDirectory, chain: Chain, log: Log) -> None:
@@ -104,17 +153,24 @@ def _repair(directory: ChainDirectory, chain: Chain, log: Log) -> None:
 class _Parts(NamedTuple):
     store: Store
     key: GuardedKey
-    votes: VoteLog
+    notifier: Notifier
 
 
 class _Root:
     """Everything that one node's process holds."""
 
     def __init__(
-        self, directory: ChainDirectory, chain: Chain, choices: Choices, log: Log, parts: _Parts
+        self,
+        directory: ChainDirectory,
+        chain: Chain,
+        choices: Choices,
+        log: Log,
+        parts: _Parts,
+        votes: VoteLog,
     ) -> None:
         self._directory, self._chain, self._choices, self._log = directory, chain, choices, log
-        self._store, self._key, self._votes = parts
+        self._store, self._key, self._notifier = parts
+        self._votes = votes
         self._stopping = asyncio.Event()
         self._exit_code = 0
         self._obstacle = FOLLOWS
@@ -131,16 +187,8 @@ class _Root:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.set_exception_handler(self._upon_broken)
-        notifier = Notifier(take_environment().get("NOTIFY_SOCKET", ""))
-        settings = read_settings(self._directory)
-        certificate = ensure_certificate(self._directory, self._key.public)
-        registration = ensure_registration(
-            self._directory, self._chain, settings, self._key, certificate, get_now_ms()
-        )
-        mesh = Mesh(
-            registration.node, self._chain.id, certificate,
-            settings.listen, random.SystemRandom(),
-        )  # fmt: skip
+        presence = make_presence(self._directory, self._chain, self._key)
+        settings, certificate, registration, mesh = presence
         node = self._node = Node(Parts(self._store, mesh, None), None, get_now_ms)
         node.on_block = self._upon_block
         self._introducing = Introducing(
@@ -170,9 +218,9 @@ class _Root:
         calm_collector()
         where = f", listening on {settings.listen.host}:{mesh.port}" if settings.listen else ""
         self._log.info(f"chain {self._chain.genesis.name} at height {node.height}{where}")
-        notifier.send("READY=1", f"STATUS=height {node.height}")
+        self._notifier.send("READY=1", f"STATUS=height {node.height}")
         await self._stopping.wait()
-        notifier.send("STOPPING=1")
+        self._notifier.send("STOPPING=1")
         await control.close()
         os.unlink(self._directory.socket)
         node.close()
@@ -181,7 +229,6 @@ class _Root:
         await self._bodies.close()
         await node.following.close()
         await mesh.close()
-        notifier.close()
         return self._exit_code
 
     def _list_members(self) -> tuple[Member, ...]:
@@ -274,8 +321,3 @@ class _Root:
         self._log.error(why)
         self._exit_code = self._exit_code or code
         self._stopping.set()
-
-
-def get_now_ms() -> int:
-    """Unix time."""
-    return time.time_ns() // 1_000_000

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FILE_BYTES_MAX = 65_536
 OPERATOR_DEFAULT = "unnamed"
 NOBODY, ANYBODY = "nobody", "anybody"
+BLOCKS, SNAPSHOT = "blocks", "snapshot"
 INTRODUCERS_MAX = 16
 ANYWHERE = ("0.0.0.0", "::")
 """Addresses to listen on that nobody can dial."""
@@ -30,7 +31,8 @@ class NodeSettings(NamedTuple):
     dialled, as others write it. `operator` is who runs it.
 
     `introduce` is where it serves newcomers, `introducers` whom it asks itself; `admit` is whom it
-    lets in beside those that the chain names and those that are listed here.
+    lets in beside those that the chain names and those that are listed here. `begin` is with what
+    a store begins that has nothing above the genesis.
     """
 
     listen: Address | None = None
@@ -39,6 +41,7 @@ class NodeSettings(NamedTuple):
     introduce: Address | None = None
     introducers: tuple[Address, ...] = ()
     admit: str = NOBODY
+    begin: str = BLOCKS
 
 
 def parse_settings(data: bytes, file: str) -> NodeSettings:
@@ -80,6 +83,8 @@ def format_settings(settings: NodeSettings) -> str:
         lines.append(f"introducers = [{', '.join(texts)}]")
     if settings.admit != NOBODY:
         lines.append(f'admit = "{settings.admit}"')
+    if settings.begin != BLOCKS:
+        lines.append(f'begin = "{settings.begin}"')
     return "\n".join(lines) + "\n"
 
 
@@ -117,6 +122,12 @@ def _read_admit(value: object) -> str:
     return str(value)
 
 
+def _read_begin(value: object) -> str:
+    if value not in (BLOCKS, SNAPSHOT):
+        raise SpecError(f"want {BLOCKS} or {SNAPSHOT}")
+    return str(value)
+
+
 def _read_operator(value: object) -> str:
     if not isinstance(value, str) or not is_operator(value):
         raise SpecError(f"want 1 to {OPERATOR_LIMIT} plain characters, no spaces")
@@ -130,4 +141,5 @@ READERS: dict[str, Callable[[object], object]] = {
     "introduce": _read_address,
     "introducers": _read_addresses,
     "admit": _read_admit,
+    "begin": _read_begin,
 }

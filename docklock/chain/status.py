@@ -68,6 +68,7 @@ def describe_status(node: Node, standing: Standing, now_ms: int) -> dict[str, An
         "votes": is_validator and not standing.obstacle,
         "why_no_votes": standing.obstacle if is_validator else "",
         "height": node.height,
+        "first_block": node.store.base,
         "head_hash": ledger.head_hash.hex(),
         "head_time_ms": ledger.head.timestamp_ms,
         "head_age_ms": max(now_ms - ledger.head.timestamp_ms, 0),

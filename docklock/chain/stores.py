@@ -1,27 +1,35 @@
-"""A node's store on disk: opened, made anew from the genesis, or cut back to what is whole.
+"""A node's store on disk: opened, made of the genesis or a state, or cut back to what is whole.
 
 Not here: its tables and checks (chainlite.ledger), where cut blocks come from again (the node asks
-its peers). Invariants: nothing is ever cut unless it was asked for; a file that cannot even be
-cut is kept beside the new one; votes are never touched, so a key does not vote twice.
+its peers), where a state comes from (arriving). Invariants: nothing is ever cut unless it was asked
+for; a file that cannot even be cut is kept beside the new one; a store is whole under its name, and
+what a killed process left of another goes with the next start; votes are never touched, so a key
+does not vote twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import StateError, TamperError
-from chainlite.ledger.store import create, open_store
+from chainlite.ledger.store import create, create_from_state, open_store
 from chainlite.ledger.store_check import check_store, truncate_to
 from chainlite.ledger.store_tables import StoreDamage
+from docklock.evidence.key_file import sync_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainlite.consensus.joining import Taken
     from chainlite.ledger.store import Store
     from docklock.chain.directory import Chain, ChainDirectory
 
 DAMAGED = ".damaged"
-_SUFFIXES = ("", "-wal", "-shm")
+PART = ".part"
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 CUTS_MAX = 64
 """Damages that are cut away one after another before the file is given up."""
 
@@ -37,8 +45,9 @@ class Repaired(NamedTuple):
 def open_or_create(directory: ChainDirectory, chain: Chain) -> Store:
     """The directory's store, made if there is none yet; TamperError says what to do."""
     path = Path(directory.database)
+    _remove(f"{path}{PART}")
     if not path.exists():
-        return create(path, chain.encoded)
+        _install(path, lambda part: create(part, chain.encoded))
     try:
         store = open_store(path)
     except TamperError as error:
@@ -53,6 +62,37 @@ def open_or_create(directory: ChainDirectory, chain: Chain) -> Store:
             "put back the one that is missing"
         )
     return store
+
+
+def begin_with_state(directory: ChainDirectory, chain: Chain, taken: Taken) -> None:
+    """Put a store of this state in the place of one that has nothing above the genesis.
+
+    That one was closed; StateError while somebody reads it, or the disk is full.
+    """
+    head = (taken.block, taken.seals)
+    path = Path(directory.database)
+    if os.path.exists(f"{path}-wal"):  # it would be taken for the new file's
+        raise StateError(f"{path} is being read: try again when that process has ended")
+    _install(path, lambda part: create_from_state(part, chain.encoded, head, taken.rows))
+
+
+def _install(path: Path, make: Callable[[Path], Store]) -> None:
+    """Make a store beside `path`, whole and durable, and give it that name."""
+    part = Path(f"{path}{PART}")
+    _remove(str(part))
+    try:
+        make(part).close()
+        assert not os.path.exists(f"{part}-wal"), "SQLite takes it away with the last connection"
+        os.replace(part, path)
+        sync_directory(str(path.parent))
+    finally:
+        _remove(str(part))
+
+
+def _remove(path: str) -> None:
+    for suffix in _SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
 
 
 def repair_store(directory: ChainDirectory, chain: Chain) -> Repaired:
@@ -86,5 +126,5 @@ def _put_aside(path: Path, chain: Chain) -> str:
     for suffix in _SUFFIXES:
         if os.path.exists(f"{path}{suffix}"):
             os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-    create(path, chain.encoded).close()
+    _install(path, lambda part: create(part, chain.encoded))
     return aside

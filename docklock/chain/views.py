@@ -75,7 +75,7 @@ class Views:
         if rest.startswith("last/"):
             count = min(parse_number(rest.removeprefix("last/"), "--last"), BLOCKS_MAX)
             top = self._store.height
-            heights = range(top, max(-1, top - count), -1)
+            heights = range(top, max(self._store.base - 1, top - count), -1)
             return [self._describe(height, whole=False) for height in heights]
         return self._describe(parse_number(rest, "HEIGHT"), whole=True)
 
@@ -89,7 +89,9 @@ class Views:
         digest = parse_hash(rest, "HASH")
         place = self._store.find_tx(digest)
         if place is None:
-            raise StateError(f"{rest}: no block here has this transaction (height {self.height})")
+            base, tables = self._store.base, self._store.tables
+            known = f"height {self.height}" + (f"; {tables.say_base()}" if base else "")
+            raise StateError(f"{rest}: no block here has this transaction ({known})")
         block, _ = self._store.get_block(place.height)
         tx = decode_tx(block.transactions[place.position])
         where = {"height": place.height, "position": place.position, "block": block.hash.hex()}
@@ -272,12 +274,15 @@ def find_members(store: Store) -> dict[bytes, Member]:
 
 
 def find_since(store: Store, key: bytes, height: int) -> int:
-    """The first height, up to this one, from which on the key has always been a validator's."""
+    """The first height, up to this one, from which on the key has always been a validator's.
+
+    As far as the store goes back: who was one when it begins is so since then.
+    """
     changes = [change for change in store.read_sets() if change.height < height]
     for change in reversed(changes):
         if key not in change.before:
             return change.height + 1
-    return 0
+    return store.base
 
 
 def describe_set(validators: ValidatorSet) -> dict[str, int]:

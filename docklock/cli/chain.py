@@ -47,6 +47,8 @@ COMMANDS = {
                metavar="HOST:PORT"),
         text("--admit", help="anybody: let in whoever asks; nobody: but those that the chain names",
              metavar="WHOM"),
+        text("--begin", metavar="WITH",
+             help="snapshot: a new store begins with the state that peers have; blocks: with all"),
         text("--genesis", help="the chain to join", metavar="FILE"),
         FORMAT,
     ),
@@ -65,6 +67,13 @@ COMMANDS = {
         DIR,
         flag("--follow", help="never vote, even if its key is a validator's"),
         flag("--repair", help="first check all blocks, and drop those from the first bad one on"),
+        flag("--snapshot",
+             help="where nothing is stored yet, take the state from peers instead of all blocks"),
+        text("--header-checkpoint", metavar="FILE",
+             help="with --snapshot: believe this header of the chain, and what follows from it"),
+        listed("--witness-key", metavar="FILE|KEY",
+               help="a witness whose cosignature of the header checkpoint counts"),
+        text("--witness-policy", metavar="FILE", help="which witnesses must have cosigned it"),
         text("--log-level", help="error, warning, info or debug (info)", metavar="LEVEL"),
         text("--parent", help="end with this process", metavar="PID"),
     ),
@@ -230,12 +239,19 @@ def _run_start(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     if level not in PRIORITIES:
         raise UsageError(f"docklock chain start: --log-level takes one of {', '.join(PRIORITIES)}")
     parent = read_parent(values["parent"], "chain")
+    from docklock.chain.arriving import read_trusted
     from docklock.chain.process import Choices, run_node
 
     gc.enable()  # it lives longer than a command
     log = Log(level, find_journal(dict(os.environ), sys.stderr.fileno()), "docklock chain")
-    choices = Choices(parent, follow=values["follow"], repair=values["repair"])
-    return run_node(get_directory(paths, values["dir"]), choices, log)
+    directory = get_directory(paths, values["dir"])
+    choices = Choices(
+        parent, follow=values["follow"], repair=values["repair"], snapshot=values["snapshot"],
+        trusted=read_trusted(
+            directory, values["header_checkpoint"], values["witness_key"], values["witness_policy"]
+        ),
+    )  # fmt: skip
+    return run_node(directory, choices, log)
 
 
 def _run_status(values: dict[str, Any], words: list[str], paths: Paths) -> int:

@@ -84,6 +84,8 @@ def render_status(status: dict[str, Any]) -> str:
         ("height", status["height"]),
         ("head", f"{status['head_hash'][:SHORT]} {_format_ms(status['head_time_ms'])}"),
     ]
+    if status.get("first_block"):
+        head.append(("first block", f"{status['first_block']}: it began with a snapshot"))
     if not status["running"]:
         return render_lines([*head, ("HALTED", status["halted"])])
     validators, finality, pool = status["validators"], status["finality_ms"], status["mempool"]

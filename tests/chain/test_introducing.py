@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,7 @@ from chainlite.net import tls
 from chainlite.net.mesh import Mesh
 from chainlite.net.registration import Address, Registration, sign_registration
 from chainlite.net.transport import PeerId
-from docklock.chain.devnet import find_ports
+from docklock.chain.devnet import hold_ports
 from docklock.chain.introducing import Introducing
 from docklock.chain.settings import ANYBODY, NOBODY, NodeSettings
 
@@ -69,9 +69,17 @@ def run(act: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    with hold_ports(4) as free:
+        yield free
+
+
 @pytest.mark.parametrize("admit", [NOBODY, ANYBODY])
-def test_a_newcomer_is_let_in_where_anybody_is_and_else_not(tmp_path: Path, admit: str) -> None:
-    first, second, third, door = find_ports(4)
+def test_a_newcomer_is_let_in_where_anybody_is_and_else_not(
+    tmp_path: Path, ports: list[int], admit: str
+) -> None:
+    first, second, third, door = ports
     place = Address("127.0.0.1", door)
 
     async def act() -> None:
@@ -98,8 +106,10 @@ def test_a_newcomer_is_let_in_where_anybody_is_and_else_not(tmp_path: Path, admi
     run(act)
 
 
-def test_who_is_listed_by_one_is_let_in_there_and_by_nobody_else(tmp_path: Path) -> None:
-    first, second, third = find_ports(3)
+def test_who_is_listed_by_one_is_let_in_there_and_by_nobody_else(
+    tmp_path: Path, ports: list[int]
+) -> None:
+    first, second, third, _ = ports
 
     async def act() -> None:
         one = Node(tmp_path, 1, first, NodeSettings())

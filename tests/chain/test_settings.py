@@ -18,6 +18,7 @@ from docklock.chain.settings import NodeSettings, format_settings, parse_address
         NodeSettings(Address("::", 7), Address("::1", 8)),
         NodeSettings(None, None, "a", Address("h", 1), (Address("i", 2), Address("::2", 3))),
         NodeSettings(admit="anybody"),
+        NodeSettings(begin="snapshot"),
     ],
 )
 def test_what_is_written_is_read_back(settings: NodeSettings) -> None:
@@ -38,6 +39,7 @@ def test_others_dial_where_it_listens_if_nothing_else_is_said() -> None:
         ('operator = "a b"', "f: line 1: operator: want 1 to 64 plain characters"),
         ('address = "h:0"', "f: line 1: address: want HOST:PORT"),
         ('admit = "me"', "f: line 1: admit: want nobody or anybody"),
+        ('begin = "state"', "f: line 1: begin: want blocks or snapshot"),
         ('introducers = "h:1"', "f: line 1: introducers: want at most 16 texts HOST:PORT"),
         ("port = 3", "f: line 1: port: unknown key; known are operator, listen, address"),
     ],

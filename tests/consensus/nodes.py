@@ -149,6 +149,14 @@ class Net:
                 found = node.get_hash(height)
                 assert known.setdefault(height, found) == found
 
+    def check_state_roots(self) -> None:
+        """All that run have one state at the height that the lowest of them has."""
+        height = min(node.height for node in self.nodes)
+        roots = {node.read(height).block.header.state_root for node in self.nodes}
+        assert len(roots) == 1
+        for node in self.nodes:
+            assert node.ledger.state_root == node.ledger.head.state_root
+
 
 class Host:
     """A host that registers and anchors a log that grows by a leaf at a time."""

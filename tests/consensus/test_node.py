@@ -138,6 +138,25 @@ def test_without_a_quorum_nothing_is_decided_and_with_one_all_goes_on(tmp_path: 
     run(act)
 
 
+def test_one_that_is_left_alone_waits_in_its_round_for_a_quorum(tmp_path: Path) -> None:
+    """Else it is rounds ahead of those who come back, and a quorum that needs it never meets."""
+
+    async def act() -> None:
+        async with running(tmp_path, 4) as net:
+            await net.rise(2)
+            await net.stop(1, 2, 3)
+            (alone,) = net.nodes
+            await net.until(lambda: alone.round == 1)
+            timeout_s = alone.get_base_timeout_ms() / 1000
+            await asyncio.sleep(8 * timeout_s)
+            assert alone.round == 1
+            await net.start(1, 2)
+            await net.rise(2)
+            net.check_one_history()
+
+    run(act)
+
+
 def test_all_killed_at_once_go_on_from_their_disks(tmp_path: Path) -> None:
     async def act() -> None:
         async with running(tmp_path, 4) as net:

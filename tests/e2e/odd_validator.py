@@ -30,7 +30,7 @@ from chainlite.errors import StateError
 from chainlite.ledger.header import ROUND_MAX, compute_seal_digest
 from chainlite.net.transport import Channel, PeerId, Unanswered
 from docklock.chain.directory import ChainDirectory
-from docklock.chain.process import get_now_ms
+from docklock.chain.presence import get_now_ms
 from tests.e2e.own_node import OwnNode
 
 HOUR_MS = 3_600_000

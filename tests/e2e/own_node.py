@@ -19,7 +19,7 @@ from chainlite.net.transport import PeerId
 from docklock.chain.directory import ChainDirectory, read_chain
 from docklock.chain.meeting import Meeting
 from docklock.chain.node_key import ensure_certificate, load_node_key
-from docklock.chain.process import get_now_ms
+from docklock.chain.presence import get_now_ms
 from docklock.chain.registering import read_settings
 from docklock.chain.stores import open_or_create
 

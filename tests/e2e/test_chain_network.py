@@ -1,9 +1,10 @@
-"""Validators on a bad network: each in a namespace, a router between them (tests/net/wires)."""
+"""Validators on a bad network: each in a namespace, bad wires between them (tests/net/wires)."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 
 from chainlite.ledger.genesis import Parameters
 from chainlite.net.registration import Address
+from tests.conftest import SLOWER
 from tests.e2e.validators import Validators
 from tests.net.wires import Wires
 
 PORT = 7000
-STILL_S = 2.0
+STILL_S = 2.0 * SLOWER
 """So long a chain without a quorum is looked at; many times what a block takes."""
-QUICK = Parameters(block_interval_ms=100)
+QUICK = Parameters(block_interval_ms=100 * SLOWER, base_timeout_ms=250 * SLOWER)
+SOON = QUICK._replace(block_interval_ms=10 * SLOWER)
+WAY_S, APART_BLOCKS = 0.05, 12
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 
@@ -49,6 +53,22 @@ async def check_end(validators: Validators) -> None:
     await validators.check_accused()
     await validators.end()
     validators.check_one_history()
+
+
+async def be_apart(top: Path) -> None:
+    async with connected(top, 4, SOON) as (wires, validators):
+        wires.set_all(delay_ms=WAY_S * 1000, loss=0.01)
+        began = time.monotonic()
+        await validators.rise(APART_BLOCKS)
+        took_s = time.monotonic() - began
+        print(f"measured chain: {APART_BLOCKS} blocks, {WAY_S} s apart, took {took_s:.2f} s")
+        # Proposal, PREPAREs, COMMITs; two blocks may have been on their way when they came apart.
+        assert took_s >= 3 * WAY_S * (APART_BLOCKS - 2)
+        await check_end(validators)
+
+
+def test_no_block_is_final_before_three_messages_have_gone_their_way(tmp_path: Path) -> None:
+    asyncio.run(be_apart(tmp_path))
 
 
 async def halve(top: Path) -> None:

@@ -23,7 +23,8 @@ from docklock.evidence.host_log import HostLog
 from docklock.paths import Paths
 from tests.consensus.nodes import Host as Submitting
 from tests.e2e.conftest import Docklock, find_leaks
-from tests.e2e.validators import Validators, enter
+from tests.e2e.validators import Validators
+from tests.net.spaces import enter
 from tests.net.wires import Wires
 
 HOSTS = 4

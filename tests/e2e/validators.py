@@ -28,15 +28,17 @@ from chainlite.net.registration import Address
 from docklock.chain.client import ask_node
 from docklock.chain.directory import Chain, ChainDirectory, make_chain
 from docklock.chain.setup import init_node, make_genesis
+from tests.conftest import SLOWER
 from tests.e2e.conftest import CHECKOUT, find_leaks
+from tests.net.spaces import enter
 
 HOST = "127.0.0.1"
 PORT_FIRST, PORT_LAST = 12_000, 32_000
 """Below those that the kernel gives to who dials, above those of a devnet."""
 PORTS_TRIED = 500
 LOOK_S = 0.02
-WAIT_S = 30.0
-END_S = 20.0
+WAIT_S = 30.0 * SLOWER
+END_S = 20.0 * SLOWER
 
 
 def find_addresses(count: int) -> list[Address]:
@@ -53,11 +55,6 @@ def find_addresses(count: int) -> list[Address]:
         if len(found) == count:
             return found
     raise AssertionError(f"{PORTS_TRIED} ports were tried")
-
-
-def enter(namespace: str) -> tuple[str, ...]:
-    """What runs a program in a network namespace, and leaves it this mount namespace."""
-    return ("nsenter", f"--net=/run/netns/{namespace}")
 
 
 class Validators:

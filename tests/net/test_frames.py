@@ -71,7 +71,7 @@ def test_a_frame_that_cannot_be_is_refused_by_its_first_ten_bytes() -> None:
     for head in (
         HEAD.pack(PAYLOAD_BYTES_MAX + 1, Kind.MESSAGE, Channel.BODIES, 0),
         HEAD.pack(5, 8, Channel.BODIES, 0),
-        HEAD.pack(5, Kind.MESSAGE, 6, 0),
+        HEAD.pack(5, Kind.MESSAGE, max(Channel) + 1, 0),
         HEAD.pack(5, Kind.MESSAGE, Channel.BODIES, 1),
         HEAD.pack(5, Kind.ANSWER, Channel.BODIES, 0),
         HEAD.pack(5, Kind.PONG, Channel.CONTROL, 0),

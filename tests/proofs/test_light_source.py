@@ -11,8 +11,9 @@ from chainlite import checkpoint, cosignature, keys, merkle
 from chainlite.consensus.messages import COMMIT, sign_vote
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger import operations as ops
-from chainlite.ledger.header import Seals, compute_seal_digest
-from chainlite.ledger.store import create
+from chainlite.ledger import records
+from chainlite.ledger.header import Seals, compute_seal_digest, encode_seals
+from chainlite.ledger.store import create, create_from_state
 from chainlite.ledger.store_check import check_store
 from chainlite.proofs import light, trusted
 from chainlite.proofs.light_format import UNDER_TRUSTED, decode_light
@@ -170,20 +171,57 @@ def test_nobody_is_proven_to_have_lied_who_was_voted_out_or_is_there(made: Made)
             prove_evidence(made.store, pair.public)
 
 
+def cosign_header(made: Made, height: int) -> bytes:
+    """The header checkpoint of a height, cosigned by WITNESS."""
+    hashes = [made.store.tables.get_hash(number) for number in range(height + 1)]
+    root = merkle.compute_root([merkle.compute_leaf_hash(one) for one in hashes])
+    origin = checkpoint.get_chain_origin(made.chain.chain_id)
+    state = checkpoint.Checkpoint(origin, height + 1, root)
+    note = checkpoint.sign_checkpoint(state, VALIDATOR_KEYS[0])
+    note = cosignature.cosign(note, WITNESS.name, WITNESS_KEY, NOW_MS // 1000)
+    return trusted.encode_header_checkpoint(make_header_checkpoint(made.store, note, height))
+
+
 def test_a_header_checkpoint_of_the_store_is_trusted_by_its_witnesses(made: Made) -> None:
     genesis = get_trusted(made.store, 0)
     for height in range(1, made.store.height + 1):
-        hashes = [made.store.tables.get_hash(number) for number in range(height + 1)]
-        root = merkle.compute_root([merkle.compute_leaf_hash(one) for one in hashes])
-        origin = checkpoint.get_chain_origin(genesis.chain_id)
-        state = checkpoint.Checkpoint(origin, height + 1, root)
-        note = checkpoint.sign_checkpoint(state, VALIDATOR_KEYS[0])
-        note = cosignature.cosign(note, WITNESS.name, WITNESS_KEY, NOW_MS // 1000)
-        data = trusted.encode_header_checkpoint(make_header_checkpoint(made.store, note, height))
+        data = cosign_header(made, height)
         found = trusted.trust_checkpoint(data, genesis, (WITNESS,), None)
         assert found == get_trusted(made.store, height)
     with pytest.raises(SpecError, match="not final here"):
-        make_header_checkpoint(made.store, note, made.store.height + 1)
+        make_header_checkpoint(made.store, b"", made.store.height + 1)
+
+
+def test_a_store_from_a_snapshot_proves_what_comes_after_it_and_says_what_it_lacks(
+    made: Made, tmp_path: Path
+) -> None:
+    base = made.anchored[2]
+    whole = create(tmp_path / "whole.db", made.chain.genesis)
+    blocks = [(one, made.store.get_block(one.block.header.height)[1]) for one in made.chain.blocks]
+    for executed, seals in blocks[:base]:
+        assert seals is not None
+        whole.append(executed, seals)
+    rows = [(key, records.encode_record(key, row)) for key, row in whole.ledger.get_items()]
+    executed, seals = blocks[base - 1]
+    assert seals is not None
+    head = (executed.block, encode_seals(seals))
+    store = create_from_state(tmp_path / "later.db", made.chain.genesis, head, rows)
+    with pytest.raises(StateError, match=f"in block {base}, is not known here: this store begins"):
+        prove_anchor(store, made.host.id, 8, base)
+    for executed, seals in blocks[base:]:
+        assert seals is not None
+        store.append(store.ledger.check(executed.block, lambda _: None), seals)
+    data = prove_anchor(store, made.host.id, 9, base)
+    assert light.check_finality(data, get_trusted(made.store, base), NOW_MS).height > base
+    with pytest.raises(StateError, match="since block 0 are not all here: this store begins"):
+        prove_anchor(store, made.host.id, 9)
+    for height in (base - 1, 1):
+        with pytest.raises(StateError, match=f"block {height} is not here: this store begins"):
+            prove_anchor(store, made.host.id, 9, height)
+        with pytest.raises(StateError, match=f"block {height} is not here: this store begins"):
+            store.get_block(height)
+    store.close()
+    whole.close()
 
 
 def test_a_whole_check_makes_the_sets_again(made: Made) -> None:

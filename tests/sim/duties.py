@@ -225,7 +225,15 @@ class Duties:
         """Whether it may ask for this round: its time was up, or f + 1 asked for it or a later."""
         keys = self.node.ledger.validators.keys
         others = [key for key in keys if self.asked.get(key, 0) >= target]
-        return target in self.timed_out or len(others) > self.faults
+        timed_out = target in self.timed_out and self._is_accompanied(target - 1)
+        return timed_out or len(others) > self.faults
+
+    def _is_accompanied(self, place: int) -> bool:
+        """Whether a quorum was in this round or later: heard one by one, or shown by its leader."""
+        others = [key for key, asked in self.asked.items() if asked >= place]
+        others = [key for key in others if key != self.node.key.public]
+        shown = (PREPARE, place) in self.said
+        return place == 0 or shown or len(others) + self.is_member >= self.quorum
 
 
 def _add(found: dict[bytes, list[Any]], key: bytes, value: Any) -> None:

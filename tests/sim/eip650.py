@@ -66,6 +66,11 @@ def compute_timeout_ms(base_timeout_ms: int, round: int) -> int:
     return min(base_timeout_ms << min(round, 16), TIMEOUT_MAX_MS)
 
 
+def is_accompanied(state: State) -> bool:
+    """Its timers run from the start of each round."""
+    return True
+
+
 def step(
     state: State, event: events.Event, now_ms: int, is_valid: Any
 ) -> tuple[State, tuple[events.Effect, ...]]:

@@ -29,6 +29,8 @@ ARGUED = {
     "its commit still needs a quorum that did",
     "a commit is said again after a restart": "the record that has the COMMIT has what it prepared, "
     "so that round is prepared already and the place is not reached",
+    "those in later rounds are no company": "it needs one that got ahead with a quorum whose others "
+    "then lost their votes; tests/consensus/test_company.py has it",
     "prepared later than now": "the proof needs a quorum's prepares of this round or a later one; "
     "then this round's leader has proposed, or a quorum has left the round and takes nothing in it",
 }

@@ -113,6 +113,8 @@ class Node:
         self.height_ms = 0
         self.timer = (0, 0, 0, 0)
         """Height, round, when it was set, when it runs out; the one timer of qbft."""
+        self.unarmed: events.SetTimer | None = None
+        """The timer's effect until it runs: until a quorum has come to its round."""
         self.state = world.protocol.make_state(world.chain_id, key)
 
     # What the world calls
@@ -124,7 +126,7 @@ class Node:
         self.life += 1
         self.fuse = None
         self.stash = {}
-        self.timer = (0, 0, 0, 0)
+        self.timer, self.unarmed = (0, 0, 0, 0), None
         self.state = world.protocol.make_state(world.chain_id, self.key)
         self.ledger = self.disk.blocks[-1].after if self.disk.blocks else self.genesis
         self.pool = world.chain.Pool(self.ledger)
@@ -193,6 +195,7 @@ class Node:
                     return
                 self.effects_left -= 1
             self._do(effect)
+        self._arm()
         self.world.watch.upon_done(self)
 
     def is_valid(self, block: Block) -> bool:
@@ -236,8 +239,15 @@ class Node:
         world = self.world
         now = world.now_ms
         self.timer = (effect.height, effect.round, now, now + effect.delay_ms)
-        world.at(effect.delay_ms, self._run_out, self.life, self.timer)
+        self.unarmed = effect
         world.at(effect.delay_ms // 2, self._resend, self.life, self.timer)
+
+    def _arm(self) -> None:
+        """Start the timer, once a quorum is known to have come as far: as the real node does."""
+        effect, world = self.unarmed, self.world
+        if effect is not None and world.protocol.is_accompanied(self.state):
+            self.unarmed = None
+            world.at(effect.delay_ms, self._run_out, self.life, self.timer)
 
     def _run_out(self, life: int, timer: tuple[int, int, int, int]) -> None:
         if (life, timer) == (self.life, self.timer):
@@ -247,6 +257,8 @@ class Node:
     def _resend(self, life: int, timer: tuple[int, int, int, int]) -> None:
         if (life, timer) == (self.life, self.timer):
             self.feed(events.Resend())
+            if self.unarmed is not None:
+                self.world.at(self.world.plan.base_timeout_ms, self._resend, life, timer)
 
     def _finish_build(self, life: int, effect: events.Build) -> None:
         if life == self.life and effect.height == self.ledger.height:
@@ -259,7 +271,7 @@ class Node:
     def _append(self, effect: events.Append) -> None:
         self.world.log(self, f"has height {self.ledger.height} in round {effect.seals.round}")
         self.world.watch.upon_append(self, effect)
-        self.timer = (0, 0, 0, 0)
+        self.timer, self.unarmed = (0, 0, 0, 0), None
         # Not synced yet: a crash until then may lose it.
         self.world.at(self.world.rng.randint(0, 3), self._sync_block, self.life, effect)
 

@@ -24,6 +24,7 @@ SLICE = (
     "a restart forgets its votes",
     "commit without prepares",
     "no jump after f + 1",
+    "a later round's timer waits for nobody",
     "a round change forgets what was prepared",
 )
 """Those that are tried each time; all are with ./test --full."""

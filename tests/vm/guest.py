@@ -244,14 +244,20 @@ def check_all_evidence_verifies_and_nothing_is_left(dock: Docklock) -> None:
     assert [path for path in (TREE / "docklock").iterdir() if path.is_dir()] == []
 
 
+def run_suite(suite: str, *options: str) -> str:
+    """pytest of a file or a test, which must pass; what it said is on standard error, too."""
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *options, suite)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=CHECKOUT, text=True, capture_output=True, errors="replace"
+    )
+    print(done.stdout, done.stderr, file=sys.stderr)
+    assert done.returncode == 0, " | ".join(done.stdout.splitlines()[-8:])
+    return done.stdout
+
+
 def make_suite_check(suite: str) -> Callable[[Docklock], None]:
-    def check(dock: Docklock) -> None:
-        words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)
-        done = subprocess.run(
-            [sys.executable, *words], cwd=CHECKOUT, text=True, capture_output=True, errors="replace"
-        )
-        print(done.stdout, done.stderr, file=sys.stderr)
-        assert done.returncode == 0, " | ".join(done.stdout.splitlines()[-8:])
+    def check(_dock: Docklock) -> None:
+        run_suite(suite)
 
     return check
 

@@ -40,7 +40,8 @@ ROOMS = ("chainlite", "docklock", "policies", "tests", "pyproject.toml")
 NEEDED = ("backports.zstd", "blake3", "hypothesis", "pynacl", "pytest", "pyyaml")
 EMULATOR = "qemu-system-x86_64"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-DRIVERS = ("virtio_pci", "virtio_blk", "overlay")
+# The last two are for bad networks (netem_guest.py): no module is loaded by itself there.
+DRIVERS = ("virtio_pci", "virtio_blk", "overlay", "veth", "sch_netem")
 BUSYBOX = Path("/bin/busybox")
 MEMORY_MIB = 1024
 JOB_DISK_BYTES = 256 << 20
@@ -58,7 +59,7 @@ $b mount -t ext4 -o ro /dev/vdb /root/job
 $b mount --move /dev /root/dev
 exec $b switch_root /root /bin/busybox sh /job/init
 """
-SECOND_INIT = f"""
+SECOND_INIT = """
 b=/bin/busybox
 export PATH=/usr/sbin:/usr/bin PYTHONPATH=/job/checkout PYTHONDONTWRITEBYTECODE=1 CI=true
 export LC_ALL=C.UTF-8 HOME=/root
@@ -72,19 +73,25 @@ $b mount -t tmpfs none /dev/shm
 $b ip link set lo up
 echo /job/packages > $(python3 -c 'import site; print(site.getsitepackages()[0])')/job.pth
 cd /job/checkout
-$b timeout {GUEST_LIMIT_S} python3 -m tests.vm.guest > /dev/ttyS1 < /dev/null
+$b timeout @LIMIT@ python3 -m tests.vm.@MODULE@ > /dev/ttyS1 < /dev/null
 $b poweroff -f
 """
+
+
+def make_second_init(module: str, limit_s: int = GUEST_LIMIT_S) -> str:
+    """PID 1's script without systemd: the job is a module of this package."""
+    return SECOND_INIT.replace("@MODULE@", module).replace("@LIMIT@", str(limit_s))
 
 
 class Machine(NamedTuple):
     """What a machine is made of, and what it does. It has ended after `limit_s`."""
 
     packages: tuple[str, ...] = PACKAGES
-    init: str = SECOND_INIT  # PID 1 once the disks are mounted: a script, /job/init
+    init: str = make_second_init("guest")  # PID 1 once the disks are mounted: a script, /job/init
     files: tuple[Path, ...] = ()  # come to /job
     limit_s: int = MACHINE_LIMIT_S
     options: tuple[str, ...] = ("-no-reboot",)
+    needed: tuple[str, ...] = NEEDED  # distributions of this host's Python
 
 
 PURE_V2 = Machine()
@@ -105,19 +112,22 @@ class Kernel(NamedTuple):
 
 
 def boot(directory: Path, machine: Machine = PURE_V2) -> Boot:
-    """Run the job in a new machine; `directory` holds its files."""
+    """Run the job in a new machine; `directory` holds what it said."""
     need_machine()
     disk = f"{get_debian_disk(machine.packages)},snapshot=on,cache=unsafe"
     job = make_job_disk(directory, machine)
     console, results = directory / "console", directory / "results"
-    done = subprocess.run(
-        make_words(machine, disk, job, console, results),
-        env={**os.environ, "TMPDIR": str(directory)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=machine.limit_s,
-    )
+    try:
+        done = subprocess.run(
+            make_words(machine, disk, job, console, results),
+            env={**os.environ, "TMPDIR": str(directory)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=machine.limit_s,
+        )
+    finally:
+        job.unlink()  # it is large
     assert done.returncode == 0, done.stderr
     return Boot(results.read_text(errors="replace"), console.read_text(errors="replace"))
 
@@ -235,7 +245,7 @@ def make_job_disk(directory: Path, machine: Machine) -> Path:
         copy(CHECKOUT / name, job / "checkout" / name)
     words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
     run(sys.executable, *words, str(job / "checkout"))
-    for name in find_distributions():
+    for name in find_distributions(machine.needed):
         copy_distribution(name, job / "packages")
     disk = directory / "job.ext4"
     with disk.open("wb") as file:
@@ -252,9 +262,9 @@ def copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def find_distributions() -> list[str]:
-    """NEEDED and what they require."""
-    found = list(NEEDED)
+def find_distributions(needed: tuple[str, ...]) -> list[str]:
+    """These and what they require."""
+    found = list(needed)
     for name in found:
         for text in importlib.metadata.requires(name) or ():
             requirement = Requirement(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.vm.guest import get_checks
@@ -13,14 +11,8 @@ SHOWN_CHARS = 6000
 
 
 @pytest.fixture(scope="module")
-def booted(need_root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot]:
-    """What the machine said. Its disks are removed at once: they are large."""
-    directory = tmp_path_factory.mktemp("machine")
-    try:
-        yield boot(directory)
-    finally:
-        for path in directory.glob("*.ext4"):
-            path.unlink()
+def booted(need_root: None, tmp_path_factory: pytest.TempPathFactory) -> Boot:
+    return boot(tmp_path_factory.mktemp("machine"))
 
 
 def test_the_machine_came_to_its_end(booted: Boot) -> None:

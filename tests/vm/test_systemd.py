@@ -22,7 +22,7 @@ def booted(need_root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     try:
         yield boot_systemd(directory, full=FULL)
     finally:
-        for path in (*directory.glob("*.ext4"), *directory.glob("*.deb")):
+        for path in directory.glob("*.deb"):
             path.unlink()
 
 
