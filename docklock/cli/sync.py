@@ -1,4 +1,4 @@
-"""`docklock sync status|now|run|proof`: this host's evidence to its servers.
+"""`docklock sync status|now|run|enrol|proof`: this host's evidence to its servers.
 
 Not here: sending (docklock.outbox), who the servers are (agent.toml, [[server]]). Exit codes: `now`
 0 all servers have all, 1 something is due still, 3 somebody contradicts themselves; `status` 0,
@@ -46,6 +46,11 @@ COMMANDS = {
             FORMAT,
         ),
     ),
+    "enrol": Command(
+        "sync enrol", "[OPTIONS] SERVER GRANT",
+        "Enrol this host at a server, with the file that `docklock bpci grant` has written there.",
+        (CONFIG,),
+    ),
     "proof": Command(
         "sync proof", "[OPTIONS] SERVER",
         "Write the proof that a server holds this host's log, from its last acknowledgement: for "
@@ -69,8 +74,8 @@ def run_sync(argv: list[str], paths: Paths) -> int:
         known = ", ".join(COMMANDS)
         raise UsageError(f"docklock sync: {verb or 'no verb'}{hint}; verbs are {known}")
     values, words = options.parse(COMMANDS[verb], argv[1:])
-    if verb == "proof":
-        return _prove(values, words, paths)
+    if verb in ("enrol", "proof"):
+        return (_enrol if verb == "enrol" else _prove)(values, words, paths)
     check_count(COMMANDS[verb], words, 0, 0)
     if values["format"] not in (None, "json", "text"):
         raise UsageError(f"docklock sync {verb}: --format takes json or text")
@@ -101,16 +106,12 @@ def _prove(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     from chainlite.report import format_time
     from docklock.cli.prove import write_proof
     from docklock.outbox.sent import Sent, has_sent
-    from docklock.outbox.status import find_servers
 
-    servers = {one.name: one for one in find_servers(paths, values["config"])}
-    if words[0] not in servers:
-        hint = options.suggest(words[0], servers)
-        raise StateError(f"{words[0]}: no server of the settings is called that{hint}")
+    server = _find_server(values, words[0], paths)
     found = []
     if has_sent(paths):
         with Sent(paths) as sent:
-            found = sent.get_acknowledgements(servers[words[0]].origin, 1)
+            found = sent.get_acknowledgements(server.origin, 1)
     if not found:
         raise StateError(f"{words[0]} has acknowledged nothing yet")
     made = decode_acknowledgement(found[0])
@@ -120,6 +121,39 @@ def _prove(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     print(
         f"{output}: {words[0]} holds the first {made.held.size} leaves of this host's log ({when})"
     )
+    return 0
+
+
+def _find_server(values: dict[str, Any], name: str, paths: Paths) -> Server:
+    from chainlite.errors import StateError
+    from docklock.outbox.status import find_servers
+
+    servers = {one.name: one for one in find_servers(paths, values["config"])}
+    if name not in servers:
+        hint = options.suggest(name, servers)
+        raise StateError(f"{name}: no server of the settings is called that{hint}")
+    return servers[name]
+
+
+def _enrol(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    check_count(COMMANDS["enrol"], words, 2, 2)
+    from chainlite.bpci.grant import GRANT_LIMIT_BYTES
+    from docklock.chain.directory import read_bounded
+    from docklock.outbox.door import HttpDoor
+    from docklock.outbox.sending import Outbox
+
+    server = _find_server(values, words[0], paths)
+    grant = read_bounded(words[1], GRANT_LIMIT_BYTES)
+    outbox = Outbox(paths, (server,), HttpDoor)
+
+    async def run() -> None:
+        try:
+            await outbox.enrol(server, grant)
+        finally:
+            outbox.close()
+
+    asyncio.run(run())
+    print(f"enrolled at {server.name}: `docklock sync now`")
     return 0
 
 

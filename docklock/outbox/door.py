@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Found = TypeVar("Found")
 
-PATH = "/v1/receipts"
+PATH, ENROL_PATH = "/v1/receipts", "/v1/enrol"
 SEND_MAX_S = 120.0
 """4 MiB at 300 kbit/s."""
 ANSWER_BYTES_MAX = tlogproof.PROOF_LIMIT_BYTES + 4096
@@ -67,6 +67,10 @@ class Door(Protocol):
         Busy: later. Elsewhere: not from there on. StateError: it is away. PeerError: it refuses
         this for good, and why.
         """
+
+    async def enrol(self, grant: bytes) -> bytes:
+        """Hand in the server's own grant for this host; its acknowledgement, of which nothing is
+        checked. Errors as those of `send`."""
 
     async def fetch_checkpoint(self) -> bytes:
         """The note that the server's own log serves now. StateError: it does not."""
@@ -110,6 +114,16 @@ class HttpDoor:
             return got.body if call is None else call.read(got)
         except PeerError as error:
             raise PeerError(f"{self._server.name}: its answer: {error}") from None
+
+    async def enrol(self, grant: bytes) -> bytes:
+        """As Door."""
+        try:
+            got = await self._get_client().post(ENROL_PATH, grant, ANSWER_BYTES_MAX)
+        except AwayError as error:
+            raise StateError(f"{self._server.name}: {error}") from None
+        if got.status != OK:
+            raise self._read_refusal(got)
+        return got.body
 
     async def fetch_checkpoint(self) -> bytes:
         """As Door."""

@@ -16,9 +16,11 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from chainlite.bpci.acknowledgement import verify_acknowledgement
 from chainlite.errors import DocklockError, PeerError, StateError, TamperError
 from docklock.evidence.database import sqlite3
 from docklock.evidence.kept_log import KeptLog
+from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.offering import BATCH, MadeOffer, make_range
 from docklock.outbox.auditing import audit_log
 from docklock.outbox.checking import Checked, Contradicted, check_answer
@@ -105,6 +107,15 @@ class Outbox:
         """How many leaves there are to be sent."""
         log = self._kept.open()
         return log.get_size() if log is not None else 0
+
+    async def enrol(self, server: Server, grant: bytes) -> None:
+        """Hand a server its own grant for this host, which may have no log yet."""
+        async with take_turn(self._paths, server.origin):
+            answer = await self._doors[server.origin].enrol(grant)
+            if self.get_size():
+                self._take(server, answer)
+            else:
+                verify_acknowledgement(answer, server.keys, ensure_host_key(self._paths).host)
 
     async def run_pass(self, server: Server) -> Outcome:
         """Send one server what it has not; each error is written down and told, none is raised."""

@@ -110,13 +110,14 @@ def test_without_a_server_nothing_is_done_and_nothing_is_said(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "verbs are status, now, run, proof"),
+        ((), "verbs are status, now, run, enrol, proof"),
         (("stauts",), "did you mean status?"),
         (("status", "x"), "expected"),
         (("now", "--format", "xml"), "takes json or text"),
         (("run", "--follow", "--parent", "me"), "takes a process id"),
         (("now", "--config", "/nowhere.toml"), "no such file"),
         (("proof",), "expected"),
+        (("enrol", "office"), "expected"),
     ],
 )
 def test_what_does_not_parse_is_2(
