@@ -7,6 +7,8 @@ caller itself knows of the call. Source: README.md.
 
 from __future__ import annotations
 
+import json
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ from chainlite.cage.call_receipt import (
     check_signed_receipt,
     encode_signed_receipt,
 )
-from chainlite.cage.refusal import Refusal, refuse_field
+from chainlite.cage.refusal import TYPE_PREFIX, Refusal, refuse_field
 from chainlite.cage.signature import Known, check_fields, sign_request, verify_response
 from chainlite.errors import DocklockError, PeerError, SpecError
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ANSWER_FIELDS_MAX = 128
+REFUSAL_BYTES_MAX = 4096
+DETAIL_LENGTH_MAX = 512
+_REASON = re.compile(r"[a-z-]{1,64}")
 
 
 class Prepared(NamedTuple):
@@ -105,7 +110,7 @@ class Caller(NamedTuple):
         """What the server answered to this very request; PeerError where it is not signed so.
 
         A Refusal among them names what is missing. An unsigned refusal (401, 429, 503) of a cage
-        is such an answer: believe no more of it than that the call was not made.
+        is such an answer: `read_refusal` says what it says.
         """
         combined: dict[str, str] = {}
         for number, (name, value) in enumerate(fields):
@@ -130,6 +135,28 @@ class Caller(NamedTuple):
 
     def _find_key(self, keyid: str) -> Known | None:
         return Known(self.server, "server") if keyid == self.server_keyid else None
+
+
+def read_refusal(status: int, fields: Iterable[tuple[str, str]], body: bytes) -> Refusal:
+    """What an unsigned answer says of a call that was not let in.
+
+    Believe no more of it than that the call may not have been made: anyone can have sent it.
+    """
+    wait = next((value for name, value in fields if name.lower() == "retry-after"), "")
+    seconds = int(wait) if re.fullmatch(r"[0-9]{1,6}", wait) else 0
+    said: object = None
+    try:
+        said = json.loads(body[:REFUSAL_BYTES_MAX])
+    except (ValueError, RecursionError):
+        pass
+    kind, detail = (
+        (said.get("type"), said.get("detail")) if isinstance(said, dict) else (None, None)
+    )
+    reason = "unknown"
+    if isinstance(kind, str) and _REASON.fullmatch(kind.removeprefix(TYPE_PREFIX)):
+        reason = kind.removeprefix(TYPE_PREFIX)
+    text = detail if isinstance(detail, str) else f"status {status}"
+    return Refusal(status, reason, text[:DETAIL_LENGTH_MAX], retry_after_s=seconds)
 
 
 def _check_receipt(

@@ -12,6 +12,7 @@ import json
 from chainlite.errors import PeerError
 
 CONTENT_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:docklock:cage:"
 
 
 class Refusal(PeerError):
@@ -38,7 +39,7 @@ def refuse_field(detail: str) -> Refusal:
 def encode_problem(refusal: Refusal, audit_id: str) -> bytes:
     """The body of the answer."""
     problem = {
-        "type": f"urn:docklock:cage:{refusal.reason}",
+        "type": f"{TYPE_PREFIX}{refusal.reason}",
         "title": refusal.reason.replace("-", " "),
         "status": refusal.status,
         "detail": refusal.detail,

@@ -16,8 +16,8 @@ from chainlite.cage.call_receipt import (
     encode_call_receipt,
     encode_signed_receipt,
 )
-from chainlite.cage.client import Answer, Caller
-from chainlite.cage.refusal import Refusal
+from chainlite.cage.client import Answer, Caller, read_refusal
+from chainlite.cage.refusal import Refusal, encode_problem
 from chainlite.errors import SpecError, TamperError
 from tests.cage.callers import ALICE, NOW_S, SERVER, URL, Bench
 
@@ -116,3 +116,23 @@ def test_an_answer_with_too_many_fields_is_not_read(tmp_path: Path) -> None:
     many = [*fields, *((f"x-{number}", "1") for number in range(200))]
     with pytest.raises(Refusal, match="too many fields"):
         bench.alice.check(prepared, status, many, body)
+
+
+def test_an_unsigned_refusal_is_read_and_nothing_else_breaks_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    prepared = bench.prepare()
+    bench.send(prepared)
+    refusal = read_refusal(*bench.send(prepared))
+    assert (refusal.status, refusal.reason, refusal.retry_after_s) == (401, "replayed", 0)
+    body = encode_problem(Refusal(429, "too-many", "wait", retry_after_s=7), "0")
+    assert read_refusal(429, [("Retry-After", "7")], body).retry_after_s == 7
+    odd = b'{"type": 7, "detail": []}'
+    for spoiled in (b"", b"\xff", b"[" * 100_000, b"[]", b"7", odd, body[:20]):
+        for wait in ("", "-1", "soon", "9" * 50, "\u0667"):
+            refusal = read_refusal(503, [("retry-after", wait)], spoiled)
+            assert (refusal.reason, refusal.retry_after_s) == ("unknown", 0)
+            assert len(str(refusal)) < 100
+    long = b'{"type": "urn:docklock:cage:UP", "detail": "' + b"x" * 3000 + b'"}'
+    assert (len(str(read_refusal(500, [], long))), read_refusal(500, [], long).reason) == (
+        512, "unknown",
+    )  # fmt: skip

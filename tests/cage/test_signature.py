@@ -186,6 +186,29 @@ def test_we_verify_the_librarys_request_and_response() -> None:
 # What is refused
 
 
+def test_a_response_that_covers_too_little_is_refused() -> None:
+    """Signed by the server's own key, but not bound to this request, or without its body."""
+    request, body = sign(), b"done"
+    of_request = signature.RESPONSE_COVERS_OF_REQUEST
+    all_of_it = ('"@status"', '"content-digest"', *of_request)
+    terms = f';created={NOW_S};keyid="server-1";alg="ed25519";tag="docklock-cage"'
+    for left_out in (*all_of_it, None):
+        inner = f"({' '.join(one for one in all_of_it if one != left_out)})"
+        response = Response(200, {"content-digest": compute_content_digest(body)})
+        base = make_signature_base(inner, terms, response, request)
+        own = {
+            "signature-input": f"cage={inner}{terms}",
+            "signature": f"cage=:{base64.b64encode(SERVER.sign(base)).decode()}:",
+        }
+        response = Response(200, {**response.fields, **own})
+        if left_out is None:
+            assert signature.verify_response(response, body, request, KNOWN.get).actor == "server"
+            continue
+        with pytest.raises(Refusal) as caught:
+            signature.verify_response(response, body, request, KNOWN.get)
+        assert caught.value.reason == "not-covered"
+
+
 def change_input(request: Request, old: str, new: str) -> Request:
     text = request.fields["signature-input"]
     assert old in text
