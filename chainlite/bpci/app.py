@@ -103,7 +103,7 @@ class App:
                 "receipts": str(row.receipts),
                 "open_runs": row.open_runs,
                 "log_leaf": str(row.log_leaf),
-                "acknowledgement": row.acknowledgement.hex(),
+                "root": row.root.hex(),
                 "alerts": shown,
             }
         )

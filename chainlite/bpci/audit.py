@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import bundle, checkpoint, cosignature, hostlog, merkle
 from chainlite.bpci import at_rest, own_log
-from chainlite.bpci.acknowledgement import check_acknowledgement, decode_held
+from chainlite.bpci.acknowledgement import decode_held
 from chainlite.bpci.alert import decode_evidence
 from chainlite.bpci.at_rest import Label, Vault
 from chainlite.bpci.batch import decode_segment_body
@@ -226,13 +226,11 @@ class _HostAudit:
             progress = decode_progress(row) if row.progress else known.progress._replace(size=0)
             if progress != known.progress or row.open_runs != known.count_open():
                 raise TamperError("it is not what follows from the leaves")
-            check_acknowledgement(
-                row.acknowledgement, self._key.log_keys, row.host, row.size, progress.root
-            )
             if row.note:
                 self._check_note()
             logged = self._store.read_leaves(own_log.OWNER, row.log_leaf, 1)
-            if not logged or decode_held(logged[0].data) != (row.host, row.size, progress.root):
+            held = (row.host, row.size, row.root)
+            if row.root != progress.root or not logged or decode_held(logged[0].data) != held:
                 raise TamperError("the server's log does not say so where it is named")
         except (SpecError, TamperError) as error:
             yield self._name_damage("hosts", -1, str(error))

@@ -140,10 +140,10 @@ class Intake:
         if known is not None:
             if known.row.tenant != tenant:
                 raise StateError("the host is enrolled already")
-            return known.row.acknowledgement
+            return self._acknowledge(known.row)
         group = _Group()
         enrolment = at_rest.seal(public, tenant_key, at_rest.label_enrolment(tenant, host))
-        row = Host(host, tenant, enrolment, 0, 0, 0, 0, b"", b"", 0, b"")
+        row = Host(host, tenant, enrolment, 0, 0, 0, 0, b"", b"", 0, merkle.EMPTY_ROOT)
         known = group.hosts[host] = KnownHost(row, self._store)
         group.held.append(Held(host, 0, merkle.EMPTY_ROOT))
         made = self._commit(group)
@@ -174,13 +174,15 @@ class Intake:
             except (SpecError, TamperError) as error:
                 answer = Answer(REFUSED, why=str(error))
             drafts.append((answer, known, place if len(group.held) > place else -1))
-        made = self._commit(group)
-        return [
-            answer._replace(acknowledgement=made[place])
-            if place >= 0
-            else answer._replace(acknowledgement=known.row.acknowledgement if known else b"")
-            for answer, known, place in drafts
-        ]
+        made, answers = self._commit(group), list[Answer]()
+        for answer, known, place in drafts:
+            held = b""
+            if place >= 0:
+                held = made[place]
+            elif known is not None and answer.kind != BROKEN:
+                held = self._acknowledge(known.row)
+            answers.append(answer._replace(acknowledgement=held))
+        return answers
 
     def _take(self, group: _Group, known: KnownHost, batch: Offer, request: Request) -> Answer:
         if batch.start != known.progress.size:
@@ -274,7 +276,7 @@ class Intake:
             if group.held:
                 leaves = [encode_held(held) for held in group.held]
                 staged = self.log.stage(leaves, now_ms // 1000)
-                made = self._acknowledge(group, staged, now_ms)
+                made = self._acknowledge_all(group, staged, now_ms)
             self._store.commit(
                 Changes(
                     hosts=[known.row for known in group.hosts.values()],
@@ -295,13 +297,20 @@ class Intake:
             self.log.upon_commit(staged)
         return made
 
-    def _acknowledge(self, group: _Group, staged: Staged, now_ms: int) -> list[bytes]:
+    def _acknowledge(self, row: Host) -> bytes:
+        """What is held of a host now, as the server's log says already."""
+        held = Held(row.host, row.size, row.root)
+        proof = self.log.prove(row.log_leaf, encode_held(held))
+        made = sign_acknowledgement(self._key.pair, held, self._clock_ms(), proof)
+        return encode_acknowledgement(made)
+
+    def _acknowledge_all(self, group: _Group, staged: Staged, now_ms: int) -> list[bytes]:
         first, made = self.log.state.size, list[bytes]()
         for index, held in enumerate(group.held, first):
             answer = sign_acknowledgement(self._key.pair, held, now_ms, staged.prove(index))
             made.append(encode_acknowledgement(answer))
             known = group.hosts[held.host]
-            known.row = known.row._replace(log_leaf=index, acknowledgement=made[-1])
+            known.row = known.row._replace(log_leaf=index, root=held.root)
         return made
 
     def _open_tenant(self, name: str) -> bytes:

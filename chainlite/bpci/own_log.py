@@ -53,6 +53,7 @@ class OwnLog:
         size, note = store.find_log()
         self._read = make_reader(store, OWNER, {})
         self._frontier = tuple(read_frontier(size, self._read))
+        self.note = note
         self.state = checkpoint.Checkpoint(
             key.origin, size, merkle.compute_frontier_root(self._frontier)
         )
@@ -105,9 +106,14 @@ class OwnLog:
 
         return Staged(tuple(rows), note, state, tuple(frontier), prove)
 
+    def prove(self, index: int, leaf: bytes) -> LogProof:
+        """The proof of a leaf that is there, under the newest checkpoint."""
+        path = merkle.compute_inclusion(index, self.state.size, self._read)
+        return LogProof(leaf, index, path, self.note)
+
     def upon_commit(self, staged: Staged) -> None:
         """What was staged is durable: publish its checkpoint and go on from there."""
-        self.state, self._frontier = staged.state, staged.frontier
+        self.state, self._frontier, self.note = staged.state, staged.frontier, staged.note
         part = f"{self._published}.part"
         try:
             with open(part, "wb") as file:

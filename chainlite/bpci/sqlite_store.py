@@ -44,7 +44,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE hosts (host BLOB PRIMARY KEY, tenant TEXT NOT NULL, enrolment BLOB NOT NULL,"
         " size INTEGER NOT NULL, receipts INTEGER NOT NULL, open_runs INTEGER NOT NULL,"
         " alerts INTEGER NOT NULL, progress BLOB NOT NULL, note BLOB NOT NULL,"
-        " log_leaf INTEGER NOT NULL, acknowledgement BLOB NOT NULL) WITHOUT ROWID",
+        " log_leaf INTEGER NOT NULL, root BLOB NOT NULL) WITHOUT ROWID",
         "CREATE TABLE leaves (host BLOB NOT NULL, leaf_index INTEGER NOT NULL,"
         " kind INTEGER NOT NULL, container BLOB NOT NULL, data BLOB NOT NULL,"
         " hashes BLOB NOT NULL, PRIMARY KEY (host, leaf_index)) WITHOUT ROWID",

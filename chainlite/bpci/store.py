@@ -36,7 +36,7 @@ class Host(NamedTuple):
 
     `enrolment` is its enrolled key, sealed; `progress` an encoded Taken without runs, empty before
     the first leaf; `note` the newest of its checkpoints that what is held reaches; `log_leaf` where
-    the server's log says what is held, `acknowledgement` the newest one.
+    the server's log says what is held, with this `root`.
     """
 
     host: bytes
@@ -49,7 +49,7 @@ class Host(NamedTuple):
     progress: bytes
     note: bytes
     log_leaf: int
-    acknowledgement: bytes
+    root: bytes
 
 
 class Leaf(NamedTuple):

@@ -31,7 +31,7 @@ ODD_NAMES = (
 
 
 def make_host(number: int, **changes: object) -> Host:
-    host = Host(HOSTS[number], "acme", bytes(32), 3, 10, 1, 0, b"progress", b"note", 7, b"ack")
+    host = Host(HOSTS[number], "acme", bytes(32), 3, 10, 1, 0, b"progress", b"note", 7, BOX)
     return host._replace(**changes)  # type: ignore[arg-type]
 
 

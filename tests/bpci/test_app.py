@@ -58,7 +58,7 @@ def test_a_host_sends_over_http_and_keeps_the_acknowledgement(paths: Paths, tmp_
         shown = await served.call(caller, "GET", f"/v1/hosts/{host.hex()}")
         state = json.loads(shown.body)
         assert (state["size"], state["receipts"]) == (str(get_size(paths)), "16")
-        assert state["acknowledgement"] == answer.body.hex() and state["alerts"] == []
+        assert state["root"] == held.root.hex() and state["alerts"] == []
         assert served.server.audit() == []
 
     serve(tmp_path, do)
