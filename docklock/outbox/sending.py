@@ -2,17 +2,15 @@
 
 A pass hands one server batch after batch until it has all, is busy, away, refuses, or says what
 cannot be true. Not here: the way to a server (door), what its answers are worth (checking), what is
-kept of them (sent), whether a server's own log goes on
-(auditing), when the next pass is due (following). Invariants: nothing counts as
-acknowledged before it was checked and is durable here; one batch for each server is under way, so
-memory does not grow with what waits; no server waits for another; who holds less than it did is
-sent again from there, and otherwise no leaf is sent twice, but the first one, which asks a server
-where it stands.
+kept of them (sent), whether a server's own log goes on (auditing), when the next pass is due
+(following, backoff). Invariants: nothing counts as acknowledged before it was checked and is
+durable here; one batch for each server is under way, so memory does not grow with what waits; no
+server waits for another; who holds less than it did is sent again from there, and otherwise no leaf
+is sent twice, but the first one, which asks a server where it stands.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,19 +21,10 @@ from docklock.evidence.kept_log import KeptLog
 from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.offering import BATCH, MadeOffer, make_range
 from docklock.outbox.auditing import audit_log
+from docklock.outbox.backoff import DOUBLINGS_MAX, note_failure
 from docklock.outbox.checking import Checked, Contradicted, check_answer
 from docklock.outbox.door import Busy, Elsewhere
-from docklock.outbox.sent import (
-    AWAY,
-    BUSY,
-    CONTRADICTED,
-    REFUSED,
-    TAMPERED,
-    WELL,
-    Contradiction,
-    Sent,
-    Standing,
-)
+from docklock.outbox.sent import WELL, Contradiction, Sent, Standing
 from docklock.outbox.turns import take_turn
 from docklock.witness.forks import keep_fork
 
@@ -53,14 +42,10 @@ ASK_S = 3600.0
 """A server that has all is asked so often whether it still has."""
 AUDIT_S = 600.0
 """How often it is checked that a server's own log goes on from what was seen of it."""
-BACKOFF_MIN_S = 1.0
-BACKOFF_MAX_S = 300.0
-DOUBLINGS_MAX = 10
-REFUSED_AGAIN_S = 900.0
-"""A refusal is for good until somebody changes something there."""
-RETRY_AFTER_MAX_S = 86_400.0
-JITTER = 0.25
-"""Of a wait: hosts that lost a server together do not come back together."""
+FILL_MIN_BYTES = 64 << 10
+"""What a batch is filled to on the slowest line: a server gives a body 30 s, so 17 kbit/s."""
+FILL_GROWTH = 8
+"""A batch that arrived lets the next be an eighth larger; one that did not, half as large."""
 
 
 class Outcome(NamedTuple):
@@ -88,6 +73,7 @@ class Outbox:
         self._kept, self._sent = KeptLog(paths), Sent(paths)
         self._made: MadeOffer | None = None
         self._asked: set[str] = set()
+        self._fills: dict[str, int] = {}
         self._passes = 0
         self._audited: dict[str, float] = {}
         self._audit_troubles: dict[str, str] = {}
@@ -162,11 +148,11 @@ class Outbox:
             if made is None:
                 return trouble
             try:
-                answer = await self._doors[server.origin].send(made.data)
+                answer = await self._send(server, made)
             except Elsewhere:
                 if not made.start:
                     raise
-                answer = await self._doors[server.origin].send(self._make_first().data)
+                answer = await self._send(server, self._make_first())
             self._asked.add(server.origin)
             checked = self._take(server, answer)
             is_refused = checked.size == start == made.start
@@ -177,6 +163,26 @@ class Outbox:
                 trouble = f"it had {start} leaves, and stood at {checked.size}: sent again"
             start = checked.size
         return trouble
+
+    async def _send(self, server: Server, made: MadeOffer) -> bytes:
+        """The answer to a batch; how much the next holds follows from how this one fared."""
+        fill = self._get_fill(server)
+        try:
+            answer = await self._doors[server.origin].send(made.data)
+        except StateError as error:
+            if not isinstance(error, Busy | Elsewhere):
+                self._fills[server.origin] = _bound_fill(fill // 2)
+            raise
+        self._fills[server.origin] = _bound_fill(fill + fill // FILL_GROWTH)
+        return answer
+
+    def _get_fill(self, server: Server) -> int:
+        """What a batch to this server is filled to; a new process learns from the failures."""
+        known = self._fills.get(server.origin)
+        if known is not None:
+            return known
+        failures = min(self.get_standing(server).failures, DOUBLINGS_MAX)
+        return _bound_fill(BATCH.fill_bytes >> failures)
 
     async def _audit(self, server: Server) -> str:
         """Check now and then that the server's own log only grows; what keeps that from being."""
@@ -208,9 +214,11 @@ class Outbox:
         leaf alone, which is small: the answer says where that is."""
         if not start and server.origin not in self._asked:
             return self._make_first()
-        if self._made is None or self._made.start != start:
+        kind = BATCH._replace(fill_bytes=self._get_fill(server))
+        is_too_large = self._made is not None and len(self._made.data) > kind.fill_bytes
+        if self._made is None or self._made.start != start or is_too_large:
             self._made = None  # before the next is made: there is one at a time
-            self._made = make_range(self._paths, self._open_log(), BATCH, start)
+            self._made = make_range(self._paths, self._open_log(), kind, start)
         if self._made is None and self.is_asking_due(server):
             return self._make_first()
         return self._made
@@ -251,29 +259,12 @@ class Outbox:
             keep_fork(self._paths, error.proven)
 
 
+def _bound_fill(fill_bytes: int) -> int:
+    return min(max(fill_bytes, FILL_MIN_BYTES), BATCH.fill_bytes)
+
+
 def _as_error(server: Server, why: Exception) -> DocklockError:
     return why if isinstance(why, DocklockError) else StateError(f"{server.name}: {why}")
-
-
-def note_failure(before: Standing, error: DocklockError, now_ms: int) -> Standing:
-    """Where a server stands after a try for nothing, and when it is tried again."""
-    failures = before.failures + 1
-    wait_s = min(BACKOFF_MIN_S * 2 ** min(before.failures, DOUBLINGS_MAX), BACKOFF_MAX_S)
-    state = AWAY
-    if isinstance(error, Busy):
-        state = BUSY
-        wait_s = min(error.retry_after_s, RETRY_AFTER_MAX_S) or wait_s
-    elif isinstance(error, PeerError):
-        state, wait_s = REFUSED, REFUSED_AGAIN_S
-    elif isinstance(error, Contradicted):
-        state, wait_s = CONTRADICTED, 0.0
-    elif isinstance(error, TamperError):
-        state, wait_s = TAMPERED, BACKOFF_MAX_S
-    wait_ms = int(1000 * wait_s * (1 + random.uniform(0, JITTER)))
-    return before._replace(
-        tried_ms=now_ms, next_ms=now_ms + wait_ms if wait_ms else 0, failures=failures,
-        trouble=str(error), state=state,
-    )  # fmt: skip
 
 
 def get_now_ms() -> int:

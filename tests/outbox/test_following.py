@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Self
 
 from chainlite.errors import PeerError, StateError, TamperError
-from docklock.outbox import sending
+from docklock.outbox import backoff, sending
+from docklock.outbox.backoff import note_failure
 from docklock.outbox.checking import Contradicted
 from docklock.outbox.door import Busy, HttpDoor
 from docklock.outbox.following import LOOK_S, follow, settle
-from docklock.outbox.sending import Outbox, Outcome, note_failure
+from docklock.outbox.sending import Outbox, Outcome
 from docklock.outbox.sent import AWAY, BUSY, CONTRADICTED, TAMPERED, WELL, Sent, Standing
 from docklock.paths import Paths
 from tests.evidence.logs import grow
@@ -39,18 +40,18 @@ def test_waits_double_up_to_a_limit_and_no_two_hosts_wait_alike() -> None:
         compute_wait_s(Standing(failures=failures), StateError("away")) for failures in range(40)
     ]
     for failures, wait_s in enumerate(waits):
-        least = min(sending.BACKOFF_MIN_S * 2**failures, sending.BACKOFF_MAX_S)
-        assert least <= wait_s <= least * (1 + sending.JITTER)
+        least = min(backoff.BACKOFF_MIN_S * 2**failures, backoff.BACKOFF_MAX_S)
+        assert least <= wait_s <= least * (1 + backoff.JITTER)
     many = {compute_wait_s(Standing(failures=9), StateError("away")) for _ in range(50)}
     assert len(many) > 25
 
 
 def test_a_server_is_not_asked_before_it_said_and_not_never() -> None:
-    assert 70 <= compute_wait_s(Standing(), Busy("busy", 70)) <= 70 * (1 + sending.JITTER)
-    most = sending.RETRY_AFTER_MAX_S
-    assert most <= compute_wait_s(Standing(), Busy("busy", 1e8)) <= most * (1 + sending.JITTER)
-    assert 1 <= compute_wait_s(Standing(), Busy("busy", 0)) <= 1 + sending.JITTER
-    assert compute_wait_s(Standing(), PeerError("no")) >= sending.REFUSED_AGAIN_S
+    assert 70 <= compute_wait_s(Standing(), Busy("busy", 70)) <= 70 * (1 + backoff.JITTER)
+    most = backoff.RETRY_AFTER_MAX_S
+    assert most <= compute_wait_s(Standing(), Busy("busy", 1e8)) <= most * (1 + backoff.JITTER)
+    assert 1 <= compute_wait_s(Standing(), Busy("busy", 0)) <= 1 + backoff.JITTER
+    assert compute_wait_s(Standing(), PeerError("no")) >= backoff.REFUSED_AGAIN_S
 
 
 def test_what_cannot_be_true_is_not_tried_again_by_itself() -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from chainlite.bpci.acknowledgement import Held
 from chainlite.errors import SpecError, StateError, TamperError
-from docklock.evidence import erasing, rotation
+from docklock.evidence import erasing, offering, rotation
 from docklock.outbox import sending
+from docklock.outbox.backoff import REFUSED_AGAIN_S
 from docklock.outbox.door import HttpDoor
 from docklock.outbox.sent import AWAY, REFUSED, TAMPERED, WELL, get_directory
 from tests.evidence.logs import grow
@@ -230,6 +231,26 @@ def test_a_connection_cut_in_a_batch_loses_nothing(
     check_alike(paths, server)
 
 
+def test_a_line_that_is_too_slow_for_a_batch_gets_smaller_ones(
+    tmp_path: Path, server: BooksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not arrive is halved, by the next process too; what arrives lets it grow again."""
+    most = 20_000
+    monkeypatch.setattr(sending, "FILL_MIN_BYTES", 4096)
+    monkeypatch.setattr(sending, "BATCH", offering.BATCH._replace(fill_bytes=100_000))
+    paths = make_synced(tmp_path, server)
+    grow(paths, 1000)
+    server.act = lambda request: CUT if len(request.offer_data) > most else None
+    failures = 0
+    while (outcome := run_pass(paths, server)).error is not None:
+        failures += 1
+        assert failures < 20
+    run_until_all(paths, server, may_fail=True)
+    sizes = [len(one.offer_data) for one in server.requests if one.offer.start]
+    assert failures >= 3 and max(sizes) > 4 * most
+    assert outcome.standing.size > 30
+
+
 def test_an_answer_that_is_lost_after_the_server_took_it_is_no_loss(
     tmp_path: Path, server: BooksServer, small: None
 ) -> None:
@@ -272,7 +293,7 @@ def test_a_refusal_is_told_with_its_reason_and_others_go_on(
     assert refused.standing.state == REFUSED and well.error is None
     assert "status 403: this host is \\x1b[31mrevoked" in refused.standing.trouble
     wait_ms = refused.standing.next_ms - refused.standing.tried_ms
-    assert wait_ms >= 1000 * sending.REFUSED_AGAIN_S
+    assert wait_ms >= 1000 * REFUSED_AGAIN_S
     check_alike(paths, other)
 
 
