@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.consensus.messages import NewBlock
 from chainlite.consensus.wal import VoteLog
 from chainlite.ledger.genesis import Parameters
 from tests.conftest import FULL
@@ -24,6 +25,7 @@ PAGE_BYTES = 4096
 PLACES = (5, 14, 40) if FULL else (14,)
 """Of the first record of the votes: its height, its number, the vote in it."""
 STILL_S = 1.0
+TRIES = 20
 SMALL_DISK = "size=24m"
 QUICK = Parameters(block_interval_ms=60)
 
@@ -110,8 +112,6 @@ async def spoil_votes(top: Path, place: int) -> None:
         await validators.spawn(*OTHERS, HURT)
         await validators.wait_votes()
         await validators.rise(3)
-        await validators.kill(0, 1)
-        await asyncio.sleep(STILL_S)  # what was being decided
         height = await wait_for_votes(validators, votes)
         await validators.kill(2, HURT)
         data = bytearray(votes.read_bytes())
@@ -130,20 +130,30 @@ async def spoil_votes(top: Path, place: int) -> None:
 
 
 async def wait_for_votes(validators: Validators, path: Path) -> int:
-    """Until it has said more and more at one height, which two cannot decide; that height."""
-    counts: set[int] = set()
-    height = await validators.get_height(HURT) + 1
+    """Kill two, so that the others speak twice at one height and decide nothing; that height.
 
-    async def has_spoken() -> bool:
-        log = VoteLog(path, validators.chain.id)
-        try:
-            counts.add(len(log.read(height).messages))
-        finally:
-            log.close()
-        return len(counts - {0}) > 1  # two records
+    They do where one of the others leads round 0: it is heard, and then a round change.
+    """
+    for _ in range(TRIES):
+        await validators.kill(0, 1)
+        await asyncio.sleep(STILL_S)  # what was being decided
+        height = await validators.get_height(HURT) + 1
+        if count_records(validators, path, height) > 1:
+            return height
+        await validators.spawn(0, 1)
+        await validators.wait_votes()
+        await validators.rise(1)
+    raise AssertionError(f"{TRIES} times round 0 was led by one of those who were killed")
 
-    await validators.until(has_spoken)
-    return height
+
+def count_records(validators: Validators, path: Path, height: int) -> int:
+    """What was said in rounds 0 and 1 was written apart."""
+    log = VoteLog(path, validators.chain.id)
+    try:
+        said = log.read(height).messages
+        return len({one.vote.round for one in said if not isinstance(one, NewBlock)})
+    finally:
+        log.close()
 
 
 async def says_why(validators: Validators, path: str) -> bool:
