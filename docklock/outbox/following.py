@@ -8,7 +8,6 @@ who is there to see the answer; a server that is waited for holds up no other.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError, StateError
@@ -31,7 +30,7 @@ LOOK_S = 0.25
 """How often it looks whether the log has grown, or a wait is over."""
 AFTER_FAILURE_S = 5.0
 SETTLE_S = 30.0
-"""How long `sync now` waits in all for servers that are busy."""
+"""How long `sync now` waits in all for a server that is busy."""
 
 
 async def follow(paths: Paths, outbox: Outbox, parent: int, tell: Tell) -> None:
@@ -78,17 +77,17 @@ def _is_due(outbox: Outbox, server: Server) -> bool | None:
 
 async def settle(outbox: Outbox) -> list[Outcome]:
     """One pass to each server, at once; a server that is busy is waited for, SETTLE_S at most."""
-    deadline = time.monotonic() + SETTLE_S
-    return await asyncio.gather(*[_settle_one(outbox, one, deadline) for one in outbox.servers])
+    return await asyncio.gather(*[_settle_one(outbox, one) for one in outbox.servers])
 
 
-async def _settle_one(outbox: Outbox, server: Server, deadline: float) -> Outcome:
-    goal = outbox.get_size()
+async def _settle_one(outbox: Outbox, server: Server) -> Outcome:
+    goal, waited_s = outbox.get_size(), 0.0
     while True:
         standing = outbox.get_standing(server)
         wait_s = (standing.next_ms - get_now_ms()) / 1000 if standing.state == BUSY else 0.0
         if wait_s > 0:
-            if time.monotonic() + wait_s > deadline:
+            waited_s += wait_s
+            if waited_s > SETTLE_S:
                 return Outcome(server, standing, goal, StateError(standing.trouble))
             await asyncio.sleep(wait_s)
         outcome = await outbox.run_pass(server)

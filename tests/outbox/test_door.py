@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from chainlite.errors import PeerError, StateError
 from docklock.evidence import keyring, rotation
 from docklock.evidence.host_log import HostLog
+from docklock.outbox import signing
 from docklock.outbox.door import (
     ANSWER_BYTES_MAX,
     TOKEN_BYTES_MAX,
@@ -253,6 +254,16 @@ def test_a_signed_call_is_taken_by_a_cage_and_so_is_its_answer(
     with HostLog(paths, None) as log:
         publics = log.read_keys(keyring.get_public_key(paths)).publics
     assert [one.public for one in server.requests] == list(publics[-2:])
+
+
+def test_a_rotation_in_the_middle_leaves_key_id_and_signature_of_one_key(
+    tmp_path: Path, server: BooksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = make_host(tmp_path)
+    read_before = keyring.ensure_host_key(paths)
+    rotation.rotate_host_key(paths)
+    monkeypatch.setattr(signing, "ensure_host_key", lambda _: read_before)
+    assert send_signed(paths, server, make_data(paths))
 
 
 def test_an_answer_that_another_key_has_signed_is_none(tmp_path: Path, server: BooksServer) -> None:

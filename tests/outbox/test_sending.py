@@ -24,6 +24,7 @@ from tests.outbox.sends import (
     check_alike,
     get_host,
     get_standing,
+    make_outbox,
     make_synced,
     run_pass,
     run_passes,
@@ -234,7 +235,7 @@ def test_a_connection_cut_in_a_batch_loses_nothing(
 def test_a_line_that_is_too_slow_for_a_batch_gets_smaller_ones(
     tmp_path: Path, server: BooksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not arrive is halved, by the next process too; what arrives lets it grow again."""
+    """What does not arrive is halved, by this process and by the next; what does lets it grow."""
     most = 20_000
     monkeypatch.setattr(sending, "FILL_MIN_BYTES", 4096)
     monkeypatch.setattr(sending, "BATCH", offering.BATCH._replace(fill_bytes=100_000))
@@ -242,13 +243,25 @@ def test_a_line_that_is_too_slow_for_a_batch_gets_smaller_ones(
     grow(paths, 1000)
     server.act = lambda request: CUT if len(request.offer_data) > most else None
     failures = 0
-    while (outcome := run_pass(paths, server)).error is not None:
+    while run_pass(paths, server).error is not None:
         failures += 1
         assert failures < 20
     run_until_all(paths, server, may_fail=True)
     sizes = [len(one.offer_data) for one in server.requests if one.offer.start]
     assert failures >= 3 and max(sizes) > 4 * most
-    assert outcome.standing.size > 30
+    grow(paths, 1000)
+    outbox = make_outbox(paths, server)
+    [one] = outbox.servers
+
+    async def run() -> None:
+        assert (await outbox.run_pass(one)).error is not None
+        assert outbox._get_fill(one) == 50_000
+        server.act = None
+        assert (await outbox.run_pass(one)).error is None
+        assert 50_000 < outbox._get_fill(one) <= 100_000
+        outbox.close()
+
+    asyncio.run(run())
 
 
 def test_an_answer_that_is_lost_after_the_server_took_it_is_no_loss(
