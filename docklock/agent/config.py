@@ -1,6 +1,7 @@
 """/etc/docklock/agent.toml: its schema, and errors that name file, key and line. Pure.
 
-Not here: reading the file (cli/agent.py), what a setting does (main.py).
+Not here: reading the file (cli/agent.py), what a setting does (main.py), the tables of servers
+(docklock.outbox.settings).
 """
 
 from __future__ import annotations
@@ -8,10 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainlite.errors import SpecError
+from chainlite.quorum_file import Wrong, locate
 from chainlite.toml_lines import find_line, parse_document
+from docklock.outbox.settings import SECTION as SERVER
+from docklock.outbox.settings import read_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from docklock.outbox.settings import Server
 
 FILE_DEFAULT = "/etc/docklock/agent.toml"
 POLICY_DEFAULT = "/etc/docklock/witnesses.toml"
@@ -29,7 +35,8 @@ class Settings(NamedTuple):
     of this host's node of a chain (`docklock chain init`): there the host's log is anchored and its
     bodies are offered; empty: nowhere. `chain_role` is the role of the node that the agent keeps,
     one of ROLES, empty for none; `chain_dir` is its directory, empty for `chain` in the state
-    directory.
+    directory. `servers` are where evidence goes; `file` is what was read, which
+    the caller knows.
     """
 
     socket: str = ""
@@ -41,6 +48,8 @@ class Settings(NamedTuple):
     submit: str = ""
     chain_role: str = ""
     chain_dir: str = ""
+    servers: tuple[Server, ...] = ()
+    file: str = ""
 
 
 class _Wrong(Exception):
@@ -112,9 +121,14 @@ def parse_config(data: bytes, file: str) -> Settings:
             found |= _read_chain(value, text, file)
             continue
         try:
+            if key == SERVER:
+                found["servers"] = read_servers(value)
+                continue
             if key not in SCHEMA:
-                raise _Wrong(f"unknown key; known are {', '.join((*SCHEMA, CHAIN))}")
+                raise _Wrong(f"unknown key; known are {', '.join((*SCHEMA, CHAIN, SERVER))}")
             found[key.replace("-", "_")] = SCHEMA[key](value)
+        except Wrong as why:
+            raise locate(why, document, text, file, SERVER) from None
         except _Wrong as why:
             raise SpecError(f"{file}: line {_find_key(text, key)}: {key}: {why}") from None
     return Settings(**found)

@@ -48,7 +48,9 @@ STATUS_S = 10.0
 CHAIN_ASK_S = 1.0
 EXITS_FOR_GOOD = (2, 3)
 """Of a chain's node: its file is wrong, or the chain contradicts itself."""
-FIXED = ("socket", "notary", "submit", "chain_role", "chain_dir")
+OUTBOX_FOR_GOOD = (2,)
+"""Its file is wrong now."""
+FIXED = ("socket", "notary", "submit", "chain_role", "chain_dir", "servers", "file")
 """Settings that change with the next start."""
 
 
@@ -153,6 +155,9 @@ class Agent:
         if submit:
             words = ["chain", "submit", "--follow", "--dir", submit]
             yield Child(self._paths, self._log, "submitter", *words)
+        if self._settings.servers:
+            words = ["sync", "run", "--follow", "--config", self._settings.file]
+            yield Child(self._paths, self._log, "outbox", *words, for_good=OUTBOX_FOR_GOOD)
 
     async def _settle(self) -> None:
         """Wait, not for ever, until each run that was there is adopted or known to be over."""
@@ -233,8 +238,24 @@ class Agent:
             if tally.is_known
             else None,
             chain=await self._ask_chain(),
+            outbox=self._read_outbox(),
         )
         return CONTENT_TYPE, format_metrics(counts)
+
+    def _read_outbox(self) -> dict[str, dict[str, float]] | None:
+        """Figures of the servers; None where there is none, or nobody can tell."""
+        if not self._settings.servers:
+            return None
+        from docklock.evidence.database import sqlite3
+        from docklock.outbox.figures import list_figures
+        from docklock.outbox.status import read_status
+
+        try:
+            found = read_status(self._paths, self._settings.servers)
+            return list_figures([one.describe() for one in found])
+        except (DocklockError, OSError, sqlite3.Error) as error:
+            self._log.error(f"how far servers are cannot be read: {error}")
+            return None
 
     async def _ask_chain(self) -> dict[str, float] | None:
         """Figures of the chain's node; empty where it does not answer, None where none is kept."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from docklock import __version__
 from docklock.chain.figures import HELP as CHAIN_HELP
 from docklock.evidence.histogram import BOUNDS_NS
+from docklock.outbox.figures import HELP as OUTBOX_HELP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,8 @@ class Counts(NamedTuple):
     is_policy_met: bool | None = None
     chain: dict[str, float] | None = None
     """Figures of the node of a chain that the agent keeps; empty while that does not answer."""
+    outbox: Mapping[str, Mapping[str, float]] | None = None
+    """Of the servers that evidence goes to, by name and labels; None where there is none."""
 
 
 class Sample(NamedTuple):
@@ -84,6 +87,11 @@ def format_metrics(counts: Counts) -> str:
         families += _list_log(counts.log)
     if counts.chain is not None:
         families += _list_chain(counts.chain)
+    if counts.outbox is not None:
+        families += [
+            make_family(name, "gauge", text, counts.outbox[name])._replace(unit=_get_unit(name))
+            for name, text in OUTBOX_HELP.items()
+        ]
     return format_families(families)
 
 
@@ -93,7 +101,7 @@ def format_families(families: list[Family]) -> str:
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
-def make_family(name: str, kind: str, text: str, value: float | Mapping[str, int]) -> Family:
+def make_family(name: str, kind: str, text: str, value: float | Mapping[str, float]) -> Family:
     """A gauge or counter: a number, or one for each set of labels."""
     by_labels = {"": value} if isinstance(value, int | float) else value
     suffix = "_total" if kind == "counter" else ""
@@ -133,11 +141,15 @@ def _list_log(log: LogCounts) -> list[Family]:
 def _list_chain(figures: dict[str, float]) -> list[Family]:
     up = _gauge("chain_up", "1 if the node of a chain answers.", int(bool(figures)))
     found = [
-        _gauge(name, text, figures[name], "seconds" if name.endswith("_seconds") else "")
+        _gauge(name, text, figures[name], _get_unit(name))
         for name, text in CHAIN_HELP.items()
         if name in figures
     ]
     return [up, *found]
+
+
+def _get_unit(name: str) -> str:
+    return "seconds" if name.endswith("_seconds") else ""
 
 
 def _list_histograms(sums: dict[str, list[int]]) -> list[Family]:

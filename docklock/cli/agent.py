@@ -6,9 +6,8 @@ import gc
 import os
 from typing import Any
 
-from chainlite.errors import SpecError
-from chainlite.toml_lines import FILE_BYTES_MAX
-from docklock.agent.config import FILE_DEFAULT, Settings, parse_config
+from docklock.agent.config import FILE_DEFAULT, Settings
+from docklock.agent.config_file import read_config
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.paths import Paths
@@ -43,14 +42,7 @@ def run_agent(argv: list[str], paths: Paths) -> int:
 
 def read_settings(values: dict[str, Any]) -> Settings:
     """The file's settings, and over them the options. SpecError."""
-    path = values["config"] or FILE_DEFAULT
-    settings = Settings()
-    try:
-        with open(path, "rb") as file:
-            settings = parse_config(file.read(FILE_BYTES_MAX + 1), path)
-    except FileNotFoundError:
-        if values["config"]:
-            raise SpecError(f"--config {path}: no such file") from None
+    settings = read_config(values["config"])
     if values["socket"]:
         settings = settings._replace(socket=os.path.abspath(values["socket"]))
     return settings

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from docklock.cli import chain_checkpoint, options
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, listed, text
+from docklock.cli.parent import read_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -237,7 +238,7 @@ def _run_start(values: dict[str, Any], words: list[str], paths: Paths) -> int:
     level = values["log_level"] or "info"
     if level not in PRIORITIES:
         raise UsageError(f"docklock chain start: --log-level takes one of {', '.join(PRIORITIES)}")
-    parent = _read_parent(values)
+    parent = read_parent(values["parent"], "chain")
     from docklock.chain.arriving import read_trusted
     from docklock.chain.process import Choices, run_node
 
@@ -251,20 +252,6 @@ def _run_start(values: dict[str, Any], words: list[str], paths: Paths) -> int:
         ),
     )  # fmt: skip
     return run_node(directory, choices, log)
-
-
-def _read_parent(values: dict[str, Any]) -> int:
-    """The process that this one ends with, by the kernel's hand should it be killed; 0 for none."""
-    parent = values["parent"] or "0"
-    if not parent.isdigit():
-        raise UsageError("docklock chain: --parent takes a process id")
-    if int(parent):
-        import signal
-
-        from docklock.kernel.process import set_death_signal
-
-        set_death_signal(signal.SIGTERM)
-    return int(parent)
 
 
 def _run_status(values: dict[str, Any], words: list[str], paths: Paths) -> int:
@@ -453,7 +440,7 @@ def _run_submit(values: dict[str, Any], words: list[str], paths: Paths) -> int:
         else:
             sys.stdout.write(chain_text.render_passed(shown))
         return 1 if shown["due"] else 0
-    parent = _read_parent(values)
+    parent = read_parent(values["parent"], "chain")
     said: list[str] = []
 
     def tell(lines: Iterable[str]) -> None:

@@ -96,6 +96,7 @@ def _run_erase(argv: list[str], paths: Paths) -> int:
     from docklock.evidence.erasing import erase_values
     from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence
+    from docklock.outbox.holding import check_sent
 
     parser = argparse.ArgumentParser(
         prog="docklock evidence erase",
@@ -109,6 +110,7 @@ def _run_erase(argv: list[str], paths: Paths) -> int:
     container = find_evidence(paths, options.container)
     with About(container):
         classes = parse_classes(options.values, "--values")
+        check_sent(paths, container)
         labels = (("values", ",".join(sorted(classes))),)
         record_operation(paths, "erase", container, labels)
         erased = erase_values(paths, container, classes)

@@ -61,6 +61,7 @@ def get_facts(paths: Paths) -> dict[str, object]:
         "agent": f"process {agent}" if agent else "none",
         "host_key": get_host_key(paths),
         "chain": get_chain(paths),
+        "servers": get_servers(paths),
         "kernel": release,
         "architecture": os.uname().machine,
         "cgroup": [f"v{one.version}: {one.name}" for one in detect_hierarchies()],
@@ -91,6 +92,22 @@ def get_chain(paths: Paths) -> str:
         return str(error)
     pid = find_process(directory)
     return f"{chain.genesis.name} ({chain.short_id}), {f'process {pid}' if pid else 'not running'}"
+
+
+def get_servers(paths: Paths) -> list[str]:
+    """How far each server is; a host without one is no error."""
+    from chainlite.errors import DocklockError
+    from docklock.outbox.status import find_servers, read_status
+
+    try:
+        found = read_status(paths, find_servers(paths))
+    except (DocklockError, OSError) as error:
+        return [str(error)]
+    return [
+        f"{one.server.name}: {one.standing.size} of {one.size} leaves acknowledged"
+        + (f", {one.lag_s:.0f} s behind" if one.lag_leaves else "")
+        for one in found
+    ]
 
 
 def parse_release(release: str) -> tuple[int, int]:

@@ -30,7 +30,9 @@ else:
         finally:
             del sys.modules["functools"]
 
-__all__ = ["ensure_schema", "sqlite3"]
+__all__ = ["ensure_schema", "open_record", "sqlite3"]
+
+BUSY_S = 30.0
 
 
 def ensure_schema(db: sqlite3.Connection, path: str, schema: tuple[str, ...], version: int) -> None:
@@ -50,3 +52,18 @@ def ensure_schema(db: sqlite3.Connection, path: str, schema: tuple[str, ...], ve
         found = db.execute("PRAGMA user_version").fetchone()[0]
     if found != version:
         raise SpecError(f"{path}: schema version {found}; this program reads {version}")
+
+
+def open_record(path: str, schema: tuple[str, ...], version: int, what: str) -> sqlite3.Connection:
+    """Open a database in a directory of ours, or make both; SpecError if it is not `what`."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        ensure_schema(db, path, schema, version)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise SpecError(f"{path}: not {what}: {error}") from None
+    except SpecError:
+        db.close()
+        raise
+    return db

@@ -1,9 +1,10 @@
-"""This host's log as validators are offered it: leaves, and the bodies of segments without values.
+"""This host's log as others are handed it, range by range: leaves, and the bodies of segments.
 
-Not here: what an offer is (chainlite.ledger.offer), to whom it goes and what became of it
-(docklock.submitter, submitted). An offer is one moment of the log. Invariants: values and their
-salts stay here, whatever class they are of; what the container's file has not, though the log
-names it, is a TamperError; at most one offer is in memory.
+Validators are offered it without values; servers get it with them. Not here: what an offer and a
+batch are (chainlite.ledger.offer, chainlite.bpci.batch), to whom they go and what became of them
+(docklock.submitter, submitted; docklock.outbox). A range is one moment of the log. Invariants:
+values and their salts are in no offer, whatever class they are of; what the container's file has
+not, though the log names it, is a TamperError; at most one range is in memory.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import bundle, hostlog, redaction, segment
+from chainlite.bpci import batch
 from chainlite.errors import StateError, TamperError
 from chainlite.ledger.offer import (
     LEAVES_MAX,
@@ -28,7 +30,7 @@ from docklock.evidence import container_store as store
 from docklock.evidence.export import open_container
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from docklock.evidence.database import sqlite3
     from docklock.evidence.host_log import HostLog
@@ -42,8 +44,35 @@ RECEIPTS_MAX = 1 << 14
 PROOF_LIMIT_BYTES = 1 + bundle.PROOF_MAX * 32
 
 
+class Kind(NamedTuple):
+    """What a range becomes. `fill_bytes` is where it is full, `limit_bytes` what one leaf may take.
+
+    `take` gives what goes out of a segment as it is stored.
+    """
+
+    fill_bytes: int
+    limit_bytes: int
+    encode_head: Callable[[Offer], bytes]
+    encode_body: Callable[[Body], bytes]
+    take: Callable[[bundle.StoredSegment], bundle.StoredSegment]
+
+
+def _take_bare(stored: bundle.StoredSegment) -> bundle.StoredSegment:
+    return redaction.remove_values(stored)._replace(secret=b"")
+
+
+OFFER = Kind(OFFER_LIMIT_BYTES, OFFER_LIMIT_BYTES, encode_head_of, encode_body, _take_bare)
+BATCH = Kind(
+    batch.BATCH_FILL_BYTES,
+    batch.BATCH_LIMIT_BYTES,
+    batch.encode_head_of_batch,
+    batch.encode_body,
+    lambda stored: stored,
+)
+
+
 class MadeOffer(NamedTuple):
-    """An offer's bytes, and the leaves and receipts that are in it."""
+    """A range's bytes, and the leaves and receipts that are in it."""
 
     data: bytes
     start: int
@@ -60,32 +89,40 @@ def make_offer(
 
     StateError where one leaf alone is too large; TamperError where its body is not there.
     """
+    kind = OFFER._replace(fill_bytes=limit_bytes, limit_bytes=limit_bytes)
+    return make_range(paths, log, kind, start, end)
+
+
+def make_range(
+    paths: Paths, log: HostLog, kind: Kind, start: int, end: int | None = None
+) -> MadeOffer | None:
+    """As make_offer, for a range of any kind."""
     with log.read(), ExitStack() as stack:
         size = log.get_size()
         end = min(size if end is None else end, size)
         if start >= end:
             return None
         head = Offer(log.read_host(), start, log.get_note(), (), _get_later_keys(log, start), ())
-        room = limit_bytes - len(encode_head_of(head)) - PROOF_LIMIT_BYTES
+        taken = len(kind.encode_head(head)) + PROOF_LIMIT_BYTES
         stores = _Stores(paths, stack)
         items: list[bytes] = []
         receipts = 0
         for index, leaf in _iterate(log, start, min(end, start + LEAVES_MAX)):
-            item, count = _make_item(stores, index, leaf)
+            item, count = _make_item(stores, kind, index, leaf)
             encoded = encode_item(item)
-            room -= len(encoded)
-            if room < 0:
+            taken += len(encoded)
+            if taken > (kind.fill_bytes if items else kind.limit_bytes):
                 break
             items.append(encoded)
             receipts += count
             if receipts >= RECEIPTS_MAX:
                 break
         if not items:
-            raise StateError(f"leaf {start} of the host's log is too large to be offered")
+            raise StateError(f"leaf {start} of the host's log is too large to be sent")
         end = start + len(items)
         proof = log.get_consistency(end, size) if end < size else ()
         head = head._replace(proof=proof, later_keys=_get_later_keys(log, end))
-        data = join_offer(encode_head_of(head), items, len(items))
+        data = join_offer(kind.encode_head(head), items, len(items))
         return MadeOffer(data, start, end, log.compute_root(end), receipts)
 
 
@@ -98,8 +135,8 @@ def _iterate(log: HostLog, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         yield from enumerate(log.read_leaves(first, min(LEAVES_STEP, end - first)), first)
 
 
-def _make_item(stores: _Stores, index: int, leaf: bytes) -> tuple[Item, int]:
-    """What is offered of a leaf, and how many receipts that is."""
+def _make_item(stores: _Stores, kind: Kind, index: int, leaf: bytes) -> tuple[Item, int]:
+    """What goes out of a leaf, and how many receipts that is."""
     if leaf[0] != hostlog.SEGMENT_KIND:
         return Item(leaf), 0
     logged = hostlog.decode_leaf(leaf)
@@ -119,9 +156,9 @@ def _make_item(stores: _Stores, index: int, leaf: bytes) -> tuple[Item, int]:
         for one in store.iterate_epochs(db, header.run, epoch)
         if one.epoch <= header.epoch
     ])  # fmt: skip
-    bare = redaction.remove_values(bundle.StoredSegment(*row[5:10]))
-    body = Body(certificates, bare.leaf_tags, bare.body)
-    return Item(leaf, encode_body(body)), header.event_count
+    stored = kind.take(bundle.StoredSegment(*row[5:10]))
+    body = Body(certificates, stored.leaf_tags, stored.body, stored.secret)
+    return Item(leaf, kind.encode_body(body)), header.event_count
 
 
 class _Stores:

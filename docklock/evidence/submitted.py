@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from chainlite.errors import SpecError
-from docklock.evidence.database import ensure_schema, sqlite3
+from docklock.evidence.database import open_record
 
 if TYPE_CHECKING:
     from typing import Self
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 SCHEMA_VERSION = 1
-BUSY_S = 30.0
 ANCHORS_KEPT = 100_000
 _SCHEMA = (
     "CREATE TABLE nodes (chain BLOB, node BLOB, size INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
@@ -69,9 +67,9 @@ class Submitted:
 
     def __init__(self, paths: Paths) -> None:
         """Open it, or make it; SpecError if it is another file."""
-        path = _get_path(paths)
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        self._db = _open(path)
+        path, what = _get_path(paths), "a record of what was submitted"
+        self._db = open_record(path, _SCHEMA, SCHEMA_VERSION, what)
+        self._db.execute("PRAGMA synchronous = NORMAL")  # nothing rests on the last of it
 
     def __enter__(self) -> Self:
         return self
@@ -190,17 +188,3 @@ class Submitted:
             (chain, limit),
         )
         return [AnchorRow(*row) for row in rows]
-
-
-def _open(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    try:
-        ensure_schema(db, path, _SCHEMA, SCHEMA_VERSION)
-        db.execute("PRAGMA synchronous = NORMAL")  # nothing rests on the last of it
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise SpecError(f"{path}: not a record of what was submitted: {error}") from None
-    except SpecError:
-        db.close()
-        raise
-    return db

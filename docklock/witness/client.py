@@ -1,6 +1,7 @@
-"""Ask a witness, or a log's tiles, over plain HTTP/1.1: one request, one answer, both bounded.
+"""Ask a witness, a log's tiles or a server over HTTP/1.1: one request, one answer, both bounded.
 
-Not here: what is asked (ask.py, gossip.py), the bytes of HTTP (http.py). Connections are kept and
+Plain, or over TLS where the URL says https and the caller names whom it trusts. Not here: what is
+asked (ask.py, gossip.py, docklock.outbox), the bytes of HTTP (http.py). Connections are kept and
 used again. PeerError for all that another machine can do wrong.
 """
 
@@ -14,11 +15,13 @@ from chainlite.witness import BODY_BYTES_MAX
 from docklock.witness import http
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
     from typing import Self
 
 ANSWER_BYTES_MAX = 64 * BODY_BYTES_MAX
 ASK_MAX_S = 10.0
-PORT_DEFAULT = 80
+PORTS = {"http": 80, "https": 443}
 
 
 class PeerError(StateError):
@@ -26,17 +29,23 @@ class PeerError(StateError):
 
 
 class Got(NamedTuple):
-    """The status and the body of an answer."""
+    """The status and the body of an answer, and its headers by their names in small letters."""
 
     status: int
     body: bytes
+    headers: Mapping[bytes, bytes]
 
 
 class Client:
     """Asks one URL; `base` is http://HOST:PORT and perhaps a path. One request at a time."""
 
-    def __init__(self, base: str) -> None:
-        rest = base.removeprefix("http://")
+    def __init__(
+        self, base: str, tls: ssl.SSLContext | None = None, ask_max_s: float = ASK_MAX_S
+    ) -> None:
+        """`tls` says whom to believe where `base` is https://."""
+        self._scheme, _, rest = base.partition("://")
+        assert (self._scheme == "https") == (tls is not None), "https, and only https, wants it"
+        self._tls, self._ask_max_s = tls, ask_max_s
         self._host, _, path = rest.partition("/")
         self._prefix = f"/{path}".rstrip("/")
         self.base = base
@@ -52,24 +61,33 @@ class Client:
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self._streams is not None:
-            self._streams[1].close()
+            writer = self._streams[1]
+            # TLS would first take leave of the other side, which may not be there.
+            writer.close() if self._tls is None else writer.transport.abort()
             self._streams = None
 
     async def get(self, path: str, most: int = ANSWER_BYTES_MAX) -> Got:
         """GET; PeerError."""
         return await self._ask("GET", path, b"", most)
 
-    async def post(self, path: str, body: bytes, most: int = ANSWER_BYTES_MAX) -> Got:
+    async def post(
+        self, path: str, body: bytes, most: int = ANSWER_BYTES_MAX,
+        headers: Mapping[str, str] = http.NO_HEADERS,
+    ) -> Got:  # fmt: skip
         """POST; PeerError."""
-        return await self._ask("POST", path, body, most)
+        return await self._ask("POST", path, body, most, headers)
 
-    async def _ask(self, method: str, path: str, body: bytes, most: int) -> Got:
-        request = http.encode_request(method, self._host, f"{self._prefix}{path}", body)
+    async def _ask(
+        self, method: str, path: str, body: bytes, most: int,
+        headers: Mapping[str, str] = http.NO_HEADERS,
+    ) -> Got:  # fmt: skip
+        target = f"{self._prefix}{path}"
+        request = http.encode_request(method, self._host, target, body, headers)
         async with self._turn:
             try:
-                return await asyncio.wait_for(self._exchange(request, most), ASK_MAX_S)
+                return await asyncio.wait_for(self._exchange(request, most), self._ask_max_s)
             except TimeoutError:
-                why = f"no answer in {ASK_MAX_S:g} s"
+                why = f"no answer in {self._ask_max_s:g} s"
             except asyncio.LimitOverrunError:
                 why = "its answer's head is too long"
             except (OSError, EOFError) as error:
@@ -86,8 +104,10 @@ class Client:
                 return await self._send(request, most)
             except (OSError, EOFError):
                 self.close()  # it was closed while nobody asked
-        host, port = _split_host(self._host)
-        self._streams = await asyncio.open_connection(host, port, limit=http.HEAD_BYTES_MAX)
+        host, port = _split_host(self._host, PORTS[self._scheme])
+        self._streams = await asyncio.open_connection(
+            host, port, limit=http.HEAD_BYTES_MAX, ssl=self._tls
+        )
         return await self._send(request, most)
 
     async def _send(self, request: bytes, most: int) -> Got:
@@ -101,13 +121,13 @@ class Client:
         body = await reader.readexactly(head.length)
         if not head.is_kept:
             self.close()
-        return Got(int(head.method), body)
+        return Got(int(head.method), body, head.headers)
 
 
-def _split_host(host: str) -> tuple[str, int]:
+def _split_host(host: str, port_default: int) -> tuple[str, int]:
     name, _, port = host.rpartition(":")
     if name and not host.endswith("]"):
         if not port.isdigit() or not port.isascii() or int(port) > 65_535:
             raise SpecError("its port is not a number")
         return name.strip("[]"), int(port)
-    return host.strip("[]"), PORT_DEFAULT
+    return host.strip("[]"), port_default

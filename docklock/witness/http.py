@@ -7,10 +7,14 @@ Source: RFC 9112, sections 2 to 7.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.errors import SpecError
 from chainlite.witness import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HEAD_BYTES_MAX = 8192
 HEADERS_MAX = 64
@@ -27,6 +31,7 @@ REASONS = {
     429: "Too Many Requests",
     503: "Service Unavailable",
 }
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789") | frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
@@ -40,6 +45,8 @@ class Head(NamedTuple):
     length: int
     is_kept: bool
     """Whether the connection serves another request after this one."""
+    headers: Mapping[bytes, bytes] = MappingProxyType({})
+    """By their names in small letters."""
 
 
 def parse_request(head: bytes) -> Head:
@@ -52,7 +59,7 @@ def parse_request(head: bytes) -> Head:
         raise SpecError("not the path of a request")
     is_kept = words[2] == b"HTTP/1.1" and headers.get(b"connection", b"").lower() != b"close"
     path = words[1].partition(b"?")[0].decode()
-    return Head(words[0].decode(), path, _read_length(headers, 0), is_kept)
+    return Head(words[0].decode(), path, _read_length(headers, 0), is_kept, headers)
 
 
 def parse_answer(head: bytes) -> Head:
@@ -63,13 +70,25 @@ def parse_answer(head: bytes) -> Head:
     if not is_answer or len(words[1]) != 3 or not words[1].isdigit():
         raise SpecError("not an answer of HTTP/1.1")
     is_kept = headers.get(b"connection", b"").lower() != b"close"
-    return Head(words[1].decode(), "", _read_length(headers, -1), is_kept)
+    return Head(words[1].decode(), "", _read_length(headers, -1), is_kept, headers)
 
 
-def encode_request(method: str, host: str, path: str, body: bytes) -> bytes:
-    """A whole request."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+def encode_request(
+    method: str, host: str, path: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS
+) -> bytes:
+    """A whole request; SpecError where a header would be more than one line.
+
+    A header `host` stands in place of `host`.
+    """
+    host = headers.get("host", host)
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+    for name, value in headers.items():
+        if name == "host":
+            continue
+        if not _is_token(name.encode()) or not value.isascii() or not value.isprintable():
+            raise SpecError(f"not a header of HTTP/1.1: {name!r}")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def encode_answer(answer: Answer, *, is_kept: bool) -> bytes:
