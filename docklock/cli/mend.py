@@ -37,7 +37,10 @@ def _mend(paths: Paths) -> bool:
     from docklock.cli.main import mend
     from docklock.revive import revive
 
-    is_whole = mend(paths)
+    try:
+        is_whole = mend(paths)
+    except BrokenPipeError:  # who asked was killed: what is due is started all the same
+        is_whole = True
     for container_id in revive(paths):
         print(container_id)
     return is_whole

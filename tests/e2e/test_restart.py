@@ -227,6 +227,18 @@ def test_two_menders_at_once_start_once(dock: Docklock) -> None:
     dock("rm", "-f", "two")
 
 
+def test_a_mend_whose_caller_was_killed_starts_what_is_due(dock: Docklock) -> None:
+    """The agent reads what it says; a killed one does not."""
+    dock("run", "-d", "--name", "unheard", "--restart", "always", "busybox", "sleep", "60")
+    kill_guard(dock, "unheard")
+    reads, writes = os.pipe()
+    os.close(reads)
+    subprocess.run(dock.argv("mend"), env=dock.environment, stdout=writes, stderr=writes)
+    os.close(writes)
+    dock.wait_for(lambda: state(dock, "unheard")["Status"] == "running")
+    dock("rm", "-f", "unheard")
+
+
 def test_a_stop_after_the_supervisors_death_is_remembered(dock: Docklock) -> None:
     dock("run", "-d", "--name", "lost", "--restart", "always", "busybox", "sleep", "60")
     kill_guard(dock, "lost")
