@@ -365,20 +365,29 @@ class Mesh:
             node.dialler = asyncio.create_task(self._keep(node))
 
     async def _keep(self, node: Node) -> None:
-        """Dial whenever no connection is up, more and more rarely."""
+        """Dial whenever no connection is up, more and more rarely.
+
+        Until it is not wanted any more: a cancellation can be lost in asyncio's own connecting
+        (staggered_race, wait_for; Python 3.11), and whoever awaits the end would wait for ever.
+        """
         backoff = Backoff()
-        while True:
+        while self._is_kept(node):
             await node.is_wanted.wait()
             node.nudge.clear()
             ban_ms = node.conduct.get_ban_ms(self._get_now_ms())
             if not ban_ms:
                 await self._dial(node)
+            if not self._is_kept(node):
+                return
             backoff = Backoff(0 if node.live else backoff.tries + 1)
             wait_s = max(backoff.compute_s(self._rng.random()), ban_ms / 1000)
             try:
                 await asyncio.wait_for(node.nudge.wait(), wait_s)
             except TimeoutError:
                 continue
+
+    def _is_kept(self, node: Node) -> bool:
+        return self._ticker is not None and self._nodes.get(node.registration.node) is node
 
     async def _dial(self, node: Node) -> None:
         """Try the node's addresses in turn until a connection is up. A name may have several."""

@@ -483,3 +483,26 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
             await make_mesh(other, get_port(seen)).start()
 
     run_pair(tmp_path, body)
+
+
+def test_a_cancellation_that_is_lost_while_it_dials_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio's own connecting may lose it: the mesh closes all the same."""
+
+    async def whole() -> None:
+        mine, other = Identity(tmp_path, 0), Identity(tmp_path, 1)
+        dials = asyncio.Event()
+
+        async def dial(_mesh: Mesh, _node: object) -> None:
+            dials.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(Mesh, "_dial", dial)
+        async with asyncio.timeout(WAIT_S):
+            async with running(mine) as seen:
+                assert seen.transport.add_peer(other.register(1))
+                await dials.wait()
+
+    asyncio.run(whole())
