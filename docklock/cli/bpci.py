@@ -38,7 +38,8 @@ SERVE = Command(
     "Take hosts' evidence, and serve the server's own log.",
     (
         text("--listen", help=f"where ({LISTEN_DEFAULT})", metavar="ADDRESS:PORT"),
-        listed("--name", help="what callers name it (--listen); may be given several times",
+        listed("--name", help="what callers name it (--listen), without a port also with "
+               "--listen's; may be given several times",
                metavar="HOST[:PORT]"),
         text("--certificate", help="its chain, for TLS", metavar="FILE"),
         text("--private-key", help="the certificate's key", metavar="FILE"),
@@ -125,14 +126,24 @@ def _serve(values: dict[str, Any], words: list[str]) -> int:
     for path in (values["certificate"], values["private_key"]):
         if path and not os.access(path, os.R_OK):
             raise SpecError(f"{path}: cannot read it")
-    names = tuple(name.lower() for name in values["name"]) or (place,)
+    named = name_authorities(values["name"], port) or (place,)
     listen = Listen(
-        address.strip("[]"), int(port), names, values["certificate"] or "",
+        address.strip("[]"), int(port), named, values["certificate"] or "",
         values["private_key"] or "",
     )  # fmt: skip
     gc.enable()  # it lives longer than a command
     asyncio.run(serve(words[0], listen, lambda url: print(f"serving on {url}", flush=True)))
     return 0
+
+
+def name_authorities(names: list[str], port: str) -> tuple[str, ...]:
+    """What callers may call the server: each name as given, without a port also with this one."""
+    found = []
+    for name in map(str.lower, names):
+        found.append(name)
+        if ":" not in name.rpartition("]")[2]:
+            found.append(f"{name}:{port}")
+    return tuple(found)
 
 
 def _audit(_: dict[str, Any], words: list[str]) -> int:

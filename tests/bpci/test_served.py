@@ -22,6 +22,7 @@ from chainlite.bpci.acknowledgement import check_acknowledgement, verify_acknowl
 from chainlite.bpci.sqlite_store import FILE
 from chainlite.cage.client import Answer, Caller
 from chainlite.keys import compute_host_id, encode_verifier
+from docklock.cli.bpci import name_authorities
 from docklock.evidence import keyring
 from docklock.evidence.host_log import HostLog
 from docklock.paths import Paths
@@ -190,3 +191,12 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         done = run(*words)
         assert (done.returncode, said in done.stderr) == (code, True), (words, done.stderr)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_name_without_a_port_is_taken_with_the_port_that_is_listened_on_too() -> None:
+    """Callers name the port where it is not the scheme's."""
+    names = ["Bpci.example", "bpci.example:9", "[::1]", "[::1]:9"]
+    assert name_authorities(names, "7390") == (
+        "bpci.example", "bpci.example:7390", "bpci.example:9", "[::1]", "[::1]:7390", "[::1]:9",
+    )  # fmt: skip
+    assert name_authorities([], "7390") == ()

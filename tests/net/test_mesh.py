@@ -492,17 +492,23 @@ def test_a_cancellation_that_is_lost_while_it_dials_keeps_nobody_waiting(
 
     async def whole() -> None:
         mine, other = Identity(tmp_path, 0), Identity(tmp_path, 1)
-        dials = asyncio.Event()
+        dials, lost = asyncio.Event(), list[bool]()
 
         async def dial(_mesh: Mesh, _node: object) -> None:
             dials.set()
-            with contextlib.suppress(asyncio.CancelledError):
+            try:
                 await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost.append(True)
 
         monkeypatch.setattr(Mesh, "_dial", dial)
-        async with asyncio.timeout(WAIT_S):
-            async with running(mine) as seen:
-                assert seen.transport.add_peer(other.register(1))
-                await dials.wait()
+        mesh = make_mesh(mine)
+        await mesh.start()
+        assert mesh.add_peer(other.register(1))
+        await dials.wait()
+        done, _ = await asyncio.wait([asyncio.ensure_future(mesh.close())], timeout=WAIT_S)
+        assert done and lost
 
     asyncio.run(whole())
