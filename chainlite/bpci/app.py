@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import ingest, own_log
+from chainlite.bpci import ingest, own_log, refill_app
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Enrolment
 from chainlite.bpci.grant import GRANT_LIMIT_BYTES, check_grant
@@ -49,6 +49,7 @@ ROUTES = (
     Route("GET", "/healthz", Access.PUBLIC, 10),
     Route("GET", "/readyz", Access.PUBLIC, 100),
     Route("GET", "/metrics", Access.PUBLIC, 100),
+    *refill_app.ROUTES,
 )  # fmt: skip
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -71,6 +72,7 @@ class App:
                 Address("/healthz", self._show_health),
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
+                *refill_app.Refilling(desk, reader, authenticate).list_addresses(),
             ],
             exception_handlers={DocklockError: _answer_error},
         )
@@ -110,6 +112,8 @@ class App:
 
     async def _enrol(self, request: Request) -> Response:
         """A host with the server's own grant; nothing but that host can be enrolled with it."""
+        if self._desk.intake.restore.status.is_on:
+            raise ingest.refuse_restoring(self._desk.intake.restore.status.tell())
         data = await read_body(request.receive, GRANT_LIMIT_BYTES, ENROL_S)
         try:
             grant = check_grant(data, self._key.pair.public, time.time_ns() // 10**6)
@@ -153,10 +157,13 @@ class App:
                 raise TamperError("the log's checkpoint is of another size")
         if not self._desk.is_running:
             raise StateError("no batch can be taken")
+        if self._desk.intake.restore.status.is_on:
+            raise ingest.refuse_restoring(self._desk.intake.restore.status.tell())
         return PlainTextResponse("ready\n")
 
     async def _show_metrics(self, _: Request) -> Response:
         desk = self._desk
+        restore = desk.intake.restore.status
         figures = (
             ("receipts_kept", "counter", "Receipts that were verified and kept.", desk.receipts),
             ("batches_answered", "counter", "Batches that were answered.", desk.batches),
@@ -164,6 +171,9 @@ class App:
             ("waiting_batches", "gauge", "Batches that wait.", desk.waiting),
             ("waiting_bytes", "gauge", "Bytes of batches that wait.", desk.waiting_bytes),
             ("log_leaves", "gauge", "Leaves of the server's log.", self._store.find_log()[0]),
+            ("restoring", "gauge", "1 while the log is filled again.", int(restore.is_on)),
+            ("restoring_goal_leaves", "gauge", "Leaves that it had.", restore.goal),
+            ("restoring_hosts_waited", "gauge", "Hosts that have to come.", len(restore.waits)),
         )
         lines = []
         for name, kind, what, value in figures:

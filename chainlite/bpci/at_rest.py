@@ -88,7 +88,11 @@ class Vault:
         """A new tenant's sealed key; SpecError for a name that none can have."""
         if not 0 < len(tenant.encode()) <= TENANT_LIMIT:
             raise SpecError(f"tenant: a name has 1 to {TENANT_LIMIT} bytes")
-        return seal(os.urandom(sodium.KEY_BYTES), self._key.rest_key, _label_tenant(tenant))
+        return self.seal_tenant_key(tenant, os.urandom(sodium.KEY_BYTES))
+
+    def seal_tenant_key(self, tenant: str, opened: bytes) -> bytes:
+        """A tenant's key under this server's."""
+        return seal(opened, self._key.rest_key, _label_tenant(tenant))
 
     def open_tenant_key(self, tenant: str, sealed: bytes) -> bytes:
         """A tenant's key; TamperError if it is not this tenant's, or another server's."""

@@ -19,6 +19,7 @@ from chainlite.bpci.alert import decode_evidence
 from chainlite.bpci.at_rest import Label, Vault
 from chainlite.bpci.batch import decode_segment_body
 from chainlite.bpci.known_host import decode_progress, encode_run_row
+from chainlite.bpci.restoring import NOT_LOGGED
 from chainlite.bpci.rows import make_leaf_row, make_reader, make_segment_row
 from chainlite.errors import DocklockError, SpecError, TamperError
 from chainlite.keys import compute_host_id
@@ -45,31 +46,32 @@ class Damage(NamedTuple):
     why: str
 
 
-def audit(store: Store, key: ServerKey) -> Iterator[Damage]:
+def audit(store: Store, key: ServerKey, *, is_restoring: bool = False) -> Iterator[Damage]:
     """Every row that differs, of one moment, whatever is written meanwhile.
 
-    StateError or TamperError where the file itself cannot be read.
+    While it is restored a server may hold more of a host than its log says. StateError or
+    TamperError where the file itself cannot be read.
     """
     with store.moment():
-        yield from _audit(store, key)
+        yield from _audit(store, key, is_restoring=is_restoring)
 
 
-def _audit(store: Store, key: ServerKey) -> Iterator[Damage]:
+def _audit(store: Store, key: ServerKey, *, is_restoring: bool = False) -> Iterator[Damage]:
     vault, tenants = Vault(key), dict[str, bytes]()
     for tenant in store.read_tenants():
         try:
             tenants[tenant.name] = vault.open_tenant_key(tenant.name, tenant.sealed_key)
         except TamperError as error:
             yield Damage("tenants", tenant.name, -1, str(error))
-    yield from _audit_log(store, key)
+    yield from _audit_log(store, key, is_restoring=is_restoring)
     after = b""
     while rows := store.read_hosts(after, STEP):
         for row in rows:
-            yield from _HostAudit(store, key, row, tenants).run()
+            yield from _HostAudit(store, key, row, tenants, is_restoring=is_restoring).run()
         after = rows[-1].host
 
 
-def _audit_log(store: Store, key: ServerKey) -> Iterator[Damage]:
+def _audit_log(store: Store, key: ServerKey, *, is_restoring: bool) -> Iterator[Damage]:
     """The server's log: its leaves and hashes, its checkpoint, and what it says of hosts."""
     frontier, size, sizes = list[bytes](), 0, dict[bytes, int]()
     total, note = store.find_log()
@@ -96,7 +98,8 @@ def _audit_log(store: Store, key: ServerKey) -> Iterator[Damage]:
             yield Damage("log", "server", -1, why)
     for host, held in sizes.items():
         found = store.find_host(host)
-        if found is None or found.size != held:
+        size = found.size if found is not None else -1
+        if size < held or (size > held and not is_restoring):
             why = f"the server's log says that {held} leaves are held"
             yield Damage("hosts", host.hex(), -1, why)
 
@@ -142,13 +145,17 @@ class _HostAudit:
     missing: no later hash can be computed. The rest of each row is still looked at.
     """
 
-    def __init__(self, store: Store, key: ServerKey, row: Host, tenants: dict[str, bytes]) -> None:
+    def __init__(
+        self, store: Store, key: ServerKey, row: Host, tenants: dict[str, bytes], *,
+        is_restoring: bool,
+    ) -> None:  # fmt: skip
         self._store, self._key, self._row = store, key, row
         self._tenant = tenants.get(row.tenant)
         self._name = row.host.hex()
         self._known = _AllRuns(row.host)
         self._frontier: list[bytes] = []
         self._is_spent = self._is_torn = False
+        self._is_restoring = is_restoring
 
     def run(self) -> Iterator[Damage]:
         """All that differs."""
@@ -236,9 +243,7 @@ class _HostAudit:
                 raise TamperError("it is not what follows from the leaves")
             if row.note:
                 self._check_note()
-            logged = self._store.read_leaves(own_log.OWNER, row.log_leaf, 1)
-            held = (row.host, row.size, row.root)
-            if row.root != progress.root or not logged or decode_held(logged[0].data) != held:
+            if not self._is_logged():
                 raise TamperError("the server's log does not say so where it is named")
         except (SpecError, TamperError) as error:
             yield self._name_damage("hosts", -1, str(error))
@@ -253,6 +258,20 @@ class _HostAudit:
             if found.get(container) != wanted:
                 why = f"container {container.hex()[:12]}: its state does not follow from the leaves"
                 yield self._name_damage("runs", -1, why)
+
+    def _is_logged(self) -> bool:
+        """Whether the server's log says what is held; in a restore, so much of it as it has."""
+        row, size = self._row, self._row.size
+        if row.log_leaf == NOT_LOGGED:
+            return self._is_restoring
+        logged = self._store.read_leaves(own_log.OWNER, row.log_leaf, 1)
+        if not logged:
+            return False
+        held = decode_held(logged[0].data)
+        if self._is_restoring:
+            size = min(held.size, size)
+        root = merkle.compute_tree_root(size, make_reader(self._store, row.host, {}))
+        return held == (row.host, size, row.root) and row.root == root
 
     def _check_note(self) -> None:
         progress = self._known.progress

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +19,6 @@ from chainlite.bpci.intake import KNOWN, Answer, Request
 from chainlite.errors import DocklockError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from chainlite.bpci.intake import Intake
 
 WAITING_MAX = 2048
@@ -42,8 +41,12 @@ class Enrolment(NamedTuple):
     public: bytes
 
 
+Job = Callable[[], Answer]
+"""What the writer is to do in its turn, by itself."""
+
+
 class _Waiting(NamedTuple):
-    request: Request | Enrolment
+    request: Request | Enrolment | Job
     size: int
     answer: asyncio.Future[Answer]
 
@@ -52,7 +55,7 @@ class Desk:
     """An intake that callers of one event loop share."""
 
     def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+        self.intake = intake
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -96,13 +99,20 @@ class Desk:
 
     async def enrol(self, enrolment: Enrolment) -> Answer:
         """As Intake.enrol, in the writer's turn. StateError: the host is another tenant's."""
+        return await self._ask(enrolment)
+
+    async def do(self, job: Job) -> Answer:
+        """A job in the writer's turn; its error as a StateError."""
+        return await self._ask(job)
+
+    async def _ask(self, request: Enrolment | Job) -> Answer:
         if not self.is_running or self._loop is None:
             raise StateError("the server is stopping")
         if self.waiting >= WAITING_MAX:
             raise Busy("too many batches wait")
         self.waiting += 1
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        return await self._wait(_Waiting(enrolment, 0, answer))
+        return await self._wait(_Waiting(request, 0, answer))
 
     async def _wait(self, one: _Waiting) -> Answer:
         self._unanswered.add(one.answer)
@@ -148,15 +158,17 @@ class Desk:
         for one in group:
             if isinstance(one.request, Enrolment):
                 self._do([one], partial(self._enrol, one.request))
+            elif not isinstance(one.request, Request):
+                self._do([one], partial(_list, one.request))
             else:
                 batches.append(one)
                 requests.append(one.request)
         if batches:
-            self._do(batches, partial(self._intake.take, requests))
+            self._do(batches, partial(self.intake.take, requests))
 
     def _enrol(self, enrolment: Enrolment) -> list[Answer]:
-        self._intake.ensure_tenant(enrolment.tenant)
-        return [Answer(KNOWN, self._intake.enrol(*enrolment))]
+        self.intake.ensure_tenant(enrolment.tenant)
+        return [Answer(KNOWN, self.intake.enrol(*enrolment))]
 
     def _do(self, group: list[_Waiting], do: Callable[[], list[Answer]]) -> None:
         assert self._loop is not None
@@ -185,3 +197,7 @@ class Desk:
                 one.answer.set_exception(StateError(str(error)))
             else:
                 one.answer.set_result(answers[number])
+
+
+def _list(job: Job) -> list[Answer]:
+    return [job()]

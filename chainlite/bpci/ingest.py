@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Busy
-from chainlite.bpci.intake import BROKEN, REFUSED, STRANGER, Request
+from chainlite.bpci.intake import BEHIND, BROKEN, REFUSED, STRANGER, Request
 from chainlite.cage.answers import make_problem_fields
 from chainlite.cage.asgi import Gone, read_body, send_whole
 from chainlite.cage.refusal import CONTENT_TYPE, Refusal, encode_problem
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 PATH = "/v1/receipts"
 READ_S = 30.0
 """For a whole body: at its limit of 10 MiB that is 3 Mbit/s."""
-BUSY_AFTER_S, BROKEN_AFTER_S = 1, 10
+BUSY_AFTER_S, BROKEN_AFTER_S, RESTORING_AFTER_S = 1, 10, 2
+SEEN_FIELD = b"bpci-log-size"
+"""How large the host has seen this server's log: one that is smaller is behind."""
+SEEN_DIGITS_MAX = 18
+RESTORING = "restoring"
+"""The reason of a 503 to a host that may help: chainlite.bpci.refill_app."""
 
 
 class Ingest:
@@ -65,9 +70,14 @@ class Ingest:
         if coding not in (b"", b"zstd"):
             raise Refusal(415, "another-coding", "want Content-Encoding: zstd")
         actor = self._authenticate(scope)
+        status = self._desk.intake.restore.status
+        if status.is_on:  # before a body is read that will not be taken
+            raise refuse_restoring(status.tell())
         body = await read_body(receive, WIRE_LIMIT_BYTES, READ_S)
         try:
-            answer = await self._desk.take(Request(actor.host, body, bool(coding), actor.public))
+            answer = await self._desk.take(
+                Request(actor.host, body, bool(coding), actor.public, _read_seen(scope))
+            )
         except Busy as error:
             raise Refusal(429, "busy", str(error), retry_after_s=BUSY_AFTER_S) from None
         except StateError as error:
@@ -75,9 +85,24 @@ class Ingest:
         if answer.kind == BROKEN:
             why = "the server's store is damaged"
             raise Refusal(503, "store", why, retry_after_s=BROKEN_AFTER_S)
+        if answer.kind == BEHIND:
+            raise refuse_restoring("this server's log is smaller than you have seen it: show it")
         if answer.kind == STRANGER:
             raise Refusal(401, "unknown-key", answer.why)
         return answer
+
+
+def refuse_restoring(why: str) -> Refusal:
+    """Later; and meanwhile, what the host has of this server's words is wanted."""
+    return Refusal(503, RESTORING, why, retry_after_s=RESTORING_AFTER_S)
+
+
+def _read_seen(scope: Scope) -> int:
+    """The size in the header; 0 where there is none, or no number."""
+    for name, value in scope["headers"]:
+        if name == SEEN_FIELD and value.isdigit() and len(value) <= SEEN_DIGITS_MAX:
+            return int(value)
+    return 0
 
 
 def encode_refusal(scope: Scope, refusal: Refusal) -> bytes:

@@ -9,6 +9,7 @@ nothing of it is believed; a batch that does not begin where its host stands cha
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog, keys, merkle
@@ -24,6 +25,7 @@ from chainlite.bpci.at_rest import Label, Vault
 from chainlite.bpci.batch import decode_batch, decompress
 from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
 from chainlite.bpci.own_log import OwnLog
+from chainlite.bpci.restoring import NOT_LOGGED, Restore
 from chainlite.bpci.rows import get_header, make_leaf_row, make_reader, make_segment_row
 from chainlite.bpci.store import (
     Alert,
@@ -46,7 +48,7 @@ from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger.bodies import read_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.own_log import Staged
@@ -60,24 +62,28 @@ FUTURE_MAX_NS = 600 * 10**9
 """How far ahead of the server's clock a receipt may be without an alert."""
 TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
 STRANGER = "stranger"
+BEHIND = "behind"
 
 
 class Request(NamedTuple):
     """A batch, the host that its sender says it is, and the key that signed the call.
 
     That key must be one that the host's log, with this batch, names as its newest; empty where the
-    caller has checked that by other means.
+    caller has checked that by other means. `seen` is the largest size of this server's log that the
+    host has a checkpoint of.
     """
 
     host: bytes
     data: bytes
     is_packed: bool = False
     public: bytes = b""
+    seen: int = 0
 
 
 class Answer(NamedTuple):
     """TAKEN, KNOWN (it does not begin where the host stands), REFUSED, STRANGER where the key is
-    not the host's, or BROKEN where the store is damaged, and why.
+    not the host's, BROKEN where the store is damaged, or BEHIND where this server's log is
+    restored, or is smaller than the host has seen it; and why.
 
     `acknowledgement` says what is held now; empty where the host is not enrolled. `alert` is the
     kind of one that was raised: also beside TAKEN.
@@ -114,6 +120,17 @@ class Intake:
         self._vault = Vault(key)
         self.log = OwnLog(store, key, published)
         self._hosts: dict[bytes, KnownHost] = {}
+        self.restore = Restore(self, key, os.path.dirname(published) or ".")
+        self.restore.go_on()
+
+    @property
+    def store(self) -> Store:
+        """The rows; this intake is their writer."""
+        return self._store
+
+    def get_now_ms(self) -> int:
+        """Unix time, by this server's clock."""
+        return self._clock_ms()
 
     def add_tenant(self, name: str) -> None:
         """A tenant with a key of its own; StateError if there is one of this name."""
@@ -134,45 +151,76 @@ class Intake:
         """
         if self._store.find_tenant(tenant) is None:
             raise StateError("there is no tenant of this name")
-        tenant_key = self._open_tenant(tenant)
         host = keys.compute_host_id(public)
-        known = self._find(host)
+        if self.restore.is_on:
+            raise StateError("the server's log is being restored")
+        known = self.find(host)
         if known is not None:
             if known.row.tenant != tenant:
                 raise StateError("the host is enrolled already")
             return self._acknowledge(known.row)
         group = _Group()
-        enrolment = at_rest.seal(public, tenant_key, at_rest.label_enrolment(tenant, host))
-        row = Host(host, tenant, enrolment, 0, 0, 0, 0, b"", b"", 0, merkle.EMPTY_ROOT)
-        known = group.hosts[host] = KnownHost(row, self._store)
+        known = group.hosts[host] = self._make_host(tenant, host, public)
         group.held.append(Held(host, 0, merkle.EMPTY_ROOT))
         made = self._commit(group)
         self._remember(known)
         return made[0]
+
+    def _make_host(self, tenant: str, host: bytes, public: bytes) -> KnownHost:
+        label = at_rest.label_enrolment(tenant, host)
+        enrolment = at_rest.seal(public, self._open_tenant(tenant), label)
+        empty = (0, 0, 0, 0, b"", b"", NOT_LOGGED, merkle.EMPTY_ROOT)
+        return KnownHost(Host(host, tenant, enrolment, *empty), self._store)
+
+    def enrol_again(self, tenant: str, public: bytes) -> None:
+        """In a restore: a host that was enrolled; where the log said so is not known yet."""
+        host = keys.compute_host_id(public)
+        if self.find(host) is None:
+            self.ensure_tenant(tenant)
+            group = _Group()
+            group.hosts[host] = self._make_host(tenant, host, public)
+            self._commit(group)
+
+    def take_again(self, request: Request) -> Answer:
+        """In a restore: a batch is verified and kept as ever, and nothing is signed."""
+        assert self.restore.is_on
+        group = _Group()
+        answer, _ = self._judge(group, request)
+        self._commit(group)
+        return answer
+
+    def log_hosts(self, hosts: Sequence[bytes]) -> None:
+        """What is held of these hosts joins the log."""
+        group = _Group()
+        for host in hosts:
+            known = self.find(host)
+            assert known is not None, "it is in the store"
+            group.hosts[host] = known
+            size = known.row.size
+            root = known.progress.root if size else merkle.EMPTY_ROOT
+            group.held.append(Held(host, size, root))
+        self._commit(group)
+
+    def forget(self, hosts: Iterable[bytes]) -> None:
+        """Their rows were written by another hand."""
+        for host in hosts:
+            self._hosts.pop(host, None)
 
     def take(self, requests: Sequence[Request]) -> list[Answer]:
         """Verify and keep what holds; all of it durable when this returns, under one commit.
 
         StateError: it could not be written, and nothing of it is answered.
         """
+        if self.restore.is_on:
+            self.restore.go_on()  # an operator may have said whom not to wait for
         group = _Group()
         drafts = list[tuple[Answer, KnownHost | None, int]]()
         for request in requests:
-            known: KnownHost | None = None
             place = len(group.held)
-            try:
-                batch = _read(request)
-                known = self._find(batch.host)
-                if known is None:
-                    raise SpecError("batch: the host is not enrolled here")
-                if request.public and request.public != get_newest_key(known, batch):
-                    known, answer = None, Answer(STRANGER, why="the key is not the host's newest")
-                else:
-                    answer = self._take(group, known, batch, request)
-            except StoreDamage as error:
-                answer = Answer(BROKEN, why=str(error))
-            except (SpecError, TamperError) as error:
-                answer = Answer(REFUSED, why=str(error))
+            if self.restore.is_on or request.seen > self.log.state.size:
+                answer, known = Answer(BEHIND), None
+            else:
+                answer, known = self._judge(group, request)
             drafts.append((answer, known, place if len(group.held) > place else -1))
         made, answers = self._commit(group), list[Answer]()
         for answer, known, place in drafts:
@@ -183,6 +231,21 @@ class Intake:
                 held = self._acknowledge(known.row)
             answers.append(answer._replace(acknowledgement=held))
         return answers
+
+    def _judge(self, group: _Group, request: Request) -> tuple[Answer, KnownHost | None]:
+        known: KnownHost | None = None
+        try:
+            batch = _read(request)
+            known = self.find(batch.host)
+            if known is None:
+                raise SpecError("batch: the host is not enrolled here")
+            if request.public and request.public != get_newest_key(known, batch):
+                return Answer(STRANGER, why="the key is not the host's newest"), None
+            return self._take(group, known, batch, request), known
+        except StoreDamage as error:
+            return Answer(BROKEN, why=str(error)), known
+        except (SpecError, TamperError) as error:
+            return Answer(REFUSED, why=str(error)), known
 
     def _take(self, group: _Group, known: KnownHost, batch: Offer, request: Request) -> Answer:
         if batch.start != known.progress.size:
@@ -230,7 +293,8 @@ class Intake:
         if verdict.note:
             known.row = known.row._replace(note=verdict.note)
         group.hosts[row.host] = known
-        group.held.append(Held(row.host, taken.progress.size, taken.root))
+        if not self.restore.is_on:
+            group.held.append(Held(row.host, taken.progress.size, taken.root))
 
     def _find_future(self, batch: Offer, verdict: Verdict) -> Trouble | None:
         """The first segment whose times are ahead of this server's clock by more than allowed."""
@@ -299,6 +363,7 @@ class Intake:
 
     def _acknowledge(self, row: Host) -> bytes:
         """What is held of a host now, as the server's log says already."""
+        assert not self.restore.is_on, "nothing is signed"
         held = Held(row.host, row.size, row.root)
         proof = self.log.prove(row.log_leaf, encode_held(held))
         made = sign_acknowledgement(self._key.pair, held, self._clock_ms(), proof)
@@ -322,7 +387,7 @@ class Intake:
         except TamperError as error:
             raise StoreDamage(f"the key of tenant {name!r}: {error}") from None
 
-    def _find(self, host: bytes) -> KnownHost | None:
+    def find(self, host: bytes) -> KnownHost | None:
         known = self._hosts.pop(host, None)
         if known is None:
             row = self._store.find_host(host)

@@ -4,8 +4,9 @@ A commit brings leaves, their hashes and one checkpoint signed with both of the 
 proof is made of the same rows. Who edits them gains nothing: their hashes are not under a
 checkpoint that others have. Tiles are made when they are asked for.
 Not here: what a leaf says (acknowledgement), where rows lie (store). Invariants: the checkpoint
-that is signed continues the one before; a store that was put back, so that it has less than was
-published, or another history, is refused when it is opened.
+that is signed continues the one before; of a store that was put back, so that it has less than was
+published, `goal` says so, and nothing is signed here before it has that again (restoring); one that
+has another history is refused when it is opened.
 Source: RFC 6962; C2SP tlog-tiles, tlog-checkpoint.
 """
 
@@ -18,6 +19,7 @@ from chainlite import checkpoint, cosignature, domains, merkle, tile
 from chainlite.bpci.rows import make_reader, read_frontier
 from chainlite.bpci.store import Leaf
 from chainlite.errors import SpecError, StateError, TamperError
+from chainlite.ledger.body_file import sync_directory
 from chainlite.note import NOTE_LIMIT_BYTES
 from chainlite.tlogproof import LogProof
 
@@ -48,7 +50,7 @@ class OwnLog:
     """The log as it is on disk; `upon_commit` alone changes it."""
 
     def __init__(self, store: Store, key: ServerKey, published: str) -> None:
-        """TamperError where the store is not what was signed, or less than was published."""
+        """TamperError where the store is not what was signed, or not what was published."""
         self._store, self._key, self._published = store, key, published
         size, note = store.find_log()
         self._read = make_reader(store, OWNER, {})
@@ -59,9 +61,16 @@ class OwnLog:
         )
         if size or note:
             self._check_signed(note, "the log's checkpoint")
-        seen = _read_file(published)
+        self.goal = self.state
+        """The largest state that was ever published, as far as it is known here."""
+        seen = read_published(published)
         if seen:
             self._check_published(seen)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more was published than is here."""
+        return self.state.size < self.goal.size
 
     def _check_signed(self, note: bytes, what: str) -> None:
         try:
@@ -77,15 +86,39 @@ class OwnLog:
         except SpecError as error:
             raise TamperError(f"{self._published}: not this server's: {error}") from None
         if state.size > self.state.size:
-            raise TamperError(
-                f"{self._published}: {state.size} leaves were published, and the store has "
-                f"{self.state.size}: it was put back; nothing may be signed before it has them"
-            )
-        if state.size and merkle.compute_tree_root(state.size, self._read) != state.root:
+            self.goal = state
+        elif state.size and merkle.compute_tree_root(state.size, self._read) != state.root:
             raise TamperError(f"{self._published}: another history was published: a fork")
+
+    def compute_root(self, size: int) -> bytes:
+        """The root of the first `size` leaves."""
+        return merkle.compute_tree_root(size, self._read)
+
+    @property
+    def frontier(self) -> tuple[bytes, ...]:
+        """The complete subtrees, the largest first."""
+        return self._frontier
 
     def stage(self, leaves: Sequence[bytes], time_s: int) -> Staged:
         """The log with these leaves, signed, and not yet there for anyone."""
+        assert not self.is_behind, "what was published is to be here again first"
+
+        def sign(state: checkpoint.Checkpoint) -> bytes:
+            signed = checkpoint.sign_checkpoint(state, self._key.pair)
+            cosigner = self._key.log_keys[1]
+            return cosignature.cosign_mldsa(signed, cosigner, self._key.mldsa.sign, time_s)
+
+        return self._stage(leaves, sign)
+
+    def stage_again(self, leaves: Sequence[bytes], note: bytes) -> Staged:
+        """The log with leaves that it had once, under a checkpoint of then; nothing is signed."""
+        staged = self._stage(leaves, lambda _: note)
+        assert checkpoint.parse_claim(note) == staged.state, "the leaves lead to its root"
+        return staged
+
+    def _stage(
+        self, leaves: Sequence[bytes], sign: Callable[[checkpoint.Checkpoint], bytes]
+    ) -> Staged:
         frontier, size, rows = list(self._frontier), self.state.size, list[Leaf]()
         hashes = dict[int, bytes]()
         for index, data in enumerate(leaves, size):
@@ -95,9 +128,7 @@ class OwnLog:
         state = checkpoint.Checkpoint(
             self._key.origin, size + len(rows), merkle.compute_frontier_root(frontier)
         )
-        signed = checkpoint.sign_checkpoint(state, self._key.pair)
-        sign, cosigner = self._key.mldsa.sign, self._key.log_keys[1]
-        note = cosignature.cosign_mldsa(signed, cosigner, sign, time_s)
+        note = sign(state)
         read = make_reader(self._store, OWNER, hashes)
 
         def prove(index: int) -> LogProof:
@@ -114,13 +145,36 @@ class OwnLog:
     def upon_commit(self, staged: Staged) -> None:
         """What was staged is durable: publish its checkpoint and go on from there."""
         self.state, self._frontier, self.note = staged.state, staged.frontier, staged.note
-        part = f"{self._published}.part"
-        try:
-            with open(part, "wb") as file:
-                file.write(staged.note)
-            os.replace(part, self._published)
-        except OSError as error:
-            raise StateError(f"{self._published}: cannot be written: {error.strerror}") from None
+        if self.state.size > self.goal.size:
+            self.goal = self.state
+            write_published(self._published, staged.note, is_durable=False)
+
+    def upon_shown(self, note: bytes) -> None:
+        """A checkpoint of this server's keys, of more than is here, was shown: it is remembered."""
+        state = checkpoint.parse_claim(note)
+        assert state.size > self.goal.size, "only what is newer"
+        write_published(self._published, note, is_durable=True)
+        self.goal = state
+
+    def read_published(self) -> bytes:
+        """The newest checkpoint that is known to have been published."""
+        return read_published(self._published)
+
+
+def write_published(path: str, note: bytes, *, is_durable: bool) -> None:
+    """The note is in the file, whole or not at all."""
+    part = f"{path}.part"
+    try:
+        with open(part, "wb") as file:
+            file.write(note)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(part, path)
+        if is_durable:
+            sync_directory(os.path.dirname(path) or ".")
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def make_tile(store: Store, size: int, wanted: Tile) -> bytes:
@@ -136,7 +190,8 @@ def make_tile(store: Store, size: int, wanted: Tile) -> bytes:
     return b"".join([read(level, first + number) for number in range(wanted.width)])
 
 
-def _read_file(path: str) -> bytes:
+def read_published(path: str) -> bytes:
+    """The note in a file; empty where there is none."""
     try:
         with open(path, "rb") as file:
             return file.read(NOTE_LIMIT_BYTES + 1)

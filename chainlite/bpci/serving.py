@@ -19,6 +19,7 @@ import uvicorn
 from chainlite.bpci.actor import find_key, get_caged_actor
 from chainlite.bpci.app import ROUTES, App
 from chainlite.bpci.at_rest import ServerKey, load_key_file, make_key_file
+from chainlite.bpci.backup import KEY_FILE
 from chainlite.bpci.desk import Desk
 from chainlite.bpci.intake import Intake, find_newest_publics
 from chainlite.bpci.own_log import PUBLISHED
@@ -30,7 +31,7 @@ from chainlite.errors import SpecError, StateError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KEY_FILE, CAGE_FILE = "server.key", "cage.db"
+CAGE_FILE = "cage.db"
 CONNECTIONS_MAX = 4096
 KEEP_ALIVE_S = 75
 STOP_S = 20

@@ -30,7 +30,7 @@ from chainlite.bpci.store import (
 from chainlite.errors import SpecError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
 Found = TypeVar("Found", bound="tuple[Any, ...]")
@@ -108,13 +108,29 @@ class SqliteStore:
 
     def commit(self, changes: Changes) -> None:
         """As Store says."""
+        self._write_all(lambda: self._write(changes))
+
+    def begin_log(self, tenants: Sequence[Tenant], log_leaf: int) -> None:
+        """As Store says."""
+        many = self._db.executemany
+
+        def write() -> None:
+            many("UPDATE tenants SET sealed_key = ?2 WHERE name = ?1", tenants)
+            many("DELETE FROM leaves WHERE host = ?", [(b"",)])
+            many("DELETE FROM log WHERE id = ?", [(0,)])
+            many("UPDATE hosts SET log_leaf = ?", [(log_leaf,)])
+
+        self._write_all(write)
+
+    def _write_all(self, write: Callable[[], None]) -> None:
+        """All that it writes, durably, or nothing."""
         assert self._lock >= 0, "opened for reading"
         if self._broken:
             raise StateError(f"{self.path}: {self._broken}: open it anew")
         db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")
-            self._write(changes)
+            write()
             db.execute("COMMIT")
         except sqlite3.Error as error:
             is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
@@ -270,7 +286,7 @@ def _open(path: str, *, is_writer: bool) -> sqlite3.Connection:
     if is_writer:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     mode = "rw" if is_writer else "ro"
-    uri = f"file:{_quote(path)}?mode={mode}"
+    uri = f"file:{quote_path(path)}?mode={mode}"
     db = sqlite3.connect(
         uri, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True
     )
@@ -296,7 +312,8 @@ def _open(path: str, *, is_writer: bool) -> sqlite3.Connection:
     return db
 
 
-def _quote(path: str) -> str:
+def quote_path(path: str) -> str:
+    """The path as a file URI of SQLite has it."""
     from urllib.parse import quote
 
     return quote(os.path.abspath(path))

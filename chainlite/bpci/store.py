@@ -120,6 +120,10 @@ class Store(Protocol):
     def commit(self, changes: Changes) -> None:
         """Write all of it, durably, or nothing."""
 
+    def begin_log(self, tenants: Sequence[Tenant], log_leaf: int) -> None:
+        """The server's log is empty from now on, and these tenants' keys are sealed as here; each
+        host's `log_leaf` is this. All of it, durably, or nothing."""
+
     def moment(self) -> AbstractContextManager[None]:
         """For `with`: all that is read in it is of one moment. Nothing may be committed in it."""
 

@@ -196,7 +196,12 @@ def create_file(path: str, frames: list[bytes]) -> BodyFile:
 
 def sync_directory(path: str) -> None:
     """The names in a directory are durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_file(path, os.O_DIRECTORY)
+
+
+def sync_file(path: str, flags: int = 0) -> None:
+    """What is in a file is durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(fd)
     finally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import checkpoint, hostlog, merkle, note, segment, tile
 from chainlite.errors import StateError, TamperError
+from chainlite.ledger.body_file import sync_file
 from docklock.evidence import key_file, tiles
 from docklock.evidence.database import sqlite3
 from docklock.evidence.host_log import SCHEMA, HostLog
@@ -226,11 +227,7 @@ def _write_database(paths: Paths, found: LogCheck, old: Database) -> None:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         db.close()
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_file(path)
 
 
 def _fill(db: sqlite3.Connection, paths: Paths, found: LogCheck, source: Leaves) -> None:
