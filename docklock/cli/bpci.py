@@ -1,7 +1,7 @@
-"""`docklock bpci init|keys|grant|serve|audit`: a server that takes hosts' evidence.
+"""`docklock bpci init|keys|grant|serve|audit|backup|restore`: a server that takes hosts' evidence.
 
-Not here: what it does (chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something does, and
-each such row has a line.
+Not here: what it does (chainlite/bpci), copies (bpci_copies). Exit of `audit`: 0 nothing differs;
+3 something does, and each such row has a line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli import options
+from docklock.cli import bpci_copies, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
@@ -46,8 +46,11 @@ SERVE = Command(
     ),
 )  # fmt: skip
 AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
-SUBCOMMANDS = {"init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT}
-COUNTS = {"grant": 3}
+SUBCOMMANDS = {
+    "init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT,
+    "backup": bpci_copies.BACKUP, "restore": bpci_copies.RESTORE,
+}  # fmt: skip
+COUNTS = {"grant": (3, 3), "backup": (2, 2), "restore": (1, 2)}
 
 
 def run_bpci(argv: list[str], _: Paths) -> int:
@@ -59,10 +62,12 @@ def run_bpci(argv: list[str], _: Paths) -> int:
     if verb not in SUBCOMMANDS:
         raise options.UsageError(f"docklock bpci: want one of {', '.join(SUBCOMMANDS)}")
     values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
-    count = COUNTS.get(verb, 1)
-    check_count(SUBCOMMANDS[verb], words, count, count)
+    check_count(SUBCOMMANDS[verb], words, *COUNTS.get(verb, (1, 1)))
     _check_extra()
-    run = {"init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit}
+    run = {
+        "init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit,
+        "backup": bpci_copies.run_backup, "restore": bpci_copies.run_restore,
+    }  # fmt: skip
     return run[verb](values, words)
 
 
@@ -148,16 +153,20 @@ def name_authorities(names: list[str], port: str) -> tuple[str, ...]:
 
 def _audit(_: dict[str, Any], words: list[str]) -> int:
     from chainlite.bpci.audit import audit
+    from chainlite.bpci.restoring import read_mark
     from chainlite.bpci.serving import load_server_key
     from chainlite.bpci.sqlite_store import SqliteStore
     from chainlite.report import escape
 
     key, count = load_server_key(words[0]), 0
     with SqliteStore(words[0], is_writer=False) as store:
-        for damage in audit(store, key):
+        for damage in audit(store, key, is_restoring=read_mark(words[0]) is not None):
             place = f", leaf {damage.place}" if damage.place >= 0 else ""
             print(f"{damage.table}: {escape(damage.name)}{place}: {escape(damage.why)}")
             count += 1
+    if not count and read_mark(words[0]) is not None:
+        print("in restore: what is here is as it was written, and not all that was")
+        return 0
     if not count:
         print("whole: every row is as it was written")
         return 0

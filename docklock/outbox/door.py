@@ -15,7 +15,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
-from chainlite import tlogproof
+from chainlite import domains, tlogproof
 from chainlite.bpci.batch import compress
 from chainlite.errors import DocklockError, PeerError, StateError
 from chainlite.report import escape
@@ -40,7 +40,11 @@ SEND_MAX_S = 120.0
 ANSWER_BYTES_MAX = tlogproof.PROOF_LIMIT_BYTES + 4096
 TOKEN_BYTES_MAX = 4096
 REASON_CHARS_MAX = 300
+SEEN_FIELD = "bpci-log-size"
+RESTORING = b'"urn:docklock:cage:restoring"'
+"""The type of a problem."""
 OK = 200
+UNAUTHORIZED = 401
 CONFLICT = 409
 REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY, UNAVAILABLE = 408, 425, 429, 503
 SERVER_ERRORS = range(500, 600)
@@ -54,6 +58,14 @@ class Busy(StateError):
         self.retry_after_s = retry_after_s
 
 
+class Restoring(Busy):
+    """The server fills its log again, or is behind what this host has seen of it: help it."""
+
+
+class Unknown(PeerError):
+    """The server does not know this host's key, or not any more."""
+
+
 class Elsewhere(StateError):
     """The server does not stand where the batch begins, and has not said where: perhaps nowhere."""
 
@@ -61,16 +73,20 @@ class Elsewhere(StateError):
 class Door(Protocol):
     """A way to one server."""
 
-    async def send(self, batch: bytes) -> bytes:
-        """Hand in a batch; the acknowledgement's bytes, of which nothing is checked.
+    async def send(self, batch: bytes, seen: int = 0) -> bytes:
+        """Hand in a batch; the acknowledgement's bytes, of which nothing is checked. `seen` is the
+        size of the server's own log that this host has a checkpoint of.
 
-        Busy: later. Elsewhere: not from there on. StateError: it is away. PeerError: it refuses
-        this for good, and why.
+        Restoring: see there. Busy: later. Elsewhere: not from there on. StateError: it is away.
+        PeerError: it refuses this for good, and why.
         """
 
     async def enrol(self, grant: bytes) -> bytes:
         """Hand in the server's own grant for this host; its acknowledgement, of which nothing is
         checked. Errors as those of `send`."""
+
+    async def hand_over(self, path: str, body: bytes, *, is_signed: bool) -> bytes:
+        """Hand in what a restore of the server asks for (handing); its answer. Errors as `send`."""
 
     async def fetch_checkpoint(self) -> bytes:
         """The note that the server's own log serves now. StateError: it does not."""
@@ -94,18 +110,29 @@ class HttpDoor:
         self._server, self._calls, self._send_max_s = server, calls, send_max_s
         self._client: Client | None = None
 
-    async def send(self, batch: bytes) -> bytes:
+    async def send(self, batch: bytes, seen: int = 0) -> bytes:
         """As Door."""
-        body = compress(batch)
-        fields = {"content-type": "application/octet-stream", "content-encoding": "zstd"}
+        fields = {SEEN_FIELD: str(seen)} if seen else {}
+        return await self._post(PATH, compress(batch), fields | {"content-encoding": "zstd"})
+
+    async def hand_over(self, path: str, body: bytes, *, is_signed: bool) -> bytes:
+        """As Door."""
+        if body[:1] == domains.BPCI_BATCH:
+            return await self._post(path, compress(body), {"content-encoding": "zstd"})
+        return await self._post(path, body, {}, is_signed=is_signed)
+
+    async def _post(
+        self, path: str, body: bytes, more: dict[str, str], *, is_signed: bool = True
+    ) -> bytes:
+        fields = {"content-type": "application/octet-stream"} | more
         if self._server.token_file:
             fields["authorization"] = f"Bearer {read_token(self._server.token_file)}"
         call = None
-        if self._calls is not None:
-            call = self._calls.post(self._server, self._server.url + PATH, fields, body)
+        if self._calls is not None and is_signed:
+            call = self._calls.post(self._server, self._server.url + path, fields, body)
         sent = fields if call is None else call.fields
         try:
-            got = await self._get_client().post(PATH, body, ANSWER_BYTES_MAX, sent)
+            got = await self._get_client().post(path, body, ANSWER_BYTES_MAX, sent)
         except AwayError as error:
             raise StateError(f"{self._server.name}: {error}") from None
         if got.status != OK:
@@ -157,7 +184,10 @@ class HttpDoor:
         why = f"{self._server.name}: status {got.status}" + (f": {said}" if said else "")
         if got.status in (TOO_MANY, UNAVAILABLE):
             retry_after = got.headers.get(b"retry-after", b"").decode("ascii", "replace")
-            return Busy(why, parse_retry_after(retry_after, time.time()))
+            kind = Restoring if RESTORING in got.body else Busy
+            return kind(why, parse_retry_after(retry_after, time.time()))
+        if got.status == UNAUTHORIZED:
+            return Unknown(why)
         if got.status == CONFLICT:
             return Elsewhere(why)
         if got.status in SERVER_ERRORS or got.status in (REQUEST_TIMEOUT, TOO_EARLY):

@@ -23,7 +23,9 @@ from docklock.evidence.offering import BATCH, MadeOffer, make_range
 from docklock.outbox.auditing import audit_log
 from docklock.outbox.backoff import DOUBLINGS_MAX, note_failure
 from docklock.outbox.checking import Checked, Contradicted, check_answer
-from docklock.outbox.door import Busy, Elsewhere
+from docklock.outbox.door import Busy, Elsewhere, Restoring, Unknown
+from docklock.outbox.handing import hand_over
+from docklock.outbox.placed import Placed
 from docklock.outbox.sent import WELL, Contradiction, Sent, Standing
 from docklock.outbox.turns import take_turn
 from docklock.witness.forks import keep_fork
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 
 BATCHES_OF_PASS_MAX = 256
 """To one server; the next pass goes on."""
-ASK_S = 3600.0
-"""A server that has all is asked so often whether it still has."""
+ASK_S = 240.0
+"""A server that has all is asked so often whether it still has: one that is restored waits for all
+its hosts, and is to be in step in five minutes."""
 AUDIT_S = 600.0
 """How often it is checked that a server's own log goes on from what was seen of it."""
 FILL_MIN_BYTES = 64 << 10
@@ -70,7 +73,8 @@ class Outbox:
     ) -> None:
         self._paths, self.servers = paths, tuple(servers)
         self._doors = {server.origin: make_door(server) for server in servers}
-        self._kept, self._sent = KeptLog(paths), Sent(paths)
+        self._kept, self._sent, self._placed = KeptLog(paths), Sent(paths), Placed(paths)
+        self._restoring: set[str] = set()
         self._made: MadeOffer | None = None
         self._asked: set[str] = set()
         self._fills: dict[str, int] = {}
@@ -84,6 +88,7 @@ class Outbox:
             door.close()
         self._kept.end()
         self._sent.close()
+        self._placed.close()
 
     def get_standing(self, server: Server) -> Standing:
         """How far a server is, as it is written down."""
@@ -97,11 +102,14 @@ class Outbox:
     async def enrol(self, server: Server, grant: bytes) -> None:
         """Hand a server its own grant for this host, which may have no log yet."""
         async with take_turn(self._paths, server.origin):
+            self._placed.put_enrolment(server.origin, grant)  # a server in restore asks for it
             answer = await self._doors[server.origin].enrol(grant)
+            self._placed.put_enrolment(server.origin, grant, answer)
             if self.get_size():
                 self._take(server, answer)
             else:
                 verify_acknowledgement(answer, server.keys, ensure_host_key(self._paths).host)
+                self._placed.put(server.origin, answer)
 
     async def run_pass(self, server: Server) -> Outcome:
         """Send one server what it has not; each error is written down and told, none is raised."""
@@ -167,14 +175,35 @@ class Outbox:
     async def _send(self, server: Server, made: MadeOffer) -> bytes:
         """The answer to a batch; how much the next holds follows from how this one fared."""
         fill = self._get_fill(server)
+        self._placed.put_unsure(server.origin, made.end)
         try:
-            answer = await self._doors[server.origin].send(made.data)
+            answer = await self._hand_in(server, made)
         except StateError as error:
             if not isinstance(error, Busy | Elsewhere):
                 self._fills[server.origin] = _bound_fill(fill // 2)
             raise
         self._fills[server.origin] = _bound_fill(fill + fill // FILL_GROWTH)
         return answer
+
+    async def _hand_in(self, server: Server, made: MadeOffer) -> bytes:
+        """The answer; a server that lost its disk, and perhaps this host with it, is helped."""
+        door, newest = self._doors[server.origin], self._sent.get_largest_checkpoint(server.origin)
+        seen = newest.size if newest else 0
+        if server.origin not in self._restoring:
+            try:
+                return await door.send(made.data, seen)
+            except Restoring:
+                self._restoring.add(server.origin)
+            except Unknown:
+                if not seen:
+                    raise
+        kind = BATCH._replace(fill_bytes=self._get_fill(server))
+        await hand_over(
+            door, server, self._placed, self._sent,
+            lambda start: make_range(self._paths, self._open_log(), kind, start),
+        )  # fmt: skip
+        self._restoring.discard(server.origin)
+        return await door.send(made.data, seen)
 
     def _get_fill(self, server: Server) -> int:
         """What a batch to this server is filled to; a new process learns from the failures."""
@@ -248,6 +277,7 @@ class Outbox:
         now_ms, before = get_now_ms(), self.get_standing(server)
         most = max(before.most, checked.size)
         standing = Standing(checked.size, checked.root, most, now_ms, now_ms)
+        self._placed.put(server.origin, answer)
         self._sent.put_acknowledgement(server.origin, standing, answer, checked.seen)
         return checked
 

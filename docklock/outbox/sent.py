@@ -212,6 +212,14 @@ class Sent:
         """The largest checkpoint of a server's own log that an acknowledgement came with."""
         return self._find("AND NOT is_served ORDER BY size DESC LIMIT 1", server)
 
+    def get_largest_checkpoint(self, server: str) -> Seen | None:
+        """The largest one that was seen, with an acknowledgement or as it is served."""
+        return self._find("ORDER BY size DESC LIMIT 1", server)
+
+    def find_checkpoint_from(self, server: str, size: int) -> Seen | None:
+        """The smallest one that was seen of this size or a larger one."""
+        return self._find("AND size >= ? ORDER BY size LIMIT 1", server, size)
+
     def _find(self, which: str, *values: object) -> Seen | None:
         row = self._db.execute(
             f"SELECT size, root, note FROM checkpoints WHERE server = ? {which}", values

@@ -3,68 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Self
 
-from docklock.evidence import keyring, rotation
-from docklock.paths import Paths
+from docklock.evidence import rotation
 from tests.evidence.logs import grow
-from tests.evidence.recording import ROOT, make_id, make_paths, record
+from tests.evidence.recording import make_id, make_paths, record
 from tests.ledger.offered import get_size
 from tests.outbox.sends import run_sync
-from tests.outbox.servers import find_port
-
-WAIT_S = 30
-
-
-def run(*words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "docklock.cli.main", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
-
-
-class Serving:
-    """A server's directory, and its process while it runs."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.place = str(directory), f"127.0.0.1:{find_port()}"
-        self.keys = run("bpci", "init", self.directory).splitlines()
-
-    def start(self) -> Self:
-        argv = ["bpci", "serve", self.directory, "--listen", self.place]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "docklock.cli.main", *argv],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().startswith("serving on ")
-        return self
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(WAIT_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def enrol(self, paths: Paths, config: str, file: Path) -> None:
-        keyring.ensure_host_key(paths)
-        host = Path(paths.keys, "host.pub").read_text().strip()
-        run("bpci", "grant", "--tenant", "acme", self.directory, host, str(file))
-        code, out, err = run_sync(paths, "enrol", "office", str(file), "--config", config)
-        assert (code, err) == (0, "") and "enrolled at office" in out
-
-    def write_config(self, path: Path) -> str:
-        keys = json.dumps(self.keys)
-        path.write_text(
-            f'[[server]]\nname = "office"\nurl = "http://{self.place}"\nkeys = {keys}\n'
-        )
-        return str(path)
+from tests.outbox.serving import Serving, run
 
 
 def test_enrolled_sent_killed_gone_on_with_audited_and_proven(tmp_path: Path) -> None:
