@@ -43,9 +43,11 @@ class Serving:
     def __init__(self, directory: Path) -> None:
         self.directory, self.place = str(directory), f"127.0.0.1:{find_port()}"
         self.keys = run("bpci", "init", self.directory).splitlines()
+        self.names: tuple[str, ...] = ()
 
     def start(self) -> Self:
         argv = ["bpci", "serve", self.directory, "--listen", self.place]
+        argv += [word for name in self.names for word in ("--name", name)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "docklock.cli.main", *argv],
             cwd=ROOT, stdout=subprocess.PIPE, text=True,
