@@ -157,7 +157,8 @@ class Access:
         return member
 
     def _set_quota(self, act: Act) -> None:
-        self._quotas[act.tenant, bool(act.by)] = Quota(*act.numbers)
+        receipts_per_day, stored_bytes, hosts = act.numbers
+        self._quotas[act.tenant, bool(act.by)] = Quota(receipts_per_day, stored_bytes, hosts)
 
     def _set_retention(self, act: Act) -> None:
         (self.retention[act.tenant],) = act.numbers

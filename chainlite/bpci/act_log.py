@@ -108,9 +108,11 @@ def read_acts(store: Store, key: ServerKey) -> Iterator[tuple[ActRow, Act | None
     while rows := store.read_acts(after, STEP):
         for row in rows:
             try:
+                if row.number < 0:
+                    raise TamperError("there is no such act")
                 data = at_rest.unseal(row.box, key.rest_key, at_rest.label_act(row.number))
                 act, before = decode_act(data)
-            except (DocklockError, OverflowError):
+            except DocklockError:
                 state = None
                 yield row, None, None
                 continue
