@@ -65,7 +65,7 @@ def _audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[D
             tenants[tenant.name] = vault.open_tenant_key(tenant.name, tenant.sealed_key)
         except TamperError as error:
             yield Damage("tenants", tenant.name, -1, str(error))
-    access = Access(key.pair.public)
+    access = Access()
     yield from _audit_acts(store, key, published_acts, access)
     yield from _audit_log(store, key)
     after = b""

@@ -14,7 +14,7 @@ from chainlite.bpci.quota import UNLIMITED, Quota
 from chainlite.errors import SpecError, TamperError
 from chainlite.keys import compute_host_id
 from tests.bpci.joined import make_grant, make_pair
-from tests.bpci.servers import KEY, NOW_MS
+from tests.bpci.servers import NOW_MS
 
 HOST = b"\x09" * 32
 
@@ -39,7 +39,7 @@ def revoke(name: bytes, tenant: str = "acme") -> Act:
 
 
 def apply(*acts: Act) -> Access:
-    access = Access(KEY.pair.public)
+    access = Access()
     for act in acts:
         access.check(act)
         access.apply(act)

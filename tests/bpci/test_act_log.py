@@ -11,6 +11,7 @@ import pytest
 from chainlite.bpci import act_log
 from chainlite.bpci.act import Act, Kind
 from chainlite.bpci.actor import Role
+from chainlite.bpci.at_rest import ServerKey
 from chainlite.bpci.audit import audit
 from chainlite.bpci.orders import Revoke, SetQuota
 from chainlite.bpci.sqlite_store import FILE, SqliteStore
@@ -116,6 +117,30 @@ def test_what_does_not_follow_is_not_written(top: Path) -> None:
         assert server.intake.acts.state.size == 4
         admit(server, 4, Role.READER)
     assert audit_acts(top) == []
+
+
+def test_a_server_with_a_new_key_goes_on_with_all_acts(top: Path) -> None:
+    new = ServerKey(b"\x55" * 32)
+    with Server(top) as server:
+        half = act_log.seal_anew(server.store, KEY, new)[:2]
+        before = server.intake.access.members
+    for _ in range(2):  # the second time half of them are sealed already
+        with SqliteStore(str(top), is_writer=False) as store:
+            rows = act_log.seal_anew(store, KEY, new)
+        db = sqlite3.connect(top / FILE)
+        with db:
+            db.executemany("UPDATE acts SET box = ?2 WHERE number = ?1", half)
+        db.close()
+    db = sqlite3.connect(top / FILE)
+    with db:
+        db.executemany("UPDATE acts SET box = ?2 WHERE number = ?1", rows)
+    db.close()
+    with SqliteStore(str(top), is_writer=False) as store:
+        assert act_log.ActLog(store, new, str(top / "none")).access.members == before
+        with pytest.raises(TamperError):
+            act_log.ActLog(store, KEY, str(top / "none"))
+        with pytest.raises(TamperError):
+            act_log.seal_anew(store, KEY, ServerKey(b"\x66" * 32))
 
 
 def test_a_commit_that_failed_changes_nobodys_rights(top: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from chainlite import keys
-from chainlite.bpci import members, office
-from chainlite.bpci.actor import Role, make_keyid
-from chainlite.bpci.grant import read_grant, sign_next_key
+from chainlite.bpci import ingest, members, office
+from chainlite.bpci.actor import Actor, Role, make_keyid
+from chainlite.bpci.grant import check_grant, sign_next_key
 from chainlite.cage.client import Answer, Caller
 from chainlite.cage.refusal import Refusal
 from chainlite.keys import compute_host_id, encode_verifier
@@ -23,6 +23,7 @@ from tests.bpci.batches import make_data
 from tests.bpci.callers import Served, make_caller
 from tests.bpci.joined import join, make_grant, make_member_caller, make_pair, post_open
 from tests.bpci.servers import KEY
+from tests.cage.callers import call, make_scope
 from tests.evidence.recording import make_id, record
 from tests.ledger.offered import get_size, make_host
 
@@ -126,8 +127,8 @@ def test_only_an_admin_lists_and_only_its_own_tenant(paths: Paths, tmp_path: Pat
         assert caged - {one[:2] for one in calls} == {("POST", "/v1/members/key")}
         before = served.server.intake.acts.state
         for caller in (*lesser, make_caller(paths)):
-            for call in calls:
-                assert (await ask(served, caller, *call)).status == 403, call
+            for one in calls:
+                assert (await ask(served, caller, *one)).status == 403, one
         for name in (foreign.hex(), get_name(2), "ab" * 32):
             answer = await ask(served, admin, "POST", "/v1/members/revocations", {"name": name})
             assert answer.status == 404
@@ -169,7 +170,7 @@ def test_an_admins_grant_is_for_its_tenant_and_ends_with_the_admin(tmp_path: Pat
             answer = await ask(served, admin, "POST", "/v1/members/grants", wanted)
             assert answer.status == 200
             grants.append(answer.body)
-            given = read_grant(answer.body, KEY.pair.public)
+            given = check_grant(answer.body, KEY.pair.public, time.time_ns() // 10**6)
             assert (given.tenant, given.role.value, given.by.hex()) == ("acme", role, get_name(1))
             assert 0 < given.expires_ms - time.time_ns() // 10**6 <= 2 * 3_600_000
         for data in grants[:2]:
@@ -229,14 +230,16 @@ def test_who_was_revoked_is_told_so_and_comes_in_no_more(paths: Paths, tmp_path:
 def test_a_batch_that_waited_while_its_host_was_revoked_is_refused(
     paths: Paths, tmp_path: Path
 ) -> None:
+    """Whoever let it in before did not know yet."""
+
     async def do(served: Served) -> None:
         host = served.server.enrol(paths)
         work = office.Office(served.server.intake, served.server.store, KEY)
-        order = office.Revoke(host)
-        gone = asyncio.ensure_future(served.desk.run(lambda: work.revoke(order, 1)))
-        answer = await served.post(make_caller(paths), make_data(paths))
-        await gone
-        assert (answer.status, json.loads(answer.body)["title"]) == (403, "revoked")
+        await served.desk.run(lambda: work.revoke(office.Revoke(host), 1))
+        let_in = Actor(Role.HOST, "acme", host, is_sure=True)
+        app = ingest.Ingest(served.desk, lambda _: let_in)
+        reply = await call(app, make_scope("POST", ingest.PATH, []), make_data(paths))
+        assert (reply.status, json.loads(reply.body)["title"]) == (403, "revoked")
         assert served.server.get_size(host) == 0
 
     serve(tmp_path, do)
