@@ -88,7 +88,7 @@ def test_the_installed_wheel_brings_the_policy_profiles(core: Path) -> None:
     assert target.stat().st_size % 8 == 0, "not an array of struct sock_filter"
 
 
-SERVED = ("chainlite.bpci.app", "chainlite.bpci.refill_app", "chainlite.bpci.serving")
+SERVED = tuple([f"chainlite.bpci.{one}" for one in ("app", "members", "refill_app", "serving")])
 
 
 def test_the_core_install_imports_every_room(core: Path) -> None:

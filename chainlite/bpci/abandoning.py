@@ -1,8 +1,8 @@
 """A log that nobody can bring back is given up: for one under a new key, never for a smaller one.
 
 A note, signed by the old key and by the new one, says where the old log ended and what follows it.
-What is held of hosts stays: it is what the new log begins with. Tenants' keys are sealed anew; the
-old key stays beside the new one, for whoever has to show that it was there.
+What is held of hosts stays: it is what the new log begins with. Tenants' keys and acts are sealed
+anew; the old key stays beside the new one, for whoever has to show that it was there.
 Not here: whether that has to be (the operator's to say: a leaf is lost with its host).
 Invariants: nothing more is signed by the old key than that note; killed at any step it is gone on
 with by doing it again.
@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING
 
 from chainlite import keys, note
-from chainlite.bpci import own_log, restoring
+from chainlite.bpci import act_log, own_log, restoring
 from chainlite.bpci.at_rest import Vault, load_key_file, make_key_file
 from chainlite.bpci.backup import KEY_FILE
 from chainlite.bpci.intake import Intake
@@ -77,8 +77,9 @@ def abandon(directory: str, get_now_ms: Callable[[], int]) -> bytes:
             signed = note.encode_note(text, [_sign(text, old), _sign(text, new)])
             own_log.write_published(f"{directory}/{NOTE_FILE}", signed, is_durable=True)
         tenants = [_seal_anew(one, old, new) for one in store.read_tenants()]
-        store.begin_log(tenants, restoring.NOT_LOGGED)
-        for name in (own_log.PUBLISHED, restoring.MARK):
+        acts = act_log.seal_anew(store, old, new)
+        store.begin_log(tenants, acts, restoring.NOT_LOGGED)
+        for name in (own_log.PUBLISHED, act_log.FILE, restoring.MARK):
             if os.path.exists(f"{directory}/{name}"):
                 os.unlink(f"{directory}/{name}")
         if not os.path.exists(f"{directory}/{OLD_KEY_FILE}"):

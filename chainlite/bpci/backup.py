@@ -11,6 +11,7 @@ Source: SQLite, Online Backup API.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from chainlite import cosignature
-from chainlite.bpci import own_log, restoring
+from chainlite.bpci import act_log, own_log, restoring
 from chainlite.bpci.at_rest import load_key_file
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.sqlite_store import FILE, SqliteStore, quote_path
@@ -60,6 +61,7 @@ def put_back(path: str, directory: str, mark: Mark, checkpoints: tuple[bytes, ..
     if not os.path.exists(path):
         raise StateError(f"{path}: there is no copy here")
     begin(directory, mark, checkpoints)
+    _forget_acts(directory)
     return _copy(path, f"{directory}/{FILE}", key)
 
 
@@ -67,6 +69,7 @@ def begin_with_key(directory: str, mark: Mark, checkpoints: tuple[bytes, ...]) -
     """As put_back where there is no copy: the store is empty, hosts bring all of it."""
     check_empty(directory)
     begin(directory, mark, checkpoints)
+    _forget_acts(directory)
     with SqliteStore(directory, is_writer=True):
         pass
 
@@ -84,6 +87,12 @@ def begin(directory: str, mark: Mark, checkpoints: tuple[bytes, ...]) -> None:
     if sizes:
         largest = found[sizes.index(max(sizes))]
         own_log.write_published(path, largest, is_durable=True)
+
+
+def _forget_acts(directory: str) -> None:
+    """How many there were: the operator puts back fewer, and knows it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{directory}/{act_log.FILE}")
 
 
 def check_empty(directory: str) -> None:

@@ -17,6 +17,7 @@ from starlette.routing import Route as Address
 
 from chainlite.bpci import ingest
 from chainlite.bpci.acknowledgement import decode_acknowledgement
+from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Busy
 from chainlite.bpci.handover import (
@@ -25,7 +26,7 @@ from chainlite.bpci.handover import (
     decode_places,
     decode_shown,
 )
-from chainlite.bpci.intake import BROKEN, KNOWN, REFUSED, STRANGER, Answer, Request
+from chainlite.bpci.intake import BROKEN, KNOWN, REFUSED, REVOKED, STRANGER, Answer, Request
 from chainlite.cage.asgi import read_body
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.routes import Access, Route
@@ -85,20 +86,21 @@ class Refilling:
 
     async def _take_bodies(self, request: Asked) -> Response:
         actor = self._authenticate(request.scope)
+        host = require_host(actor)
         is_packed = request.headers.get("content-encoding", "") == "zstd"
         data = await read_body(request.receive, WIRE_LIMIT_BYTES, ingest.READ_S)
         if self._restore.is_on:
-            batch = Request(actor.host, data, is_packed, actor.public)
+            batch = Request(host, data, is_packed, actor.public)
             await self._do(partial(self._take, batch))
-        return self._answer(actor.host)
+        return self._answer(host)
 
     async def _take_places(self, request: Asked) -> Response:
         actor = self._authenticate(request.scope)
-        if not actor.is_sure:
-            raise Refusal(401, "unknown-key", "the key is not the host's newest: send bodies first")
+        require_sure(actor)  # who is not sends bodies first
+        host = require_host(actor)
         data = await read_body(request.receive, PLACES_LIMIT_BYTES, ingest.READ_S)
-        await self._do(partial(self._place, actor.host, _read(decode_places, data)))
-        return self._answer(actor.host)
+        await self._do(partial(self._place, host, _read(decode_places, data)))
+        return self._answer(host)
 
     def _show(self, shown: Shown) -> Answer:
         return _refuse(lambda: self._restore.take_shown(shown))
@@ -115,13 +117,15 @@ class Refilling:
 
     async def _do(self, job: Callable[[], Answer]) -> None:
         try:
-            answer = await self._desk.do(job)
+            answer = await self._desk.run(job)
         except Busy as error:
             raise Refusal(429, "busy", str(error), retry_after_s=ingest.BUSY_AFTER_S) from None
         if answer.kind == BROKEN:
             raise StateError("the server's store is damaged")
         if answer.kind == STRANGER:
             raise Refusal(401, "unknown-key", answer.why)
+        if answer.kind == REVOKED:
+            raise Refusal(403, "revoked", answer.why)
         if answer.kind == REFUSED:
             raise Refusal(422 if answer.alert else 400, "refused", answer.why)
 

@@ -23,13 +23,14 @@ from chainlite.bpci.acknowledgement import (
     encode_held,
     verify_acknowledgement,
 )
+from chainlite.bpci.actor import Role
 from chainlite.bpci.grant import check_grant
 from chainlite.bpci.handover import EVERYTHING
 from chainlite.bpci.own_log import OWNER
 from chainlite.bpci.refilling import Claims, search_leaves
 from chainlite.bpci.rows import make_reader
 from chainlite.bpci.store import Changes, Host, StoreDamage
-from chainlite.errors import PeerError, SpecError
+from chainlite.errors import PeerError, SpecError, StateError
 from chainlite.keys import compute_host_id
 from chainlite.ledger.body_file import sync_directory
 
@@ -177,9 +178,12 @@ class Restore:
         except PeerError as error:
             raise SpecError(str(error)) from None
         found = compute_host_id(grant.public)
-        if host not in (b"", found):
+        if host not in (b"", found) or grant.role is not Role.HOST:
             raise SpecError("grant: is of another host")
-        self._intake.enrol_again(grant.tenant, grant.public)
+        try:
+            self._intake.enrol_again(grant.tenant, grant.public)
+        except (PeerError, StateError) as error:
+            raise SpecError(str(error)) from None
         self._hosts[found] = None
 
     def take_places(self, host: bytes, said: Places) -> None:
@@ -245,7 +249,8 @@ class Restore:
                 self._claims.drop_host(host)
 
     def _is_excluded(self, host: bytes) -> bool:
-        return host.hex() in self._mark.without
+        """The operator does not wait for it, or it was revoked, so that it cannot come."""
+        return host.hex() in self._mark.without or host in self._intake.access.revoked_hosts
 
     def _find_waits(self) -> tuple[str, ...]:
         if ALL in self._mark.without:

@@ -11,7 +11,7 @@ import pytest
 from chainlite import checkpoint, cosignature
 from chainlite.bpci import backup, restoring
 from chainlite.bpci.handover import Place, Places, Shown
-from chainlite.bpci.intake import BEHIND, KNOWN, Request
+from chainlite.bpci.intake import BEHIND, KNOWN, Answer, Request
 from chainlite.bpci.restoring import ALL, Mark
 from chainlite.errors import SpecError, StateError, TamperError
 from tests.bpci.batches import make_data
@@ -138,7 +138,7 @@ def test_nothing_is_signed_or_acknowledged_before_it_is_whole(tmp_path: Path, se
             [answer] = server.intake.take(
                 [Request(host.host, make_data(host.paths, host.size - 1))]
             )
-            assert answer == (BEHIND, b"", 0, "", "")
+            assert answer == Answer(BEHIND)
             host.help(server)
             state = cosignature.check_checkpoint(server.intake.log.note, KEY.log_keys)
             known = {size for one in scene.hosts for size in one.notes}
