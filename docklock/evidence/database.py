@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from chainlite.errors import SpecError
+from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,11 +55,17 @@ def ensure_schema(db: sqlite3.Connection, path: str, schema: tuple[str, ...], ve
 
 
 def open_record(path: str, schema: tuple[str, ...], version: int, what: str) -> sqlite3.Connection:
-    """Open a database in a directory of ours, or make both; SpecError if it is not `what`."""
+    """Open a database in a directory of ours, or make both; SpecError if it is not `what`.
+
+    StateError: the system does not let it be opened.
+    """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         ensure_schema(db, path, schema, version)
+    except sqlite3.OperationalError as error:  # no room for its log, say
+        db.close()
+        raise StateError(f"{path}: cannot be opened: {error}") from None
     except sqlite3.DatabaseError as error:
         db.close()
         raise SpecError(f"{path}: not {what}: {error}") from None

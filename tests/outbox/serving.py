@@ -96,6 +96,12 @@ class Serving:
         with SqliteStore(self.directory, is_writer=False) as store:
             return merkle.compute_tree_root(size, make_reader(store, OWNER, {}))
 
+    def get_size(self, host: bytes) -> int:
+        """How much of a host's log is stored."""
+        with SqliteStore(self.directory, is_writer=False) as store:
+            row = store.find_host(host)
+        return row.size if row is not None else 0
+
     def lose(self, copy: Path | None, *options: str) -> None:
         """kill -9, the disk is gone but for the key, which was kept apart; it is put back."""
         self.kill()
