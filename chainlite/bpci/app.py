@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import ingest, own_log
+from chainlite.bpci import addresses, ingest, openapi, own_log
+from chainlite.bpci.addresses import ALERTS_SHOWN_MAX
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Enrolment
 from chainlite.bpci.grant import GRANT_LIMIT_BYTES, check_grant
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from chainlite.bpci.store import Store
     from chainlite.cage.asgi import Receive, Scope, Send
 
-ALERTS_SHOWN_MAX = 100
 ENROL_S = 10.0
 ROUTES = (
     Route(
@@ -49,7 +49,10 @@ ROUTES = (
     Route("GET", "/healthz", Access.PUBLIC, 10),
     Route("GET", "/readyz", Access.PUBLIC, 100),
     Route("GET", "/metrics", Access.PUBLIC, 100),
+    Route("GET", openapi.PATH, Access.PUBLIC, 100),
 )  # fmt: skip
+DESCRIPTIONS = {**addresses.DESCRIPTIONS}
+"""Of all of ROUTES; who adds routes adds what is said of them, both from a module of its own."""
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
 
@@ -62,6 +65,7 @@ class App:
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
         self._ingest = ingest.Ingest(desk, authenticate)
+        self._document = openapi.encode_document(ROUTES, DESCRIPTIONS)
         self._rest = Starlette(
             routes=[
                 Address("/v1/hosts/{host}", self._show_host),
@@ -71,6 +75,7 @@ class App:
                 Address("/healthz", self._show_health),
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
+                Address(openapi.PATH, self._show_document),
             ],
             exception_handlers={DocklockError: _answer_error},
         )
@@ -175,6 +180,9 @@ class App:
         text = "\n".join([*lines, "# EOF", ""])
         kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         return Response(text, media_type=kind)
+
+    async def _show_document(self, _: Request) -> Response:
+        return Response(self._document, media_type="application/json")
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

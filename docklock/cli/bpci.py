@@ -1,4 +1,4 @@
-"""`docklock bpci init|keys|grant|serve|audit`: a server that takes hosts' evidence.
+"""`docklock bpci init|keys|grant|serve|audit|openapi`: a server that takes hosts' evidence.
 
 Not here: what it does (chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something does, and
 each such row has a line.
@@ -46,8 +46,11 @@ SERVE = Command(
     ),
 )  # fmt: skip
 AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
-SUBCOMMANDS = {"init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT}
-COUNTS = {"grant": 3}
+OPENAPI = Command("bpci openapi", "", "Print the OpenAPI document of a server's addresses.")
+SUBCOMMANDS = {
+    "init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT, "openapi": OPENAPI,
+}  # fmt: skip
+COUNTS = {"grant": 3, "openapi": 0}
 
 
 def run_bpci(argv: list[str], _: Paths) -> int:
@@ -62,7 +65,10 @@ def run_bpci(argv: list[str], _: Paths) -> int:
     count = COUNTS.get(verb, 1)
     check_count(SUBCOMMANDS[verb], words, count, count)
     _check_extra()
-    run = {"init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit}
+    run = {
+        "init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit,
+        "openapi": _show_document,
+    }  # fmt: skip
     return run[verb](values, words)
 
 
@@ -163,3 +169,11 @@ def _audit(_: dict[str, Any], words: list[str]) -> int:
         return 0
     print(f"docklock: {count} rows differ", file=sys.stderr)
     return 3
+
+
+def _show_document(_: dict[str, Any], __: list[str]) -> int:
+    from chainlite.bpci.app import DESCRIPTIONS, ROUTES
+    from chainlite.bpci.openapi import encode_document
+
+    print(encode_document(ROUTES, DESCRIPTIONS).decode(), end="")
+    return 0
