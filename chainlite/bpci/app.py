@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
@@ -77,7 +78,7 @@ class App:
                 Address("/metrics", self._show_metrics),
                 Address(openapi.PATH, self._show_document),
             ],
-            exception_handlers={DocklockError: _answer_error},
+            exception_handlers={DocklockError: _answer_error, HTTPException: _answer_nothing},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -196,3 +197,8 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     if refusal.retry_after_s:
         headers["retry-after"] = str(refusal.retry_after_s)
     return Response(body, refusal.status, headers, media_type=CONTENT_TYPE)
+
+
+async def _answer_nothing(request: Request, _: Exception) -> Response:
+    """What is an address for the cage and none for starlette: one with a line feed."""
+    return await _answer_error(request, Refusal(404, "no-route", "nothing is declared there"))
