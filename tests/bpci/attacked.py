@@ -44,11 +44,13 @@ class Response(NamedTuple):
 
 class Attacked:
     def __init__(self, top: Path, words: tuple[str, ...] = (), **changes: float) -> None:
+        top.mkdir(exist_ok=True)
         self.paths = make_host(top)
         self.directory, self.said = top / "bpci", top / "stderr"
         key = make_server(str(self.directory))
         enrolled = keyring.ensure_host_key(self.paths).enrolled
         self.host, own = compute_host_id(enrolled), load_key(self.paths)
+        self.seed = own.secret[:32]
         self.caller = Caller(own, make_keyid(self.host, own.public), key.pair.public, key.origin)
         self.grant = sign_grant(Grant("acme", enrolled, (int(time.time()) + 3600) * 1000), key.pair)
         self.data = make_data(self.paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 import ssl
@@ -11,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.bpci.attacked import GONE_S, PART_BYTES, Attacked, parse_responses, read_end
+from chainlite.bpci.batch import WIRE_LIMIT_BYTES
+from chainlite.bpci.desk import WAITING_BYTES_MAX
+from chainlite.cage.middleware import HELD_BYTES_MAX
+from tests.bpci.attacked import (
+    GONE_S,
+    GROWTH_MAX_BYTES,
+    PART_BYTES,
+    Attacked,
+    parse_responses,
+    read_end,
+)
 from tests.bpci.batches import make_data
 from tests.bpci.test_served import NAME
 from tests.evidence.recording import make_id, record
@@ -60,7 +71,10 @@ def trickle(attacked: Attacked, links: list[socket.socket], part: bytes) -> list
 def open_links(attacked: Attacked, first: bytes, count: int = LINKS) -> list[socket.socket]:
     links = [attacked.connect() for _ in range(count)]
     for link in links:
-        link.sendall(first)
+        try:
+            link.sendall(first)
+        except ConnectionError:
+            continue  # it was refused before it was whole
     return links
 
 
@@ -145,6 +159,26 @@ def test_half_closed_connections_end(attacked: Attacked) -> None:
         for link in links:
             assert all(one.status in (200, 401) for one in parse_responses(read_end(link)))
     attacked.check_well()
+
+
+def test_large_bodies_at_once_are_bounded(tmp_path: Path) -> None:
+    """Of a stolen key: what is held is what the cage and the desk hold, and the rest is refused."""
+    body = random.Random(1).randbytes(WIRE_LIMIT_BYTES)
+    with Attacked(tmp_path, credits=1, BODY_S=60.0) as attacked:
+        links = list[socket.socket]()
+        for _ in range(HELD_BYTES_MAX // WIRE_LIMIT_BYTES + 8):
+            links += open_links(attacked, attacked.sign("POST", "/v1/receipts", body)[:-1], 1)
+        attacked.check_well()
+        for link in links:
+            try:
+                link.send(body[-1:])
+            except OSError:
+                continue  # it was refused already
+        statuses = [one.status for link in links for one in parse_responses(read_end(link))]
+        assert set(statuses) <= {400, 429, 503} and {400, 503} <= set(statuses)
+        grown_bytes = attacked.read_memory("VmHWM") - attacked.memory_bytes
+        assert grown_bytes < HELD_BYTES_MAX + WAITING_BYTES_MAX + GROWTH_MAX_BYTES // 2
+        attacked.check_whole()
 
 
 def fill_up(

@@ -1,0 +1,78 @@
+"""schemathesis over the served document: no 500, and nothing that the document does not say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from chainlite.bpci import batch
+from chainlite.bpci.openapi import PATH
+from tests.bpci import fuzz_hooks
+from tests.bpci.attacked import Attacked
+from tests.bpci.batches import make_data
+from tests.bpci.test_served import NAME, TOP
+from tests.conftest import FULL
+
+EXAMPLES = 1000 if FULL else 20
+"""Of each address."""
+NO_SCHEMA_SAYS = "positive_data_acceptance"
+"""What a batch or a grant is."""
+IS_SIGNED_AGAIN = "negative_data_rejection"
+"""Calls from which schemathesis took the signature are signed before they go out."""
+
+
+def run_schemathesis(
+    attacked: Attacked, tmp_path: Path, seed: int, *, is_signed: bool
+) -> Counter[tuple[str, str, int]]:
+    """How often each address answered each status; AssertionError with what schemathesis found."""
+    status, _, document = attacked.process.ask("GET", PATH)
+    assert status == 200
+    unchecked = [NO_SCHEMA_SAYS, *([IS_SIGNED_AGAIN] if is_signed else [])]
+    (tmp_path / "openapi.json").write_bytes(document)
+    bodies = [attacked.grant, attacked.data, make_data(attacked.paths, 0, 3)]
+    bodies += list(map(batch.compress, bodies))
+    known = fuzz_hooks.Known(
+        NAME, attacked.seed.hex() if is_signed else "", attacked.caller.keyid,
+        attacked.caller.server.hex(), [one.hex() for one in bodies],
+        {"host": [attacked.host.hex()], "rest": ["entries/000.p/1", "0/000.p/2", "0/000"]},
+    )  # fmt: skip
+    fuzz_hooks.write_known(tmp_path / "known", known)
+    seen = tmp_path / "seen"
+    seen.touch()
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "openapi.json"),
+            "--url", f"http://127.0.0.1:{attacked.port}", "--header", f"Host: {NAME}",
+            "--phases", "coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", str(seed),
+            "--generation-database", "none", "--warnings", "off", "--no-color",
+            "--exclude-checks", ",".join(unchecked),
+        ],
+        cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {
+            "SCHEMATHESIS_HOOKS": "tests.bpci.fuzz_hooks", "PYTHONPATH": str(TOP),
+            fuzz_hooks.KNOWN: str(tmp_path / "known"), fuzz_hooks.SEEN: str(seen),
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split(" ") for line in seen.read_text().splitlines()]
+    return Counter((method, path, int(status)) for method, path, status in lines)
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_whatever_is_asked_the_document_says_what_is_answered(
+    tmp_path: Path, seed: int, is_signed: bool
+) -> None:
+    with Attacked(tmp_path / "server", credits=1) as attacked:
+        seen = run_schemathesis(attacked, tmp_path, seed, is_signed=is_signed)
+        assert max(status for _, _, status in seen) < 500, seen
+        good = {(method, path) for method, path, status in seen if status == 200}
+        wanted = {("GET", "/checkpoint"), ("GET", "/tile/{rest}"), ("GET", PATH)}
+        caged = {("POST", "/v1/receipts"), ("GET", "/v1/hosts/{host}")}
+        assert wanted <= good and (caged <= good if is_signed else not caged & good), seen
+        attacked.check_well()
+        attacked.check_whole()
