@@ -71,10 +71,11 @@ _RETENTION = make_object(
 )  # fmt: skip
 _DAYS = make_nullable({"type": "integer", "minimum": 0, "maximum": DAYS_MAX})
 _NEW_QUOTA = make_partial((), **dict.fromkeys(NAMES, _LIMIT))
+_KEY = "auditor+8442e70b+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
 _NEW_GRANT = make_partial(
     ("role", "key"),
     role={"enum": ["host", "reader", "auditor", "admin"]},
-    key=STRING,
+    key={"type": "string", "examples": [_KEY]},
     hours={"type": "integer", "minimum": 1, "maximum": 24 * 365},
 )
 _NOT_READ = Answer(400, "The body does not read.", reasons=("malformed-order",))
