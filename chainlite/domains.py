@@ -135,3 +135,5 @@ SIGNED_CALL_RECEIPT = b"\xfa"
 # A server's word that a host may enrol: its first byte, what its signature is over
 BPCI_GRANT = b"\xfb"
 SIGN_GRANT = b"\xfc"
+# What the seal of a server's export is over
+SIGN_EXPORT = b"\xfe"

@@ -16,16 +16,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 from chainlite import hostlog
+from chainlite.bpci.rows import INTEGER_MAX
 from chainlite.bpci.store import (
     READ_MAX,
     Alert,
     Changes,
     Host,
     Leaf,
+    Ranges,
     Run,
     Segment,
     StoreDamage,
     Tenant,
+    Touched,
 )
 from chainlite.errors import SpecError, StateError
 
@@ -62,6 +65,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE alerts (host BLOB NOT NULL, kind TEXT NOT NULL, leaf_index INTEGER NOT NULL,"
         " time_ms INTEGER NOT NULL, box BLOB NOT NULL, PRIMARY KEY (host, leaf_index, kind))",
         "CREATE TABLE log (id INTEGER PRIMARY KEY CHECK (id = 0), note BLOB NOT NULL)",
+    ),
+    (
+        # What is searched by, and no box: a range or a search reads no more than this.
+        "DROP INDEX segments_of_runs",
+        "CREATE INDEX segments_of_runs ON segments (host, container, run, first_index, event_count,"
+        " time_first, time_last, leaf_index)",
+        "CREATE INDEX segments_of_times ON segments (host, time_first, leaf_index, time_last,"
+        " container, run, first_index, event_count)",
     ),
 )
 """The statements of each version of the schema after the one before; none is ever changed."""
@@ -180,10 +191,27 @@ class SqliteStore:
         self, host: bytes, container: bytes, run: int, first: int, limit: int
     ) -> list[Segment]:
         ask = (
-            f"SELECT {_SEGMENT} FROM segments WHERE host = ? AND container = ? AND run = ?"
-            " AND first_index + event_count > ? ORDER BY first_index LIMIT ?"
+            f"SELECT {_SEGMENT} FROM segments WHERE host = ?1 AND container = ?2 AND run = ?3"
+            " AND first_index >= ifnull((SELECT max(first_index) FROM segments WHERE host = ?1"
+            " AND container = ?2 AND run = ?3 AND first_index <= ?4), 0)"
+            " AND first_index + event_count > ?4 ORDER BY first_index LIMIT ?5"
         )
-        return self._read(Segment, ask, host, container, run, first, limit)
+        return self._read(Segment, ask, host, container, run, min(first, INTEGER_MAX), limit)
+
+    def find_touched(
+        self, host: bytes, container: bytes, run: int, size: int, ranges: Ranges
+    ) -> Touched:
+        of = "FROM segments WHERE host = ?1 AND container = ?2 AND run = ?3 AND leaf_index < ?4"
+        ask = (
+            f"SELECT ifnull((SELECT min(first_index) {of}"
+            " AND time_last >= ?5 AND first_index + event_count > ?6), -1),"
+            f" ifnull((SELECT max(first_index) {of}"
+            " AND time_first <= ?7 AND first_index <= ?8), -1),"
+            f" ifnull((SELECT max(first_index + event_count) {of}), 0)"
+        )
+        limits = [min(value, INTEGER_MAX) for value in ranges]
+        asked = (limits[2], limits[0], limits[3], limits[1])
+        return self._read(Touched, ask, host, container, run, size, *asked)[0]
 
     def read_container_leaves(self, host: bytes, container: bytes, limit: int) -> list[Leaf]:
         ask = (
@@ -247,7 +275,7 @@ class _Hashes(NamedTuple):
 
 _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
-    for kind in (Tenant, Host, Run, Leaf, Segment, Alert, _Log, _Hashes)
+    for kind in (Tenant, Host, Run, Leaf, Segment, Touched, Alert, _Log, _Hashes)
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 

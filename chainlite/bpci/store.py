@@ -79,6 +79,24 @@ class Segment(NamedTuple):
     box: bytes
 
 
+class Ranges(NamedTuple):
+    """Receipts and times (Unix ns), both ends included."""
+
+    first: int
+    last: int
+    time_from: int
+    time_to: int
+
+
+class Touched(NamedTuple):
+    """Of a run's segments: where the first one begins that does not end before the ranges, and the
+    last one that does not begin after them (-1: there is none); how many receipts there are."""
+
+    first: int
+    last: int
+    event_count: int
+
+
 class Run(NamedTuple):
     """Where a container's last run stands: an encoded ledger.bodies.RunState."""
 
@@ -154,6 +172,11 @@ class Store(Protocol):
         self, host: bytes, container: bytes, run: int, first: int, limit: int
     ) -> list[Segment]:
         """A run's segments in order, from the one that has receipt `first` on."""
+
+    def find_touched(
+        self, host: bytes, container: bytes, run: int, size: int, ranges: Ranges
+    ) -> Touched:
+        """What of a run's segments below leaf `size` touches ranges of receipts and times."""
 
     def read_container_leaves(self, host: bytes, container: bytes, limit: int) -> list[Leaf]:
         """The container's leaves that are no segments, in order."""
