@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.store import Host, Segment, Store
+    from chainlite.bpci.store import Run as RunRow
     from chainlite.ledger.offer import Body
 
 FILL_BYTES = 4 << 20
@@ -49,6 +50,13 @@ LEAVES_MAX = 1 << 15
 STEP = 256
 HASHES_CACHED_MAX = 1 << 14
 NO_CONTAINER = bytes(32)
+
+
+class BadCursor(SpecError):
+    """A range was to go on where nothing begins."""
+
+    def __init__(self) -> None:
+        super().__init__("cursor: nothing begins there")
 
 
 class _Run(NamedTuple):
@@ -76,8 +84,8 @@ def write_part(
 ) -> Seal:
     """Write one part of a range; what its seal says.
 
-    SpecError: the range begins where nothing does. StoreDamage: what is stored does not hold, and
-    where: what was written is not an export.
+    BadCursor: the range begins where nothing does. StateError: there is no such tenant.
+    StoreDamage: what is stored does not hold, and where: what was written is not an export.
     """
     part, collector = Part(), _Collector(store, key, scope, now_ms, fill_bytes)
     digest = bundle.compute_first_digest(frames.LAYOUT)
@@ -91,7 +99,9 @@ def write_part(
         seal = Seal(now_ms, collector.after)
         payload = frames.sign_seal(key.pair, digest, seal)
         part.upon_frame(bundle.Frame(frames.SEAL, payload, digest, is_intact=True))
-    except TamperError as error:
+    except BadCursor:
+        raise
+    except (SpecError, TamperError) as error:
         raise StoreDamage(f"{part.describe_place()}: {error}") from None
     write(bundle.encode_frame(frames.SEAL, payload, digest)[0])
     return seal
@@ -162,6 +172,8 @@ class _Collector:
         self._now_ms, self._fill_bytes = now_ms, fill_bytes
         self.written = self._scanned = 0
         self.after: Position | None = None
+        start = scope.start
+        self._wanted = start[:3] if start is not None and start.event_index else None
         self._has_moved = False
 
     def collect(self) -> Iterator[tuple[int, bytes]]:
@@ -170,7 +182,7 @@ class _Collector:
         yield frames.SCOPE, frames.encode_scope(scope)
         tenant = self._store.find_tenant(scope.tenant)
         if tenant is None:
-            raise SpecError("there is no tenant of this name")
+            raise StateError("there is no tenant of this name")
         tenant_key = Vault(self._key).open_tenant_key(tenant.name, tenant.sealed_key)
         for row in self._find_hosts():
             if self._is_full():
@@ -180,17 +192,12 @@ class _Collector:
                 self._has_moved = True
             if self.after is not None:
                 return
-        self._check_found()
+        if self._wanted is not None:
+            raise BadCursor
 
     def _is_full(self) -> bool:
         is_full = self.written >= self._fill_bytes or self._scanned >= SCANNED_MAX
         return is_full and self._has_moved
-
-    def _check_found(self) -> None:
-        """Whether the part began where it was asked to."""
-        start = self._scope.start
-        if start is not None and start.event_index and not self._has_moved:
-            raise SpecError("cursor: nothing begins there")
 
     def _find_hosts(self) -> Iterator[Host]:
         """The tenant's hosts from where the part begins on, in order."""
@@ -220,8 +227,8 @@ class _Collector:
         if row.size > host.size or not row.size:
             kind = frames.NO_NOTE if row.size else frames.NO_LEAF
             yield frames.GAP, frames.encode_gap(frames.Gap(kind, host.size, row.size))
-        for container in self._find_containers(host):
-            yield from self._collect_container(host, container)
+        for found in self._find_containers(host):
+            yield from self._collect_container(host, found)
             self._has_moved = True
             if self.after is not None:
                 return
@@ -244,7 +251,7 @@ class _Collector:
         made = sign_acknowledgement(self._key.pair, held, self._now_ms, proof)
         tied, continued = tuple[bytes, ...](), tuple[bytes, ...]()
         if old_size > host.size:
-            raise SpecError("cursor: of a longer log than is held")
+            raise BadCursor
         if host.size:
             tied = merkle.compute_consistency(host.size, row.size, host.read)
         if old_size:
@@ -252,7 +259,7 @@ class _Collector:
         found = frames.HeldFrame(encode_acknowledgement(made), tied, continued)
         return frames.encode_held_frame(found)
 
-    def _find_containers(self, host: _Host) -> Iterator[bytes]:
+    def _find_containers(self, host: _Host) -> Iterator[RunRow]:
         """The containers to be shown, in order; `after` is set where the part is full."""
         scope, start, store, name = self._scope, self._scope.start, self._store, host.row.host
         after = b""
@@ -270,14 +277,14 @@ class _Collector:
                 self._scanned += 1
                 app = segment.decode_genesis(decode_run(row).genesis).app
                 if scope.app in ("", app):
-                    yield row.container
+                    yield row
                 self._has_moved = True
             after = rows[-1].container
 
-    def _collect_container(self, host: _Host, container: bytes) -> Iterator[tuple[int, bytes]]:
-        start, name = self._scope.start, host.row.host
+    def _collect_container(self, host: _Host, row: RunRow) -> Iterator[tuple[int, bytes]]:
+        start, name, container = self._scope.start, host.row.host, row.container
         first = start.run if start is not None and start[:2] == (name, container) else 0
-        for run in self._choose_runs(host, container):
+        for run in self._choose_runs(host, row):
             if run.genesis.run < first:
                 continue
             if self._is_full():
@@ -288,9 +295,10 @@ class _Collector:
                 return
             self._has_moved = True
 
-    def _choose_runs(self, host: _Host, container: bytes) -> list[_Run]:
+    def _choose_runs(self, host: _Host, row: RunRow) -> list[_Run]:
         """From the first run that touches the range to the last, and all between."""
-        runs = self._read_runs(host, container)
+        runs = self._read_runs(host, row.container)
+        self._check_runs(host, row, runs)
         touching = [number for number, run in enumerate(runs) if self._is_touching(host, run)]
         return runs[touching[0] : touching[-1] + 1] if touching else []
 
@@ -310,6 +318,21 @@ class _Collector:
                 runs[-1] = runs[-1]._replace(exit_leaf=row.leaf_index, exit_time=leaf.time)
         return runs
 
+    def _check_runs(self, host: _Host, row: RunRow, runs: list[_Run]) -> None:
+        """None is missing, as far as the row of the last one says how many there are."""
+        state = decode_run(row)
+        wanted = segment.decode_genesis(state.genesis).run
+        is_short = state.start_leaf < host.size and len(runs) != wanted + 1
+        if is_short or [run.genesis.run for run in runs] != list(range(len(runs))):
+            raise StoreDamage(f"container {row.container.hex()[:12]}: a run's start is missing")
+        if host.size < host.row.size or not runs:
+            return  # the row is of leaves that are not shown
+        touched = self._store.find_touched(
+            row.host, row.container, wanted, host.size, _get_ranges(self._scope)
+        )
+        if touched.event_count != state.event_count:
+            raise StoreDamage(f"container {row.container.hex()[:12]}: receipts are missing")
+
     def _is_touching(self, host: _Host, run: _Run) -> bool:
         scope = self._scope
         if scope.run not in (frames.RUN_ANY, run.genesis.run):
@@ -324,16 +347,17 @@ class _Collector:
     def _collect_run(self, host: _Host, run: _Run) -> Iterator[tuple[int, bytes]]:
         """Start, the segment before, segments, and what shows how it ends."""
         name, genesis, scope = host.row.host, run.genesis, self._scope
+        if self._wanted not in (None, genesis[:3]):
+            raise BadCursor
         touched = self._store.find_touched(name, *genesis[1:3], host.size, _get_ranges(scope))
         yield bundle.START, bundle.encode_logged_leaf(host.get_logged(run.start_leaf))
         index = touched.first if touched.first >= 0 else touched.event_count
-        start = scope.start
-        if start is not None and start[:3] == genesis[:3] and start.event_index:
-            index = start.event_index
+        if self._wanted is not None and scope.start is not None:
+            index, self._wanted = scope.start.event_index, None
         if index:
             before = host.find_segment(run, index - 1)
             if before is None or before.first_index + before.event_count != index:
-                raise SpecError("cursor: nothing begins there")
+                raise BadCursor
             yield frames.LEAF, _encode_leaf(host, before, frames.BEFORE)
         row = host.find_segment(run, index)
         while row is not None and row.first_index <= touched.last:
