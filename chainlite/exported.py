@@ -79,6 +79,16 @@ class Part:
         assert self._scope is not None, "the order of frames is checked before they are"
         return self._scope
 
+    @property
+    def after(self) -> Position | None:
+        """Where the next part begins; None where this is the last one."""
+        return self.seal.after if self.seal is not None else None
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether a run is in it."""
+        return any(host.runs for host in self.hosts)
+
     def upon_frame(self, frame: bundle.Frame) -> None:
         """Check one frame against all before it."""
         if self.seal is not None or (self._scope is None) != (frame.kind == SCOPE):
@@ -222,7 +232,7 @@ class Part:
         start, whole = self.scope.start, self.scope.is_all
         if start is not None and key < start[:3]:
             self.refuse("a run comes before the part begins")
-        if start is not None and start.event_index and not self._has_runs() and not is_first:
+        if start is not None and start.event_index and not self.has_runs and not is_first:
             self.refuse("the rest of the run with which the part begins is missing")
         if last is None:
             is_next = not whole or not key[2] or is_first
@@ -242,9 +252,6 @@ class Part:
         is_other = last is not None and last.run.chain_hash != run.begin_hash
         if run.begin != start.event_index or is_other:
             self.refuse("the run does not go on where the part before ended")
-
-    def _has_runs(self) -> bool:
-        return any(host.runs for host in self.hosts)
 
     def _find_continued(self, host: HostPart) -> RangedRun | None:
         """The last run of this host in the part before."""
@@ -269,7 +276,7 @@ class Part:
             self._check_after(after)
         if self.hosts:
             self._check_told(self.hosts[-1])
-        if self.scope.start is not None and self.scope.start.event_index and not self._has_runs():
+        if self.scope.start is not None and self.scope.start.event_index and not self.has_runs:
             self.refuse("the rest of the run with which the part begins is missing")
         self.where, self._is_within = "the seal", False
         signed = frame.digest + encode_seal(seal)

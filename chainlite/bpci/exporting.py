@@ -22,11 +22,10 @@ from chainlite.bpci.acknowledgement import (
     encode_held,
     sign_acknowledgement,
 )
-from chainlite.bpci.at_rest import SEGMENT, Label, Vault, unseal
-from chainlite.bpci.batch import decode_segment_body
 from chainlite.bpci.intake import find_newest_publics
 from chainlite.bpci.known_host import decode_progress, decode_run
-from chainlite.bpci.rows import get_header, make_reader, make_segment_row
+from chainlite.bpci.opening import iterate_hosts, open_segment, open_tenant
+from chainlite.bpci.rows import get_header, make_reader
 from chainlite.bpci.store import Ranges, StoreDamage
 from chainlite.codec import U64_MAX
 from chainlite.errors import SpecError, StateError, TamperError
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chainlite.bpci.at_rest import ServerKey
+    from chainlite.bpci.opening import Opened
     from chainlite.bpci.store import Host, Segment, Store
     from chainlite.bpci.store import Run as RunRow
     from chainlite.ledger.offer import Body
@@ -81,8 +81,8 @@ def write_part(
     write: Callable[[bytes], object],
     now_ms: int,
     fill_bytes: int = FILL_BYTES,
-) -> Seal:
-    """Write one part of a range; what its seal says.
+) -> Part:
+    """Write one part of a range; what an auditor sees of it.
 
     BadCursor: the range begins where nothing does. StateError: there is no such tenant.
     StoreDamage: what is stored does not hold, and where: what was written is not an export.
@@ -104,7 +104,7 @@ def write_part(
     except (SpecError, TamperError) as error:
         raise StoreDamage(f"{part.describe_place()}: {error}") from None
     write(bundle.encode_frame(frames.SEAL, payload, digest)[0])
-    return seal
+    return part
 
 
 def write_export(
@@ -119,11 +119,32 @@ def write_export(
     count = 0
     with store.moment():
         while True:
-            seal = write_part(store, key, scope, write, now_ms, fill_bytes)
+            after = write_part(store, key, scope, write, now_ms, fill_bytes).after
             count += 1
-            if seal.after is None:
+            if after is None:
                 return count
-            scope = scope._replace(start=seal.after)
+            scope = scope._replace(start=after)
+
+
+def is_known(store: Store, scope: Scope) -> bool:
+    """Whether the tenant has the scope's container, or one of its app's name."""
+    hosts = iterate_hosts(store, scope.tenant)
+    return any(_has_container(store, row.host, scope) for row in hosts)
+
+
+def _has_container(store: Store, host: bytes, scope: Scope) -> bool:
+    if scope.container:
+        return store.find_run(host, scope.container) is not None
+    after = b""
+    while rows := store.read_runs(host, after, STEP):
+        if any(_get_app(row) == scope.app for row in rows):
+            return True
+        after = rows[-1].container
+    return False
+
+
+def _get_app(row: RunRow) -> str:
+    return segment.decode_genesis(decode_run(row).genesis).app
 
 
 class _Host:
@@ -150,16 +171,9 @@ class _Host:
             return None
         return found[0]
 
-    def open_body(self, row: Segment, data: bytes) -> Body:
-        """What came with a segment, whose leaf is `data`."""
-        leaf = self.store.read_leaves(self.row.host, row.leaf_index, 1)[0]
-        if leaf.data != data or make_segment_row(leaf, row.box) != row:
-            raise StoreDamage(f"segment at leaf {row.leaf_index}: it is not as its leaf says")
-        label = Label(SEGMENT, self.row.tenant, row.host, row.leaf_index)
-        try:
-            return decode_segment_body(unseal(row.box, self._tenant_key, label), get_header(data))
-        except (SpecError, TamperError) as error:
-            raise StoreDamage(f"segment at leaf {row.leaf_index}: {error}") from None
+    def open(self, row: Segment) -> Opened:
+        """What came with a segment, and its leaf."""
+        return open_segment(self.store, self.row.tenant, self._tenant_key, row)
 
 
 class _Collector:
@@ -180,10 +194,7 @@ class _Collector:
         """Kind and payload of each."""
         scope = self._scope
         yield frames.SCOPE, frames.encode_scope(scope)
-        tenant = self._store.find_tenant(scope.tenant)
-        if tenant is None:
-            raise StateError("there is no tenant of this name")
-        tenant_key = Vault(self._key).open_tenant_key(tenant.name, tenant.sealed_key)
+        tenant_key = open_tenant(self._store, self._key, scope.tenant)
         for row in self._find_hosts():
             if self._is_full():
                 self.after = Position(row.host, NO_CONTAINER, 0, 0, 0)
@@ -201,14 +212,12 @@ class _Collector:
 
     def _find_hosts(self) -> Iterator[Host]:
         """The tenant's hosts from where the part begins on, in order."""
-        scope, store = self._scope, self._store
+        scope = self._scope
         first = scope.host or (scope.start.host if scope.start is not None else b"")
-        row = store.find_host(first) if first else None
-        if row is not None and row.tenant == scope.tenant:
+        for row in iterate_hosts(self._store, scope.tenant, first):
+            if scope.host not in (b"", row.host):
+                return
             yield row
-        while not scope.host and (rows := store.read_hosts(first, STEP)):
-            yield from [row for row in rows if row.tenant == scope.tenant]
-            first = rows[-1].host
 
     def _collect_host(self, host: _Host) -> Iterator[tuple[int, bytes]]:
         row, start = host.row, self._scope.start
@@ -275,8 +284,7 @@ class _Collector:
                     self.after = Position(name, row.container, 0, 0, host.size)
                     return
                 self._scanned += 1
-                app = segment.decode_genesis(decode_run(row).genesis).app
-                if scope.app in ("", app):
+                if scope.app in ("", _get_app(row)):
                     yield row
                 self._has_moved = True
             after = rows[-1].container
@@ -380,13 +388,9 @@ class _Collector:
         self, host: _Host, run: _Run, row: Segment, *, is_unnamed: bool
     ) -> Iterator[tuple[int, bytes]]:
         """Its certificates, or where those before it are not here its own alone; body and place."""
-        logged = host.get_logged(row.leaf_index)
-        leaf = hostlog.decode_leaf(logged.leaf)
-        if not isinstance(leaf, hostlog.Segment):
-            raise StoreDamage(f"leaf {row.leaf_index} is no segment's")
-        body = host.open_body(row, logged.leaf)
+        logged, (leaf, header, body) = host.get_logged(row.leaf_index), host.open(row)
         if is_unnamed:
-            yield frames.NAMED, _find_certificate(host, run, row, body)
+            yield frames.NAMED, _find_certificate(host, run, header, body)
         else:
             for certificate in body.certificates:
                 yield bundle.CERTIFICATE, certificate
@@ -396,12 +400,12 @@ class _Collector:
         yield bundle.PLACE, bundle.encode_place(bundle.Place(row.leaf_index, logged.proof))
 
 
-def _find_certificate(host: _Host, run: _Run, row: Segment, body: Body) -> bytes:
+def _find_certificate(host: _Host, run: _Run, header: segment.Header, body: Body) -> bytes:
     """The certificate of a segment's epoch: it came with the epoch's first segment."""
-    epoch = get_header(host.get_logged(row.leaf_index).leaf).epoch
+    epoch = header.epoch
     if not epoch:
         return run.start.certificate
-    first, end = 0, row.first_index
+    first, end = 0, header.first_index
     while first < end and not body.certificates:
         found = host.find_segment(run, (first + end) // 2)
         if found is None:
@@ -410,10 +414,10 @@ def _find_certificate(host: _Host, run: _Run, row: Segment, body: Body) -> bytes
             first = found.first_index + found.event_count
         else:
             end = found.first_index
-    if not body.certificates and first < row.first_index:
+    if not body.certificates and first < header.first_index:
         found = host.find_segment(run, first)
         assert found is not None, "it was found just now"
-        body = host.open_body(found, host.get_logged(found.leaf_index).leaf)
+        body = host.open(found).body
     if not body.certificates:
         raise StoreDamage(f"the certificate of epoch {epoch} is missing")
     return body.certificates[-1][: segment.CERTIFICATE_BYTES]

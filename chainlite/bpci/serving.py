@@ -22,6 +22,7 @@ from chainlite.bpci.desk import Desk
 from chainlite.bpci.identity import Identities
 from chainlite.bpci.intake import Intake
 from chainlite.bpci.own_log import PUBLISHED
+from chainlite.bpci.reading import Reading, Room
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.middleware import Cage
 from chainlite.cage.store import CageStore, read_boot_id
@@ -74,15 +75,17 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
     with (
         SqliteStore(directory, is_writer=True) as store,
         SqliteStore(directory, is_writer=False) as reader,
+        SqliteStore(directory, is_writer=False) as auditors,
     ):
         intake = Intake(store, key, f"{directory}/{PUBLISHED}", get_now_ms)
         desk = Desk(intake)
         cage_store = CageStore(
             Path(directory) / CAGE_FILE, boot_id=read_boot_id(), now_ms=get_now_ms()
         )
-        identities = Identities(reader, key)
+        identities, room = Identities(reader, key), Room(auditors)
+        auditing = Reading(room, key, identities.authenticate, get_now_ms)
         cage = Cage(
-            App(desk, reader, key, identities.authenticate), ROUTES,
+            App(desk, reader, key, identities.authenticate, auditing), ROUTES,
             find_key=identities.find_key, key=key.pair, keyid=key.origin,
             authorities=listen.authorities, store=cage_store,
         )  # fmt: skip
@@ -90,6 +93,7 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
         try:
             await _listen(cage, listen, tell)
         finally:
+            room.close()
             await desk.close()
             cage_store.close()
 

@@ -23,6 +23,7 @@ from chainlite.bpci.store import (
     Changes,
     Host,
     Leaf,
+    Place,
     Ranges,
     Run,
     Segment,
@@ -79,6 +80,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _HOST = ", ".join(Host._fields)
 _LEAF = ", ".join(Leaf._fields)
 _SEGMENT = ", ".join(Segment._fields)
+_PLACE = ", ".join(Place._fields)
 _ALERT = ", ".join(Alert._fields)
 
 
@@ -198,6 +200,22 @@ class SqliteStore:
         )
         return self._read(Segment, ask, host, container, run, min(first, INTEGER_MAX), limit)
 
+    def read_places(self, host: bytes, time_first: int, leaf_index: int, limit: int) -> list[Place]:
+        ask = (
+            f"SELECT {_PLACE} FROM segments WHERE host = ? AND (time_first, leaf_index) > (?, ?)"
+            " ORDER BY time_first, leaf_index LIMIT ?"
+        )
+        return self._read(Place, ask, host, min(time_first, INTEGER_MAX), leaf_index, limit)
+
+    def read_container_places(
+        self, host: bytes, container: bytes, run: int, first_index: int, limit: int
+    ) -> list[Place]:
+        ask = (
+            f"SELECT {_PLACE} FROM segments WHERE host = ? AND container = ?"
+            " AND (run, first_index) >= (?, ?) ORDER BY run, first_index LIMIT ?"
+        )
+        return self._read(Place, ask, host, container, run, min(first_index, INTEGER_MAX), limit)
+
     def find_touched(
         self, host: bytes, container: bytes, run: int, size: int, ranges: Ranges
     ) -> Touched:
@@ -275,7 +293,7 @@ class _Hashes(NamedTuple):
 
 _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
-    for kind in (Tenant, Host, Run, Leaf, Segment, Touched, Alert, _Log, _Hashes)
+    for kind in (Tenant, Host, Run, Leaf, Segment, Place, Touched, Alert, _Log, _Hashes)
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 

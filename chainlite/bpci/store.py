@@ -79,6 +79,19 @@ class Segment(NamedTuple):
     box: bytes
 
 
+class Place(NamedTuple):
+    """Where a segment lies and what it is searched by: a Segment without its box."""
+
+    host: bytes
+    leaf_index: int
+    container: bytes
+    run: int
+    first_index: int
+    event_count: int
+    time_first: int
+    time_last: int
+
+
 class Ranges(NamedTuple):
     """Receipts and times (Unix ns), both ends included."""
 
@@ -172,6 +185,14 @@ class Store(Protocol):
         self, host: bytes, container: bytes, run: int, first: int, limit: int
     ) -> list[Segment]:
         """A run's segments in order, from the one that has receipt `first` on."""
+
+    def read_places(self, host: bytes, time_first: int, leaf_index: int, limit: int) -> list[Place]:
+        """A host's segments in order of their first times, then leaves, after these."""
+
+    def read_container_places(
+        self, host: bytes, container: bytes, run: int, first_index: int, limit: int
+    ) -> list[Place]:
+        """A container's segments in order of runs and receipts, from these on."""
 
     def find_touched(
         self, host: bytes, container: bytes, run: int, size: int, ranges: Ranges

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -261,7 +262,11 @@ def test_what_is_missing_is_said_and_by_whom(tmp_path: Path) -> None:
     record_and_die(paths, "append(recorder, 0)")
     recovery.recover_runs(paths, lambda _: False)
     recorder = begin(paths, make_id(2))
+    size = get_size(paths)
     append_durably(recorder, 1)
+    deadline = time.monotonic() + 10
+    while get_size(paths) == size and time.monotonic() < deadline:
+        time.sleep(0.002)  # the log has it a moment after the container's file
     idle = get_paths(str(tmp_path / "idle"))
     record(idle, make_id(3), count=1)
     with make_server(tmp_path / "server", paths) as server:
