@@ -61,7 +61,7 @@ def find_evidence(
 
 
 def _open(alert: Alert, tenant: str, tenant_key: bytes) -> Evidence:
-    label = at_rest.label_alert(tenant, *alert[:4])
+    label = at_rest.label_alert(tenant, *alert[:4], alert.erased)
     try:
         return decode_evidence(at_rest.unseal(alert.box, tenant_key, label))
     except (SpecError, TamperError) as error:

@@ -394,6 +394,10 @@ class _Collector:
         else:
             for certificate in body.certificates:
                 yield bundle.CERTIFICATE, certificate
+        if body.is_erased:
+            left = frames.LeafFrame(frames.ERASED, logged)
+            yield frames.LEAF, frames.encode_leaf_frame(left)
+            return
         parts = (leaf.header, leaf.signature, body.secret, body.leaf_tags, body.packed)
         stored = bundle.StoredSegment(*parts)
         yield stored.kind, bundle.encode_segment(stored)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog, segment
-from chainlite.bpci.at_rest import SEGMENT, Label, Vault, unseal
-from chainlite.bpci.batch import decode_segment_body
+from chainlite.bpci.at_rest import Vault, label_segment, unseal
+from chainlite.bpci.batch import decode_body, decode_segment_body
 from chainlite.bpci.rows import make_segment_row
 from chainlite.bpci.store import StoreDamage
 from chainlite.errors import SpecError, StateError, TamperError
@@ -55,14 +55,17 @@ def open_segment(store: Store, tenant: str, tenant_key: bytes, row: Segment) -> 
     """What a segment's row holds; StoreDamage names its leaf."""
     try:
         found = store.read_leaves(row.host, row.leaf_index, 1)
-        if not found or make_segment_row(found[0], row.box) != row:
+        if not found or make_segment_row(found[0], row.box, int(row.erased == 1)) != row:
             raise TamperError("it is not as its leaf says")
         leaf = hostlog.decode_leaf(found[0].data)
         if not isinstance(leaf, hostlog.Segment):
             raise TamperError("the leaf is no segment's")
         header = segment.decode_header(leaf.header)
-        label = Label(SEGMENT, tenant, row.host, row.leaf_index)
-        body = decode_segment_body(unseal(row.box, tenant_key, label), header)
+        data = unseal(row.box, tenant_key, label_segment(tenant, *row[:2], row.erased))
+        if row.erased:
+            body = decode_body(data)._replace(is_erased=True)
+        else:
+            body = decode_segment_body(data, header)
     except (SpecError, TamperError) as error:
         where = f"host {row.host.hex()[:16]}, segment at leaf {row.leaf_index}"
         raise StoreDamage(f"{where}: {error}") from None

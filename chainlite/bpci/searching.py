@@ -141,6 +141,9 @@ class _Search:
         if not found or found[0].leaf_index != place.leaf_index:
             raise StoreDamage(f"segment at leaf {place.leaf_index}: it is missing")
         opened = open_segment(self._store, self._tenant, self._tenant_key, found[0])
+        if opened.body.is_erased:
+            self._erased += 1
+            return None
         parts = (opened.leaf.header, opened.leaf.signature, opened.body.secret)
         stored = bundle.StoredSegment(*parts, opened.body.leaf_tags, opened.body.packed)
         body = segment.unpack_body(stored.body)

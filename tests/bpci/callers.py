@@ -39,7 +39,7 @@ class Served:
         self.cage_store = CageStore(
             directory / "cage.db", boot_id="boot", now_ms=time.time_ns() // 10**6
         )
-        self.identities = Identities(self.reader, KEY)
+        self.identities = Identities(self.reader, KEY, self.server.intake.access)
         self.auditors = SqliteStore(str(directory), is_writer=False)
         self.room = Room(self.auditors)
         auditing = Reading(self.room, KEY, self.identities.authenticate, get_now_ms)

@@ -138,7 +138,7 @@ def test_swapped_rows_are_named(whole: Path, tmp_path: Path) -> None:
         for row, other in ((first, second), (second, first)):
             db.execute(
                 "UPDATE segments SET box = ? WHERE host = ? AND leaf_index = ?",
-                (other[-1], row[0], row[1]),
+                (other[8], row[0], row[1]),
             )
     db.close()
     found = audit_copy(at)
