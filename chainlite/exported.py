@@ -282,7 +282,7 @@ class Part:
         signed = frame.digest + encode_seal(seal)
         if not keys.is_signed(self.scope.public, domains.SIGN_EXPORT, signed, signature):
             self.refuse("the part is not the one that its server sealed")
-        self.seal = seal
+        self.seal, self._before = seal, None  # not one more part in memory for each
 
     def _check_after(self, after: Position | None) -> None:
         """Where the next part begins is behind all that is here."""
@@ -370,14 +370,14 @@ _UPON: dict[int, Callable[[Part, bundle.Frame], None]] = {
 }
 
 
-def read_parts(read: Callable[[int], bytes]) -> tuple[list[Part], str]:
+def read_parts(read: Callable[[int], bytes], before: Part | None = None) -> tuple[list[Part], str]:
     """Check a file of parts to its first bad frame: what was seen, and why it fails, or nothing.
 
-    SpecError: it is no export.
+    `before` is the part that they continue, if that came by itself. SpecError: it is no export.
     """
     parts: list[Part] = []
     while start := read(1):
-        part = Part(parts[-1] if parts else None)
+        part = Part(parts[-1] if parts else before)
         number = len(parts)
         parts.append(part)
         try:

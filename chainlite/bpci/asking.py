@@ -82,11 +82,7 @@ def is_text(value: str) -> bool:
 
 def narrow_range(scope: Scope, app: str, query: Query) -> Scope:
     """The range of one app: the id of a container, else a name."""
-    if not app or not is_text(app) or len(app.encode()) > APP_LIMIT:
-        raise SpecError("app: want the name or the id of a container")
-    container = bytes.fromhex(app) if len(app) == 2 * ID_BYTES and _HEX.fullmatch(app) else b""
-    narrow = _narrow(scope, query)._replace(container=container, app="" if container else app)
-    narrow = narrow._replace(
+    narrow = parse_named(_narrow(scope, query), app)._replace(
         run=read_number(query, "run", RUN_ANY, RUN_ANY - 1),
         first=read_number(query, "first", 0, U64_MAX),
         last=read_number(query, "last", U64_MAX, U64_MAX),
@@ -96,6 +92,15 @@ def narrow_range(scope: Scope, app: str, query: Query) -> Scope:
     if narrow.first > narrow.last:
         raise SpecError("query: last is before first")
     return narrow
+
+
+def parse_named(scope: Scope, app: str) -> Scope:
+    """Of a container by its id, or of all by this name."""
+    if not app or not is_text(app) or len(app.encode()) > APP_LIMIT:
+        raise SpecError("app: want the name or the id of a container")
+    if len(app) == 2 * ID_BYTES and _HEX.fullmatch(app):
+        return scope._replace(container=bytes.fromhex(app))
+    return scope._replace(app=app)
 
 
 def narrow_export(scope: Scope, query: Query) -> Scope:
