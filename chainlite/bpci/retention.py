@@ -110,7 +110,8 @@ def _erase_rows(
     assert known is not None, "its row was read just now"
     tenant, size, damaged = known.row.tenant, 0, 0
     key = intake.open_tenant(tenant)
-    left, left_alerts = list[Segment](), list[Alert]()
+    left: list[Segment] = []
+    left_alerts: list[Alert] = []
     for one in segments:
         try:
             body = decode_body(

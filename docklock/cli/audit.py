@@ -274,24 +274,25 @@ def _search(verb: str, values: dict[str, Any], _: list[str]) -> int:
 
 def render_search(found: Mapping[str, Any]) -> str:
     """What was found, and how much it is worth."""
-    from chainlite.report import escape
-    from docklock.cli.receipts import format_time
+    from docklock.cli.receipts import escape, format_time
     from docklock.image.listing import show_table
 
     rows = []
     for one in found["receipts"]:
         shown = one["receipt"]
-        values = one.get("values", {}).items()
-        told = [f"{name}={'(redacted)' if value is None else value}" for name, value in values]
+        told = [
+            f"{name}={escape(None if value is None else value.encode())}"
+            for name, value in one.get("values", {}).items()
+        ]
         rows.append([
-            format_time(int(shown["time"])), one["host"][:ID_SHOWN], shown["container"][:ID_SHOWN],
-            f"{shown['run']}:{shown['index']}", escape(shown["op"]), shown["decision"],
-            escape(" ".join(told)),
+            format_time(int(shown["time"])), one["host"][:ID_SHOWN],
+            f"{escape(shown['app'].encode())} ({shown['container'][:ID_SHOWN]})",
+            f"{shown['run']}:{shown['index']}", escape(shown["op"].encode()), shown["decision"],
+            " ".join(told),
         ])  # fmt: skip
     lines = [show_table(SEARCH_HEADERS, rows)]
     for one in found["damaged"]:
-        lines.append(f"host {one['host'][:ID_SHOWN]}, leaf {one['leaf_index']}: "
-                     f"{escape(one['why'])}\n")  # fmt: skip
+        lines.append(f"not read: {escape(one['why'].encode())}\n")
     if found["erased_segments"]:
         lines.append(f"{found['erased_segments']} segments were erased by retention\n")
     lines.append("not proven: `docklock audit range CONTAINER --run RUN --first N --last N`\n")

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from chainlite import bundle, export_frames, segment
+from chainlite.bpci.asking import parse_search
 from chainlite.bpci.exporting import BadCursor, write_export, write_part
+from chainlite.bpci.office import Office
+from chainlite.bpci.orders import SetRetention
+from chainlite.bpci.quota import DAY_MS
+from chainlite.bpci.searching import search
 from chainlite.bpci.store import StoreDamage
 from chainlite.codec import U64_MAX
 from chainlite.errors import SpecError, StateError
@@ -21,6 +26,7 @@ from docklock.evidence import recovery, rotation
 from docklock.paths import Paths, get_paths
 from tests.bpci.exports import (
     SCOPE,
+    TENANT,
     Frames,
     check,
     export,
@@ -285,6 +291,44 @@ def test_what_is_missing_is_said_and_by_whom(tmp_path: Path) -> None:
     )
     states = {run["container"]: run["state"] for one in found["hosts"] for run in one["runs"]}
     assert states == {make_id(1): "cut", make_id(2): "nothing later"}
+
+
+def erase_old(server: Server, cutoff_ns: int) -> None:
+    """What ended before this time, or at most a millisecond later."""
+    office = Office(server.intake, server.store, KEY)
+    office.set_retention(SetRetention(TENANT, 30), NOW_MS)
+    for _ in office.erase(TENANT, -(-cutoff_ns // 10**6) + 30 * DAY_MS):
+        pass
+
+
+def test_what_retention_erased_is_named_and_the_rest_proves_itself(
+    long_run: Paths, tmp_path: Path
+) -> None:
+    host = get_host(long_run)
+    with make_server(tmp_path / "server", long_run) as server:
+        erase_old(server, get_times(server, long_run)[3][1] + 1)
+        assert server.audit() == []
+        rows = server.store.find_segments(host, FIRST, 0, 0, 99)
+        gone = sum(row.erased for row in rows)
+        assert 4 <= gone < 10
+        for fill_bytes in (1 << 20, 1):
+            data = export(server, fill_bytes=fill_bytes)
+            found, code = check(data, trust(host))
+            assert (code, found["receipts"]) == (0, str(15 - gone))
+            erased = [(one["first"], one["last"], one["why"]) for one in found["missing"]]
+            assert erased == [(str(n), str(n), "erased") for n in range(gone)]
+            assert get_shown(data, long_run) == [(0, "closed", "0", "10"), (1, "closed", "0", "5")]
+        frames = split(export(server))
+        number = [kind for kind, _ in frames].index(export_frames.LEAF)
+        assert is_refused(frames[:number] + frames[number + 1 :])
+        for first in range(gone + 1):
+            data = export(server, SCOPE._replace(container=FIRST, run=0, first=first))
+            assert get_shown(data, long_run) == [(0, "closed", str(first), "10")]
+        looked = search(server.store, KEY, TENANT, parse_search({}), with_values=True)
+        assert (len(looked.receipts), looked.erased, looked.damaged) == (15 - gone, gone, [])
+        edit(tmp_path / "server", "UPDATE segments SET erased = 0")
+        with pytest.raises(StoreDamage):
+            export(server)
 
 
 def test_leaves_under_no_checkpoint_are_named_and_not_shown(paths: Paths, tmp_path: Path) -> None:
