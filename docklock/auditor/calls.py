@@ -7,6 +7,7 @@ this very call; an unsigned one says no more than that there is no answer.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,7 +36,9 @@ ASK_MAX_S = 120.0
 NONCE_BYTES = 24
 ANSWER_BYTES_MAX = 64 << 20
 MESSAGE_BYTES_MAX = 65_536
-OK, BAD_REQUEST = 200, 400
+WAIT_MAX_S = 600
+"""How long the server may ask to wait before one answer."""
+OK, BAD_REQUEST, TOO_MANY = 200, 400, 429
 
 
 class Said(NamedTuple):
@@ -43,6 +46,13 @@ class Said(NamedTuple):
 
     fields: Mapping[str, str]
     body: bytes
+
+
+class Wait(NamedTuple):
+    """Come again in so many seconds, and why."""
+
+    seconds: int
+    why: str
 
 
 class ServerCalls:
@@ -69,13 +79,24 @@ class ServerCalls:
         self._client.close()
 
     async def get(self, path: str, query: Mapping[str, str]) -> Said:
-        """What the server answers with status 200.
+        """What the server answers with status 200; where it asks to wait, that is done.
 
         StateError: it is away, or refuses, and why. SpecError: it cannot be asked so. TamperError:
         an answer that it has not signed for this call.
         """
-        assert self._caller is not None, "opened with a key"
         target = f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+        waited_s = 0
+        while True:
+            said = await self._ask(target)
+            if not isinstance(said, Wait):
+                return said
+            waited_s += said.seconds
+            if waited_s > WAIT_MAX_S:
+                raise StateError(f"{self.url}: {said.why}")
+            await asyncio.sleep(said.seconds)
+
+    async def _ask(self, target: str) -> Said | Wait:
+        assert self._caller is not None, "opened with a key"
         prepared = self._caller.prepare(
             "GET", self.url + target, b"", {}, created_s=int(time.time()),
             nonce=os.urandom(NONCE_BYTES).hex(),
@@ -86,11 +107,13 @@ class ServerCalls:
             raise StateError(str(error)) from None
         fields = [(name.decode("latin-1"), value.decode("latin-1"))
                   for name, value in got.headers.items()]  # fmt: skip
+        refusal = read_refusal(got.status, fields, got.body)
+        if got.status == TOO_MANY and refusal.retry_after_s:
+            return Wait(refusal.retry_after_s, escape(str(refusal)))
         try:
             answer = self._caller.check(prepared, got.status, fields, got.body)
         except PeerError as error:
             if got.status != OK:
-                refusal = read_refusal(got.status, fields, got.body)
                 raise StateError(f"{self.url}: {got.status}: {escape(str(refusal))}") from None
             raise TamperError(f"{self.url}: its answer: {error}") from None
         if answer.status != OK:

@@ -188,7 +188,8 @@ def _fetch(verb: str, values: dict[str, Any], words: list[str]) -> int:
     from chainlite.bpci.asking import narrow_export, narrow_range
     from chainlite.export_frames import Scope
     from chainlite.verify import check_file
-    from docklock.auditor.exports import fetch_export, write_whole
+    from docklock.auditor.exports import fetch_export
+    from docklock.evidence.export import write_whole
 
     _, log_keys = _read_server(values, verb)
     trust = _read_trust(values, log_keys)
@@ -328,7 +329,7 @@ async def _write_proofs(
     import os
 
     from chainlite.fork import check_fork
-    from docklock.auditor.exports import write_whole
+    from docklock.evidence.export import write_whole
 
     written: list[str] = []
     if not directory:
