@@ -63,7 +63,7 @@ class Act(NamedTuple):
 
 def encode_act(act: Act, before: bytes) -> bytes:
     """The canonical bytes of an act that follows those with this digest."""
-    assert len(before) == DIGEST_BYTES
+    assert len(before) == DIGEST_BYTES and len(act.record) <= GRANT_LIMIT_BYTES
     parts = [
         encode_head(domains.BPCI_ACT, VERSION),
         encode_u8(ACT),

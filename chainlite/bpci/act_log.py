@@ -54,7 +54,7 @@ class ActLog:
     def __init__(self, store: Store, key: ServerKey, published: str) -> None:
         """TamperError where the rows are not what was written, or fewer."""
         self._key, self._published = key, published
-        self.access, self.state = Access(key.pair.public), State()
+        self.access, self.state = Access(), State()
         seen = read_published(key, published)
         for row, act, state in read_acts(store, key):
             if state is None or act is None:
@@ -85,8 +85,11 @@ class ActLog:
         for act in staged.acts:
             self.access.apply(act)
         self.state = staged.state
-        if not staged.acts:
-            return
+        if staged.acts:
+            self.publish()
+
+    def publish(self) -> None:
+        """Say in the file how many there are. StateError: it cannot be written."""
         data = encode_u64(self.state.size) + self.state.digest
         part = f"{self._published}.part"
         try:
@@ -100,6 +103,23 @@ class ActLog:
 _LABEL = Label(at_rest.ACTS, "", b"", NO_PLACE)
 
 
+def seal_anew(store: Store, old: ServerKey, new: ServerKey) -> list[ActRow]:
+    """All acts under a server's new key, for a store that goes on with it; those that are under it
+    already stay. TamperError: one is under neither. The file has to go: it is the old key's."""
+    found = list[ActRow]()
+    while rows := store.read_acts(len(found), STEP):
+        for row in rows:
+            label = at_rest.label_act(row.number)
+            try:
+                data = at_rest.unseal(row.box, old.rest_key, label)
+            except TamperError:
+                at_rest.unseal(row.box, new.rest_key, label)
+                found.append(row)
+                continue
+            found.append(row._replace(box=at_rest.seal(data, new.rest_key, label)))
+    return found
+
+
 def read_acts(store: Store, key: ServerKey) -> Iterator[tuple[ActRow, Act | None, State | None]]:
     """Each row, its act (None: its box does not open in its place) and the state after it (None: it
     does not follow from the one before)."""
@@ -108,9 +128,11 @@ def read_acts(store: Store, key: ServerKey) -> Iterator[tuple[ActRow, Act | None
     while rows := store.read_acts(after, STEP):
         for row in rows:
             try:
+                if row.number < 0:
+                    raise TamperError("there is no such act")
                 data = at_rest.unseal(row.box, key.rest_key, at_rest.label_act(row.number))
                 act, before = decode_act(data)
-            except (DocklockError, OverflowError):
+            except DocklockError:
                 state = None
                 yield row, None, None
                 continue

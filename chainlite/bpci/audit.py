@@ -65,7 +65,7 @@ def _audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[D
             tenants[tenant.name] = vault.open_tenant_key(tenant.name, tenant.sealed_key)
         except TamperError as error:
             yield Damage("tenants", tenant.name, -1, str(error))
-    access = Access(key.pair.public)
+    access = Access()
     yield from _audit_acts(store, key, published_acts, access)
     yield from _audit_log(store, key)
     after = b""
@@ -78,6 +78,11 @@ def _audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[D
 def _audit_acts(store: Store, key: ServerKey, path: str, access: Access) -> Iterator[Damage]:
     """Each act opens in its place and follows from those before; none is missing at the end."""
     state: act_log.State | None = act_log.State()
+    seen, damage = None, list[str]()
+    try:
+        seen = act_log.read_published(key, path) if path else None
+    except TamperError as error:
+        damage.append(str(error))
     for row, act, after in act_log.read_acts(store, key):
         if act is None:
             yield Damage("acts", "server", row.number, "the box does not open in this place")
@@ -88,14 +93,17 @@ def _audit_acts(store: Store, key: ServerKey, path: str, access: Access) -> Iter
         if act is not None:
             try:
                 access.apply(act)
+                if seen is not None and state is not None and state.size == seen.size:
+                    act_log.check_published(state, seen)
             except TamperError as error:
                 yield Damage("acts", "server", row.number, str(error))
     try:
-        seen = act_log.read_published(key, path) if path else None
         if seen is not None and state is not None and state.size < seen.size:
             act_log.check_published(state, seen)
     except TamperError as error:
-        yield Damage("acts", "server", -1, str(error))
+        damage.append(str(error))
+    for why in damage:
+        yield Damage("acts", "server", -1, why)
 
 
 def _audit_log(store: Store, key: ServerKey) -> Iterator[Damage]:

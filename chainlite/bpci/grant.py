@@ -56,14 +56,20 @@ def check_grant(data: bytes, public: bytes, now_ms: int) -> Grant:
 
     SpecError: they are none. PeerError: it is another server's, or its time is over.
     """
-    grant = read_grant(data, public)
+    grant, signature = _read(data)
+    if not keys.is_signed(public, domains.SIGN_GRANT, _encode(grant), signature):
+        raise PeerError("grant: not signed by this server's key")
     if now_ms > grant.expires_ms:
         raise PeerError("grant: its time is over")
     return grant
 
 
-def read_grant(data: bytes, public: bytes) -> Grant:
-    """As `check_grant`, whenever it was to be brought."""
+def decode_grant(data: bytes) -> Grant:
+    """What a grant says, of which the caller knows by other means who has signed it."""
+    return _read(data)[0]
+
+
+def _read(data: bytes) -> tuple[Grant, bytes]:
     reader = Reader(data, "grant")
     reader.read_head(domains.BPCI_GRANT, VERSION)
     tenant, role = reader.read_text(TENANT_LIMIT), ROLES[reader.read_u8(limit=len(ROLES) - 1)]
@@ -71,9 +77,7 @@ def read_grant(data: bytes, public: bytes) -> Grant:
     grant = Grant(tenant, named, reader.read_u64(), role, by)
     signature = reader.read_fixed(keys.SIGNATURE_BYTES)
     reader.finish()
-    if not keys.is_signed(public, domains.SIGN_GRANT, _encode(grant), signature):
-        raise PeerError("grant: not signed by this server's key")
-    return grant
+    return grant, signature
 
 
 def _encode(grant: Grant) -> bytes:

@@ -124,6 +124,8 @@ class Intake:
         self.log = OwnLog(store, key, published)
         acts = os.path.join(os.path.dirname(published), act_log.FILE)
         self.acts = ActLog(store, key, acts)
+        if self.acts.state.size:
+            self.acts.publish()
         self.access = self.acts.access
         self.tally = Tally(store, self.access)
         self._hosts: dict[bytes, KnownHost] = {}

@@ -61,10 +61,9 @@ def erase_tenant(intake: Intake, store: Store, tenant: str, now_ms: int) -> Iter
         yield found._replace(is_done=True)
         return
     for host in _list_hosts(store, tenant):
-        skip = 0
+        skip, alerts = 0, _list_alerts(store, host, cutoff_ns)
         while True:
             segments = store.read_old_segments(host, cutoff_ns, skip, STEP)
-            alerts = _list_alerts(store, host, cutoff_ns)
             if not segments and not alerts:
                 break
             if not is_begun:
@@ -76,9 +75,8 @@ def erase_tenant(intake: Intake, store: Store, tenant: str, now_ms: int) -> Iter
                 segments=found.segments + done.segments, alerts=found.alerts + done.alerts,
                 damaged=found.damaged + done.damaged,
             )  # fmt: skip
+            alerts = []
             yield found
-            if not done.segments and not done.alerts:
-                break
     if is_begun or (last is not None and not last.is_done):
         store.purge()
         at_ns = cutoff_ns if is_begun or last is None else last.cutoff_ns

@@ -279,12 +279,3 @@ def test_the_table_of_routes_is_what_is_answered(tmp_path: Path) -> None:
         assert (await served.get("/nothing")).status == 404
 
     serve(tmp_path, do)
-
-
-def test_a_key_id_has_one_spelling() -> None:
-    host, public = bytes(range(32)), bytes(range(32, 64))
-    keyid = actor.make_keyid(host, public)
-    assert actor.parse_keyid(keyid) == (host, public) and len(keyid) <= 128
-    for bad in ("", ".", keyid + "=", keyid.upper(), keyid[:-1], keyid + "A", host.hex(), "x" * 99):
-        with pytest.raises(SpecError):
-            actor.parse_keyid(bad)
