@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import ingest, members, own_log
+from chainlite.bpci import ingest, members, own_log, reading
 from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.office import Office
@@ -47,6 +47,7 @@ ROUTES = (
     Route("GET", "/healthz", Access.PUBLIC, 10),
     Route("GET", "/readyz", Access.PUBLIC, 100),
     Route("GET", "/metrics", Access.PUBLIC, 100),
+    *reading.ROUTES,
 )  # fmt: skip
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -55,7 +56,12 @@ class App:
     """The ASGI application that goes into the cage."""
 
     def __init__(
-        self, desk: Desk, reader: Store, key: ServerKey, authenticate: Authenticate
+        self,
+        desk: Desk,
+        reader: Store,
+        key: ServerKey,
+        authenticate: Authenticate,
+        auditing: reading.Reading,
     ) -> None:
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
@@ -71,6 +77,7 @@ class App:
                 Address("/healthz", self._show_health),
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
+                *auditing.addresses,
             ],
             exception_handlers={DocklockError: _answer_error},
         )
