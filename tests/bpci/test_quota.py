@@ -180,7 +180,7 @@ def test_a_host_is_told_when_to_come_again_and_the_admin_that_it_was_too_much(
                 answer = await served.post(make_caller(paths), make_data(paths))
             problem, wait_s = json.loads(answer.body), int(answer.fields["retry-after"])
             assert (answer.status, problem["status"], problem["title"]) == (429, 429, "quota")
-            left_s = quota.compute_wait_s(app.get_now_ms())
+            left_s = min(quota.compute_wait_s(app.get_now_ms()), ingest.FULL_AFTER_S)
             assert left_s <= wait_s <= left_s + 60
             limit(served.server, receipts_per_day=UNLIMITED, bytes=1)
             answer = await served.post(make_caller(paths), make_data(paths))
@@ -196,9 +196,12 @@ def test_a_host_is_told_when_to_come_again_and_the_admin_that_it_was_too_much(
 
 
 def test_a_refusal_of_what_is_too_much_says_when() -> None:
-    for which, status, wait_s in ((quota.RECEIPTS, 429, 5), (quota.BYTES, 507, 3600)):
+    for which, left_s, status, wait_s in (
+        (quota.RECEIPTS, 5, 429, 5), (quota.RECEIPTS, 3601, 429, 3600),
+        (quota.BYTES, 5, 507, 3600),
+    ):  # fmt: skip
         answer = Answer(EXCEEDED, why="much", which=which)
-        refusal = ingest.make_quota_refusal(answer, 20 * DAY_MS - 5000)
+        refusal = ingest.make_quota_refusal(answer, 20 * DAY_MS - 1000 * left_s)
         assert (refusal.status, refusal.retry_after_s) == (status, wait_s)
 
 
