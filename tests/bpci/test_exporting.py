@@ -13,7 +13,6 @@ import pytest
 from chainlite import bundle, export_frames, segment
 from chainlite.bpci.asking import parse_search
 from chainlite.bpci.exporting import BadCursor, write_export, write_part
-from chainlite.bpci.office import Office
 from chainlite.bpci.orders import SetRetention
 from chainlite.bpci.quota import DAY_MS
 from chainlite.bpci.searching import search
@@ -37,6 +36,7 @@ from tests.bpci.exports import (
     split,
     trust,
 )
+from tests.bpci.joined import make_office
 from tests.bpci.servers import KEY, NOW_MS, Server
 from tests.bpci.test_sqlite_store import edit
 from tests.chainlite.samples import WITNESS, WITNESS_KEY
@@ -295,7 +295,7 @@ def test_what_is_missing_is_said_and_by_whom(tmp_path: Path) -> None:
 
 def erase_old(server: Server, cutoff_ns: int) -> None:
     """What ended before this time, or at most a millisecond later."""
-    office = Office(server.intake, server.store, KEY)
+    office = make_office(server)
     office.set_retention(SetRetention(TENANT, 30), NOW_MS)
     for _ in office.erase(TENANT, -(-cutoff_ns // 10**6) + 30 * DAY_MS):
         pass
