@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chainlite import bundle, export_frames, keys, segment
+from chainlite.bpci import exporting
 from chainlite.bpci.asking import parse_search
 from chainlite.bpci.exporting import BadCursor, write_export, write_part
 from chainlite.bpci.orders import SetRetention
@@ -413,6 +414,17 @@ def test_pages_of_a_log_that_grows_are_shown_to_continue(long_run: Paths, tmp_pa
 
 def export_one(server: Server, scope: export_frames.Scope, file: io.BytesIO) -> Position | None:
     return write_part(server.store, KEY, scope, file.write, NOW_MS, 1).after
+
+
+def test_what_is_looked_at_for_a_part_is_bounded_and_comes_to_its_end(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "SCANNED_MAX", 1)
+    record(paths, make_id(9), count=3, app="db")
+    with make_server(tmp_path / "server", paths) as server:
+        for app, receipts, parts in (("db", "3", 3), ("nothing", "0", 3), ("", "19", 3)):
+            found, code = check(export(server, SCOPE._replace(app=app)), trust(get_host(paths)))
+            assert (code, found["receipts"]) == (0, receipts) and found["parts"] >= parts, app
 
 
 def test_a_cursor_that_nothing_begins_at_is_refused(long_run: Paths, tmp_path: Path) -> None:
