@@ -137,5 +137,7 @@ SIGNED_CALL_RECEIPT = b"\xfa"
 BPCI_GRANT = b"\xfb"
 SIGN_GRANT = b"\xfc"
 BPCI_ACT = b"\xfd"
+# What the seal of a server's export is over
+SIGN_EXPORT = b"\xfe"
 # What a host hands a server that was restored: the checkpoints it has seen, where its leaves were
 BPCI_HANDOVER = b"\xff"

@@ -88,7 +88,10 @@ def test_the_installed_wheel_brings_the_policy_profiles(core: Path) -> None:
     assert target.stat().st_size % 8 == 0, "not an array of struct sock_filter"
 
 
-SERVED = tuple([f"chainlite.bpci.{one}" for one in ("app", "members", "refill_app", "serving")])
+SERVED = (
+    "chainlite.bpci.app", "chainlite.bpci.listening", "chainlite.bpci.members",
+    "chainlite.bpci.reading", "chainlite.bpci.refill_app", "chainlite.bpci.serving",
+)  # fmt: skip
 
 
 def test_the_core_install_imports_every_room(core: Path) -> None:

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
 PATH = "/v1/receipts"
 READ_S = 30.0
 """For a whole body: at its limit of 10 MiB that is 3 Mbit/s."""
-BUSY_AFTER_S, BROKEN_AFTER_S, FULL_AFTER_S, RESTORING_AFTER_S = 1, 10, 3600, 2
+BUSY_AFTER_S, BROKEN_AFTER_S = 1, 10
+RESTORING_AFTER_S = 2
 SEEN_FIELD = b"bpci-log-size"
 """How large the host has seen this server's log: one that is smaller is behind."""
 SEEN_DIGITS_MAX = 18
-RESTORING = "restoring"
-"""The reason of a 503 to a host that may help: chainlite.bpci.refill_app."""
+FULL_AFTER_S = 3600
+"""At most, where a quota is used up: somebody may set it higher meanwhile."""
 
 
 class Ingest:
@@ -67,7 +68,7 @@ class Ingest:
 
     async def _take(self, scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
-            raise Refusal(405, "no-method", "this path knows POST")
+            raise Refusal(405, "no-method", "this path knows POST", allowed=("POST",))
         coding = b"".join(
             [value for name, value in scope["headers"] if name == b"content-encoding"]
         )
@@ -106,8 +107,8 @@ def check_whole(desk: Desk) -> None:
 
 
 def refuse_restoring(why: str) -> Refusal:
-    """Later; and meanwhile, what the host has of this server's words is wanted."""
-    return Refusal(503, RESTORING, why, retry_after_s=RESTORING_AFTER_S)
+    """Later; and meanwhile, what the host has of this server's words is wanted (refill_app)."""
+    return Refusal(503, "restoring", why, retry_after_s=RESTORING_AFTER_S)
 
 
 def _read_seen(scope: Scope) -> int:
@@ -121,7 +122,7 @@ def _read_seen(scope: Scope) -> int:
 def make_quota_refusal(answer: Answer, now_ms: int) -> Refusal:
     """Of what is too much: for today (429), or until something is erased (507, RFC 4918)."""
     if answer.which == quota.RECEIPTS:
-        wait_s = quota.compute_wait_s(now_ms)
+        wait_s = min(quota.compute_wait_s(now_ms), FULL_AFTER_S)
         return Refusal(429, "quota", answer.why, retry_after_s=wait_s)
     return Refusal(507, "quota", answer.why, retry_after_s=FULL_AFTER_S)
 

@@ -1,253 +1,270 @@
-"""Hosts that fork, skip, forge, flood, replay and tell the future, at the served process.
-
-Each is set aside with its proof, the honest part is kept, and another host goes on beside it.
-"""
+"""What strangers and a stolen key can write into a request changes nothing and breaks nothing."""
 
 from __future__ import annotations
 
 import json
-import random
-import shutil
-import time
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from urllib.parse import quote, quote_from_bytes
 
 import pytest
 
-from chainlite import hostlog, keys, note
-from chainlite.bpci import at_rest, batch, ingest
-from chainlite.bpci.acknowledgement import Held, verify_acknowledgement
-from chainlite.bpci.alert import decode_evidence
-from chainlite.bpci.at_rest import Vault
-from chainlite.bpci.batch import encode_batch
-from chainlite.bpci.handover import EVERYTHING, Place, Places, Shown, encode_places, encode_shown
-from chainlite.bpci.serving import load_server_key
-from chainlite.bpci.sqlite_store import SqliteStore
-from chainlite.bpci.verification import Trouble
-from chainlite.cage.client import Answer, Caller
-from chainlite.fork import check_fork
-from docklock.evidence import keyring
-from docklock.evidence.host_log import HostLog
-from docklock.paths import Paths
-from tests.bpci.batches import make_batch, make_data
-from tests.bpci.callers import make_keyid
-from tests.bpci.test_served import NAME, NONCES, Process, run
-from tests.bpci.test_verification import find_kind, resign, spoil_body
-from tests.chainlite.samples import make_key
-from tests.evidence.recording import make_id, make_paths, record
-from tests.evidence.test_key_changes import load_key
-from tests.ledger.offered import get_size
+from chainlite.bpci import batch
+from chainlite.bpci.app import DESCRIPTIONS, ROUTES
+from chainlite.bpci.batch import BATCH_LIMIT_BYTES, WIRE_LIMIT_BYTES
+from chainlite.bpci.openapi import make_document
+from chainlite.cage.refusal import CONTENT_TYPE
+from chainlite.cage.routes import Access, Route
+from chainlite.errors import SpecError
+from chainlite.segment import get_zstd
+from tests.bpci.attacked import Attacked, Response, parse_responses, write_request
+from tests.bpci.test_served import NAME
 
-FLOOD_MAX = 1500
+EVIL = (
+    b"' OR '1'='1", b"'; DROP TABLE hosts; --", b'" UNION SELECT sealed_key FROM tenants --',
+    b"%", b"_", b"../../../etc/passwd", b"..\\..\\etc\\passwd", b"/etc/passwd", b"....//....//etc",
+    b"file:///etc/passwd", b"\0", b"a\0b", b"\r\nX-Injected: yes", b"x\r\n\r\nHTTP/1.1 200 OK\r\n",
+    b"\nX-Injected: yes", b"\xff\xfe\xfd", b"\xc0\xae\xc0\xae/etc", b"\xed\xa0\x80",
+    "\u202egnp.exe".encode(), "\uff0e\uff0e\uff0fetc".encode(), "\u017f\u212a".encode(),
+    "e\u0301".encode(), b"%s%s%n", b"{0.__class__}", b"{host}", b"{rest:path}", b"${jndi:ldap://x}",
+    b"$(id)", b"`id`", b"<script>alert(1)</script>", b"]]>", b"\x1b[2J", b"A" * 1500, b"A" * 70_000,
+    b"9" * 400, b"-1", b"1e309", b"NaN", b"0x10", b"",
+)  # fmt: skip
+LEAKS = re.compile(rb"root:|Traceback|sqlite|\.py|SELECT|/usr/|/tmp/|DOCKLOCK-BPCI")
+"""What no answer may have, whatever was asked."""
 
 
-class Scene:
-    """A served server, a host that is honest, and one that is not."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.top = directory, directory / "bpci"
-        made = run("bpci", "init", str(self.top))
-        self.server = tuple(note.parse_vkey(line, "key") for line in made.stdout.splitlines())
-        self.process = Process(self.top)
-        self.paths, self.other = make_paths(directory / "bad"), make_paths(directory / "honest")
-        record(self.other, make_id(1), count=3)
-        for number in range(1, 5):
-            record(self.paths, make_id(number), count=4)
-        self.caller, self.honest = self.enrol(self.paths), self.enrol(self.other)
-        self.host = keys.compute_host_id(keyring.ensure_host_key(self.paths).enrolled)
-
-    def enrol(self, paths: Paths) -> Caller:
-        enrolled = keyring.ensure_host_key(paths).enrolled
-        grant = self.directory / f"{enrolled.hex()}.grant"
-        words = (str(self.top), keys.encode_verifier("h", enrolled), str(grant))
-        assert run("bpci", "grant", "--tenant", "acme", *words).returncode == 0
-        assert self.process.ask("POST", "/v1/enrol", grant.read_bytes())[0] == 200
-        key = load_key(paths)
-        keyid = make_keyid(keys.compute_host_id(enrolled), key.public)
-        return Caller(key, keyid, self.server[0].public, self.server[0].name)
-
-    def call(self, method: str, target: str, body: bytes = b"", **fields: str) -> Answer:
-        prepared = self.caller.prepare(
-            method, f"http://{NAME}{target}", body, fields, created_s=int(time.time()),
-            nonce=next(NONCES),
-        )  # fmt: skip
-        reply = self.process.ask(method, prepared.target, body, dict(prepared.fields))
-        answer = self.caller.check(prepared, *reply)
-        assert answer.status == 200, answer.body
-        return answer
-
-    def get_held(self, answer: Answer) -> Held:
-        data = answer.body
-        if answer.status != 200:
-            data = ingest.decode_refused(answer.body)[2]
-        return verify_acknowledgement(data, self.server, self.host).held
-
-    def assert_held(self, answer: Answer, size: int) -> None:
-        with HostLog(self.paths, None) as log:
-            assert self.get_held(answer) == (self.host, size, log.compute_root(size))
-
-    def refuse(self, data: bytes, kind: str) -> Answer:
-        """Send what does not hold: it is refused, with this alert."""
-        answer = self.process.post(self.caller, data)
-        assert (answer.status, ingest.decode_refused(answer.body)[1]) == (422, kind), answer.body
-        return answer
-
-    def list_alerts(self) -> list[str]:
-        shown = json.loads(self.call("GET", f"/v1/hosts/{self.host.hex()}").body)
-        return [one["kind"] for one in shown["alerts"]]
-
-    def read_alert(self, kind: str) -> Trouble:
-        """The alert as it is kept, with its proof."""
-        key = load_server_key(str(self.top))
-        with SqliteStore(str(self.top), is_writer=False) as store:
-            [tenant] = store.read_tenants()
-            opened = Vault(key).open_tenant_key(tenant.name, tenant.sealed_key)
-            [alert] = [one for one in store.read_alerts(self.host, 0, 99) if one.kind == kind]
-            label = at_rest.label_alert(tenant.name, *alert[:4])
-            return decode_evidence(at_rest.unseal(alert.box, opened, label)).trouble
-
-    def assert_others_go_on(self) -> None:
-        record(self.other, make_id(get_size(self.other)), count=2)
-        answer = self.process.post(self.honest, make_data(self.other, 0))
-        if answer.status == 200:
-            host = keys.compute_host_id(keyring.ensure_host_key(self.other).enrolled)
-            held = verify_acknowledgement(answer.body, self.server, host).held
-            if held.size < get_size(self.other):
-                answer = self.process.post(self.honest, make_data(self.other, held.size))
-        assert answer.status == 200
-        done = run("bpci", "audit", str(self.top))
-        assert done.returncode == 0, done.stdout
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    with Attacked(tmp_path_factory.mktemp("attacked"), credits=1) as attacked:
+        yield attacked
+        attacked.check_whole()
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    made = Scene(tmp_path)
-    with made.process:
-        yield made
+DOCUMENT = json.loads(json.dumps(make_document(ROUTES, DESCRIPTIONS)))
 
 
-def test_one_that_forks_convicts_itself(scene: Scene, tmp_path: Path) -> None:
-    shutil.copytree(scene.paths.state, tmp_path / "fork")
-    forked = scene.paths._replace(state=str(tmp_path / "fork"))
-    record(scene.paths, make_id(8), count=1)
-    record(forked, make_id(6), count=2)
-    record(forked, make_id(7), count=2)
-    size = get_size(scene.paths)
-    assert scene.process.post(scene.caller, make_data(scene.paths)).status == 200
-    scene.assert_held(scene.refuse(make_data(forked), "fork"), size)
-    assert scene.list_alerts() == ["fork"]
-    assert check_fork(scene.read_alert("fork").proof).host == scene.host.hex()
-    scene.assert_others_go_on()
+def check_answers(method: str, pattern: str, request: bytes, data: bytes) -> list[Response]:
+    """No more answers than heads, documented ones, and nothing in them that is the server's."""
+    answers = parse_responses(data)
+    assert len(answers) <= request.replace(b"\r", b"").count(b"\n\n"), request
+    for one in answers:
+        known = DOCUMENT["paths"].get(pattern.replace(":path", ""), {}).get(method.lower())
+        statuses = (
+            set(known["responses"]) - {"500"} if known else {"400", "404", "405", "414", "431"}
+        )
+        assert str(one.status) in statuses, (request[:300], one)
+        assert "x-injected" not in one.fields and b"\r\nX-Injected" not in one.body
+        assert not LEAKS.search(one.body.replace(b"sqlite_", b"")), (request[:300], one.body)
+        if one.status >= 400:
+            assert one.fields["content-type"] == CONTENT_TYPE, (request, one)
+            assert json.loads(one.body)["type"].startswith("urn:docklock:")
+    return answers
 
 
-def test_one_that_skips_keeps_what_it_did_send(scene: Scene) -> None:
-    whole = make_batch(scene.paths)
-    missing = find_kind(whole, hostlog.Segment)[1]
-    items = [one for number, one in enumerate(whole.items) if number != missing]
-    answer = scene.refuse(encode_batch(resign(scene.paths, whole, items)), "gap")
-    assert 0 < scene.get_held(answer).size <= get_size(scene.paths)
-    assert scene.list_alerts() == ["gap"]
-    scene.assert_others_go_on()
+def list_encodings(evil: bytes) -> Iterator[str]:
+    """As it is, encoded, encoded twice, each byte of it encoded."""
+    yield evil.decode("latin-1")
+    yield quote_from_bytes(evil, safe="")
+    yield quote(quote_from_bytes(evil, safe=""), safe="")
+    yield "".join([f"%{one:02x}" for one in evil])
 
 
-def test_one_that_forges_a_receipt_keeps_what_came_before(scene: Scene) -> None:
-    whole = make_batch(scene.paths)
-    number = find_kind(whole, hostlog.Segment)[2]
-    items = list(whole.items)
-    items[number] = spoil_body(items[number])
-    answer = scene.refuse(encode_batch(whole._replace(items=tuple(items))), "receipt")
-    scene.assert_held(answer, number)
-    assert scene.read_alert("receipt").leaf_index == number
-    # nor may anybody speak for it, or it for another
-    stranger = scene.caller._replace(key=make_key(9))
-    for caller, paths in ((stranger, scene.paths), (scene.caller, scene.other)):
-        prepared = caller.prepare(
-            "POST", f"http://{NAME}/v1/receipts", batch.compress(make_data(paths)),
-            {"content-encoding": "zstd"}, created_s=int(time.time()), nonce=next(NONCES),
-        )  # fmt: skip
-        asked = scene.process.ask("POST", prepared.target, prepared.body, dict(prepared.fields))
-        assert asked[0] in (400, 401)
-    scene.assert_others_go_on()
+def fill(pattern: str, evil: str) -> str:
+    return re.sub(r"\{\w+(:path)?\}", lambda _: evil, pattern)
 
 
-def test_one_that_floods_waits_and_no_other_does(scene: Scene) -> None:
-    for number in range(FLOOD_MAX):
-        answer = scene.process.post(scene.caller, b"no batch %d" % number)
-        if answer.status == 429:
-            break
-        assert answer.status == 400
-    assert answer.status == 429 and int(answer.fields["retry-after"]) > 0
-    scene.assert_others_go_on()
+def list_targets(route: Route) -> Iterator[str]:
+    """With each evil text in each parameter, and in a query that is not described."""
+    described = DESCRIPTIONS[f"{route.method} {route.pattern}"].parameters
+    queries = ["", "x=", *[f"{one.name}=" for one in described if one.place == "query"]]
+    for evil in EVIL:
+        for text in list_encodings(evil):
+            yield from (f"{fill(route.pattern, '00')}?{one}{text}" for one in queries)
+            if "{" in route.pattern:
+                yield fill(route.pattern, text)
+                yield fill(route.pattern, f"x{text}")
 
 
-def test_what_is_replayed_is_refused_over_a_kill_too(scene: Scene) -> None:
-    prepared = scene.caller.prepare(
-        "POST", f"http://{NAME}/v1/receipts", batch.compress(make_data(scene.paths, 0, 2)),
-        {"content-encoding": "zstd"}, created_s=int(time.time()), nonce=next(NONCES),
+def test_nothing_is_injected_through_a_path_or_a_query(attacked: Attacked) -> None:
+    asked = list[tuple[str, str, bytes]]()
+    for route in ROUTES:
+        for target in list_targets(route):
+            head = write_request(route.method, target, {"host": NAME, "connection": "close"})
+            asked.append((route.method, route.pattern, head))
+            if route.access is Access.CAGED:
+                try:
+                    signed = attacked.sign(route.method, target)
+                except SpecError:
+                    continue  # no client can sign what is no target
+                asked.append((route.method, route.pattern, signed))
+    seen = set[int]()
+    for (method, pattern, request), data in zip(asked, run_all(attacked, asked), strict=True):
+        seen |= {one.status for one in check_answers(method, pattern, request, data)}
+    assert {200, 400, 401, 403, 404, 414} <= seen
+    attacked.check_well()
+
+
+def run_all(attacked: Attacked, asked: list[tuple[str, str, bytes]]) -> Iterator[bytes]:
+    for start in range(0, len(asked), 100):
+        yield from attacked.exchange_all(*[one[2] for one in asked[start : start + 100]])
+
+
+FIELDS = (
+    "host", "content-type", "content-encoding", "content-length", "content-digest", "signature",
+    "signature-input", "x-actor", "x-audit-id", "x-rate-pass", "x-forwarded-for", "forwarded",
+    "x-original-url", "x-http-method-override", "accept", "accept-encoding", "expect", "upgrade",
+    "transfer-encoding", "te", "range", "if-none-match", "cookie", "authorization", "user-agent",
+)  # fmt: skip
+
+
+def test_nothing_is_injected_through_a_field(attacked: Attacked) -> None:
+    other = attacked.sign("GET", f"/v1/hosts/{attacked.host.hex()}")
+    asked = list[tuple[str, str, bytes]]()
+    for method, pattern in (("GET", "/v1/hosts/{host}"), ("GET", "/readyz")):
+        target = pattern.replace("{host}", attacked.host.hex())
+        for name in FIELDS:
+            for evil in EVIL:
+                base = {"host": NAME, "connection": "close"} | {name: evil.decode("latin-1")}
+                asked.append((method, pattern, write_request(method, target, base)))
+                signed = attacked.sign(method, target)
+                line = f"{name}: ".encode() + evil + b"\r\n"
+                asked.append(
+                    (method, pattern, signed.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n"))
+                )
+    for evil in EVIL:  # in the signature's own parameters, and as a name
+        for part in (b'nonce="', b'keyid="', b'tag="', b"created=", b'alg="', b"cage=(", b"cage=:"):
+            asked.append(("GET", "/v1/hosts/{host}", other.replace(part, part + evil)))
+        asked.append(("GET", "/readyz", b"GET /readyz HTTP/1.1\r\nhost: " + NAME.encode() + b"\r\n"
+                      + evil + b": x\r\nconnection: close\r\n\r\n"))  # fmt: skip
+        asked.append(("GET", "/none", evil + b" /readyz HTTP/1.1\r\nconnection: close\r\n\r\n"))
+        asked.append(("GET", "/none", b"GET /readyz " + evil + b"\r\nconnection: close\r\n\r\n"))
+    for (method, pattern, request), data in zip(asked, run_all(attacked, asked), strict=True):
+        if b"HTTP/1.1 200" in data[:20] and pattern == "/v1/hosts/{host}":
+            assert json.loads(parse_responses(data)[0].body)["host"] == attacked.host.hex()
+        check_answers(method, pattern, request, data)
+    attacked.check_well()
+
+
+HIDDEN = b"GET /healthz HTTP/1.1\r\nhost: " + NAME.encode() + b"\r\nconnection: close\r\n\r\n"
+LAST = b"0\r\n\r\n"
+"""The end of a body in chunks."""
+
+
+def smuggle(fields: bytes, body: bytes, line: bytes = b"POST /v1/enrol HTTP/1.1") -> bytes:
+    return line + b"\r\nhost: " + NAME.encode() + b"\r\n" + fields + b"\r\n\r\n" + body
+
+
+FRAMINGS = {
+    "both, chunked last": (b"content-length: 4\r\ntransfer-encoding: chunked", LAST + HIDDEN),
+    "both, chunked first": (b"transfer-encoding: chunked\r\ncontent-length: %d" % len(HIDDEN),
+                            LAST + HIDDEN),
+    "two lengths": (b"content-length: 0\r\ncontent-length: %d" % len(HIDDEN), HIDDEN),
+    "a list of lengths": (b"content-length: 0, %d" % len(HIDDEN), HIDDEN),
+    "a signed length": (b"content-length: +0", HIDDEN),
+    "a negative length": (b"content-length: -1", HIDDEN),
+    "a length in hex": (b"content-length: 0x0", HIDDEN),
+    "a length with a space": (b"content-length: 0 0", HIDDEN),
+    "a length of other digits": ("content-length: \u0660".encode(), HIDDEN),
+    "an empty length": (b"content-length: ", HIDDEN),
+    "a length beyond 64 bits": (b"content-length: 18446744073709551616", HIDDEN),
+    "another coding": (b"transfer-encoding: xchunked", LAST + HIDDEN),
+    "identity": (b"transfer-encoding: identity", HIDDEN),
+    "chunked, then not": (b"transfer-encoding: chunked, identity", LAST + HIDDEN),
+    "gzip first": (b"transfer-encoding: gzip, chunked", LAST + HIDDEN),
+    "chunked twice": (b"transfer-encoding: chunked\r\n" * 2 + b"x: y", LAST + HIDDEN),
+    "a space before the colon": (b"transfer-encoding : chunked", LAST + HIDDEN),
+    "a folded line": (b"content-length: %d\r\nx: y\r\n transfer-encoding: chunked" % len(HIDDEN),
+                      HIDDEN),
+    "a bare return": (b"x: y\rtransfer-encoding: chunked", LAST + HIDDEN),
+    "a name with a zero": (b"transfer-encoding\0: chunked", LAST + HIDDEN),
+    "a value with a vertical tab": (b"transfer-encoding: \x0bchunked", LAST + HIDDEN),
+    "a chunk in hex with a sign": (b"transfer-encoding: chunked", b"+0\r\n\r\n" + HIDDEN),
+    "a chunk with 0x": (b"transfer-encoding: chunked", b"0x0\r\n\r\n" + HIDDEN),
+    "a chunk without an end": (b"transfer-encoding: chunked", b"1\r\nxx0\r\n\r\n" + HIDDEN),
+    "a chunk of 2 ** 64": (b"transfer-encoding: chunked", b"10000000000000000\r\n" + HIDDEN),
+    "a trailer that is none": (b"transfer-encoding: chunked", b"0\r\n" + HIDDEN),
+}  # fmt: skip
+
+
+def test_no_request_hides_in_another_ones_body(attacked: Attacked) -> None:
+    """At most the first is answered; where its end is in doubt the connection ends."""
+    requests = {name: smuggle(*one) for name, one in FRAMINGS.items()}
+    requests["chunked in 1.0"] = smuggle(
+        b"transfer-encoding: chunked", LAST + HIDDEN, b"POST /v1/enrol HTTP/1.0"
+    )
+    requests["a bad chunk, before who answers without it"] = smuggle(
+        b"transfer-encoding: chunked", b"1\r\nxx0\r\n\r\n" + HIDDEN, b"POST /v1/receipts HTTP/1.1"
+    )
+    requests["the preface of HTTP/2"] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HIDDEN
+    requests["HTTP/0.9"] = b"GET /healthz\r\n" + HIDDEN
+    requests["no host"] = b"GET /healthz HTTP/1.1\r\n\r\n" + b"\0" + HIDDEN
+    requests["two hosts"] = b"GET /readyz HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n\0" + HIDDEN
+    requests["an absolute target"] = (
+        b"GET http://%s/readyz HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n"
+        % ((NAME.encode(),) * 2)
+    )
+    requests["a tunnel"] = b"CONNECT x:443 HTTP/1.1\r\nhost: x:443\r\n\r\n\0" + HIDDEN
+    requests["an upgrade"] = (
+        b"GET /readyz HTTP/1.1\r\nhost: %s\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n\0"
+        % NAME.encode() + HIDDEN
     )  # fmt: skip
-    words = ("POST", prepared.target, prepared.body, dict(prepared.fields))
-    assert scene.process.ask(*words)[0] == 200
-    assert scene.process.ask(*words)[0] == 401
-    scene.process.__exit__()
-    scene.process = Process(scene.top)
-    with scene.process:
-        status, _, body = scene.process.ask(*words)
-        assert status == 401 and b"replayed" in body
-        answer = scene.process.post(scene.caller, make_data(scene.paths, 0, 2))  # signed anew
-        scene.assert_held(answer, 2)
-        scene.assert_others_go_on()
+    for name, data in zip(requests, attacked.exchange_all(*requests.values()), strict=True):
+        answers = parse_responses(data)
+        assert not any(one.body == b"ok\n" for one in answers), (name, data)
+        if name == "a chunk of 2 ** 64":
+            assert not answers  # it waits for more, until its time is over
+            continue
+        assert answers and answers[0].status == (200 if name == "an upgrade" else 400), (name, data)
+        assert all(one.status == 400 for one in answers[1:]), (name, data)
+    [data] = attacked.exchange_all(HIDDEN)
+    assert parse_responses(data)[0].body == b"ok\n"
+    attacked.check_well()
 
 
-def test_duplicates_in_any_order_come_to_the_same(scene: Scene, seed: int) -> None:
-    rng, size = random.Random(seed), get_size(scene.paths)
-    cuts = [0, *sorted(rng.sample(range(1, size), 4)), size]
-    pieces = [make_data(scene.paths, *cuts[at : at + 2]) for at in range(len(cuts) - 1)] * 2
-    assert scene.process.post(scene.caller, pieces[0]).status == 200  # it brings the host's key
-    sizes = [0]
-    while sizes[-1] < size:
-        rng.shuffle(pieces)
-        for data in pieces:
-            answer = scene.process.post(scene.caller, data)
-            assert answer.status == 200
-            sizes.append(scene.get_held(answer).size)
-            scene.assert_held(answer, sizes[-1])
-    assert sizes == sorted(sizes)
-    assert scene.list_alerts() == []
-    scene.assert_others_go_on()
-
-
-def test_what_is_still_to_come_is_kept_with_an_alert(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: before() + 3600 * 10**9)
-    record(scene.paths, make_id(77), count=2)
-    monkeypatch.undo()
-    answer = scene.process.post(scene.caller, make_data(scene.paths))
-    scene.assert_held(answer, get_size(scene.paths))
-    assert scene.list_alerts() == ["future"]
-    scene.assert_others_go_on()
-
-
-def test_a_whole_server_is_not_talked_into_a_restore(scene: Scene) -> None:
-    """Nor does it take by that way what it has not acknowledged."""
-    half = get_size(scene.paths) // 2
-    taken = scene.process.post(scene.caller, make_data(scene.paths, 0, half))
-    for shown, status in (
-        (Shown(b"", b"no note", b""), 400), (Shown(taken.body[:-1], b"", b""), 400),
-        (Shown(taken.body, b"", b"no grant"), 200), (Shown(b"", b"", b""), 200),
-    ):  # fmt: skip
-        reply = scene.process.ask("POST", "/v1/restore/show", encode_shown(shown))
-        assert reply[0] == status, reply
-    assert scene.process.ask("POST", "/v1/restore/show", b"\xff")[0] == 400
-    places = encode_places(Places((Place(0, half),), (), (), EVERYTHING))
-    for path in ("/v1/restore/places", "/v1/restore/bodies"):
-        assert scene.process.ask("POST", path, places)[0] == 401  # nobody signed it
-    assert json.loads(scene.call("POST", "/v1/restore/places", places).body)["state"] == "ready"
-    rest = batch.compress(make_data(scene.paths, half))
-    answer = scene.call("POST", "/v1/restore/bodies", rest, **{"content-encoding": "zstd"})
-    assert json.loads(answer.body) == {
-        "state": "ready", "size": "0", "goal": "0", "held": str(half), "detail": "",
+def test_what_is_too_large_is_refused_before_it_is_there(attacked: Attacked) -> None:
+    many = "".join([f"x{number}: y\r\n" for number in range(10_000)]).encode()
+    host = f"host: {NAME}\r\n".encode()
+    sized = b"content-length: %d\r\n\r\n"
+    coded = b"transfer-encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    requests = {
+        b"GET /" + b"a" * (1 << 20) + b" HTTP/1.1\r\n\r\n": {431},
+        b"GET /?" + b"a" * 5000 + b" HTTP/1.1\r\n" + host + b"connection: close\r\n\r\n": {414},
+        b"GET /healthz HTTP/1.1\r\n" + host + b"x: " + b"a" * (1 << 20) + b"\r\n\r\n": {431},
+        b"GET /healthz HTTP/1.1\r\n" + host + many + b"\r\n": {431},
+        b"GET /healthz HTTP/1.1\r\n" + host + many[:700] + b"connection: close\r\n\r\n": {431},
+        b"POST /v1/enrol HTTP/1.1\r\n" + host + sized % (1 << 30): {413},
+        b"POST /v1/enrol HTTP/1.1\r\n" + host + coded + chunk: {413},
+        b"POST /v1/receipts HTTP/1.1\r\n" + host + sized % (WIRE_LIMIT_BYTES + 1): {413},
+        b"POST /v1/receipts HTTP/1.1\r\n" + host + sized % WIRE_LIMIT_BYTES: {401},
+        b"POST /v1/receipts HTTP/1.1\r\n" + host + coded + chunk * 40: {401},
+        b"\r\n" * (1 << 19): {400, 431},
+        b"\0" * (1 << 20): {400, 431},
     }  # fmt: skip
-    assert scene.process.ask("GET", "/readyz")[0] == 200
-    scene.assert_others_go_on()
+    for (request, wanted), data in zip(
+        requests.items(), attacked.exchange_all(*requests), strict=True
+    ):
+        # Who goes on sending may have its answer cut off by a reset.
+        statuses = {one.status for one in parse_responses(data)}
+        assert statuses <= wanted, (request[:80], statuses)
+    attacked.check_well()
+
+
+def test_a_bomb_takes_no_memory_and_no_time(attacked: Attacked) -> None:
+    zstd = get_zstd()
+    zeros, wide = bytes(1 << 28), {zstd.CompressionParameter.window_log: 27}
+    bombs = [
+        zstd.compress(zeros, 3), zstd.compress(bytes(BATCH_LIMIT_BYTES + 1), 3),
+        zstd.compress(zeros, options=wide), zstd.compress(zstd.compress(zeros, 3), 3),
+        zstd.compress(b"", 1) * 100_000, zstd.compress(bytes(1 << 20), 1) * 200,
+        b"\x50\x2a\x4d\x18\xff\xff\xff\xff", b"\x28\xb5\x2f\xfd\xe0" + b"\xff" * 8,
+        batch.compress(attacked.data)[:-1], batch.compress(attacked.data) + b"\0",
+    ]  # fmt: skip
+    fields = {"content-encoding": "zstd", "content-type": "application/octet-stream"}
+    calls = [attacked.sign("POST", "/v1/receipts", one, fields) for one in bombs * 4]
+    for data in attacked.exchange_all(*calls):
+        [answer] = parse_responses(data)
+        assert answer.status == 400
+        assert json.loads(answer.body)["type"] == "urn:docklock:bpci:refused"
+    attacked.check_well()
