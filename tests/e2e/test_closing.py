@@ -29,14 +29,14 @@ class Host:
     """A docklock with an agent, enrolled at the server."""
 
     def __init__(self, dock: Docklock, serving: Serving, directory: Path, number: int) -> None:
-        self.dock, self.number, self._runs = dock, number, 0
+        self.dock, self.number, self.runs = dock, number, 0
         self.config = serving.write_config(directory / f"agent-{number}.toml")
         serving.enrol(get_paths(str(dock.root)), self.config, directory / f"grant-{number}")
 
     def run(self) -> None:
         """More evidence."""
-        self._runs += 1
-        name = f"c{self.number}-{self._runs}"
+        self.runs += 1
+        name = f"c{self.number}-{self.runs}"
         self.dock(
             "run", "--name", name, "busybox", "sh", "-c", f"ls /; cat /etc/passwd; echo {name}"
         )
@@ -72,6 +72,31 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
         made.kill()
 
 
+class Auditor:
+    """A member with a key of its own, on a machine that has public keys and nothing else."""
+
+    def __init__(self, serving: Serving, root: Path, keys: Path) -> None:
+        self.dock, self._keys = Docklock(root), keys
+        key, grant = root.parent / "auditor.key", root.parent / "auditor.grant"
+        public = self.dock("audit", "key", str(key)).stdout.strip()
+        words = ("--tenant", "acme", "--role", "auditor", serving.directory, public, str(grant))
+        run("bpci", "grant", *words)
+        place = ("--server", f"http://{serving.place}", "--server-key", str(keys))
+        self.dock("audit", "enrol", *place, str(grant))
+        self._call = (*place, "--key", str(key))
+
+    def export(self, to: Path) -> None:
+        self.dock("audit", "export", *self._call, "-o", str(to), code=4)  # no host's key is named
+
+    def list_proven(self, path: Path, hosts: list[Host]) -> set[str]:
+        """The apps of the runs that these hosts have signed, under the server's seal."""
+        named = [f"--host-key={host.dock.root}/keys/host.pub" for host in hosts]
+        words = ("verify", str(path), "--json", "--log-key", str(self._keys), *named)
+        report = json.loads(self.dock(*words).stdout)
+        assert report["ok"] and report["trusted"]
+        return {run["app"] for host in report["hosts"] for run in host["runs"]}
+
+
 def wait_in_step(hosts: list[Host]) -> None:
     for host in hosts:
         host.dock.wait_for(host.is_in_step, IN_STEP_S)
@@ -90,6 +115,7 @@ def test_three_hosts_bring_a_lost_server_in_step_and_an_auditor_verifies_it(
         wait_in_step(hosts)
         words = ("sync", "proof", "office", "--config", hosts[0].config)
         docks[0](*words, "-o", str(old))
+        auditor = Auditor(serving, tmp_path / "auditor", keys)
         run("bpci", "backup", serving.directory, str(copy))
         hosts.append(Host(docks[2], serving, tmp_path, 3))  # after the backup
         agents.enter_context(Agent(docks[2], "--config", hosts[2].config))
@@ -99,6 +125,7 @@ def test_three_hosts_bring_a_lost_server_in_step_and_an_auditor_verifies_it(
         last = tmp_path / "last.tlog-proof"
         docks[0](*words, "-o", str(last))
         before = serving.get_state()
+        auditor.export(tmp_path / "last-week")
         serving.lose(copy)
         assert serving.get_state().size < before.size
         for host in hosts:
@@ -116,6 +143,12 @@ def test_three_hosts_bring_a_lost_server_in_step_and_an_auditor_verifies_it(
     assert checkpoint.parse_claim(seen[0]).size < checkpoint.parse_claim(seen[1]).size
     assert [host.read_status()["contradictions"] for host in hosts] == [0, 0, 0]
     assert "whole" in run("bpci", "audit", serving.directory)
-    auditor = Docklock(tmp_path / "auditor")  # what it has are public keys
     for path in (old, last):
-        assert "whole" in auditor("verify", str(path), "--log-key", str(keys)).stdout
+        assert "whole" in auditor.dock("verify", str(path), "--log-key", str(keys)).stdout
+    auditor.export(tmp_path / "now")
+    serving.kill()  # what follows needs nobody
+    ran = {f"c{host.number}-{number}" for host in hosts for number in range(1, host.runs + 1)}
+    shown = auditor.list_proven(tmp_path / "now", hosts)
+    assert shown == ran
+    newer = {f"c{host.number}-{host.runs}" for host in hosts}
+    assert auditor.list_proven(tmp_path / "last-week", hosts) == ran - newer

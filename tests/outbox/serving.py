@@ -57,6 +57,8 @@ class Serving:
         return self
 
     def kill(self) -> None:
+        if self.process.returncode is not None:
+            return
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(WAIT_S)
         assert self.process.stdout is not None
