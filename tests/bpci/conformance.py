@@ -191,6 +191,20 @@ class StoreConformance:
             store.commit(Changes(acts=[ActRow(2, b"other")]))
         assert store.read_acts(2, 1) == acts[2:3]
 
+    def test_a_log_begins_anew_with_all_else_in_place(self, store: Store) -> None:
+        tenants = [Tenant("acme", b"old"), Tenant("b", b"stays")]
+        leaves = [make_leaf(HOSTS[0], 0), make_leaf(b"", 0), make_leaf(b"", 1)]
+        hosts, acts = [make_host(0), make_host(1)], [ActRow(0, b"first"), ActRow(1, b"second")]
+        store.commit(
+            Changes(tenants=tenants, hosts=hosts, leaves=leaves, acts=acts, note=b"checkpoint")
+        )
+        store.begin_log([Tenant("acme", b"new")], [ActRow(1, b"anew")], -1)
+        assert store.find_log() == (0, b"") and store.read_leaves(b"", 0, 9) == []
+        assert store.read_leaves(HOSTS[0], 0, 9) == leaves[:1]
+        assert store.read_tenants() == [Tenant("acme", b"new"), tenants[1]]
+        assert store.read_acts(0, 9) == [acts[0], ActRow(1, b"anew")]
+        assert store.read_hosts(b"", 9) == [one._replace(log_leaf=-1) for one in hosts]
+
     def test_what_tenants_have_is_the_sum_of_their_hosts(self, store: Store) -> None:
         rows = [make_host(n, tenant="b" if n == 2 else "a", stored_bytes=10 * n) for n in range(4)]
         store.commit(Changes(hosts=rows))

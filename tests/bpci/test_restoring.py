@@ -322,3 +322,33 @@ def test_a_backup_is_whole_of_one_moment_and_of_its_server(tmp_path: Path, seed:
         backup.put_back(str(tmp_path / "spoilt.db"), str(tmp_path / "empty"), NO_MARK, ())
     assert not (tmp_path / "empty" / "bpci.db").exists()
     assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+def test_on_the_way_the_goal_is_not_forgotten(tmp_path: Path, seed: int) -> None:
+    """Some of the log is there again, and is an older state of it: nobody may take it for whole."""
+    scene = Scene(tmp_path, random.Random(seed))
+    with Server(scene.top) as server:
+        for host in scene.hosts:
+            scene.enrol(server, host)
+            host.send(server)
+    backup.back_up(str(scene.top), str(scene.copy))
+    first, second = scene.hosts
+    with Server(scene.top) as server:
+        for host in (first, first, second, first):
+            host.grow(scene.rng)
+            host.send(server)
+        before = server.intake.log.state
+    scene.lose()
+    with Server(scene.top) as server:
+        size = server.intake.log.state.size
+        first.show(server)
+        first.send_again(server)
+        first.place(server)
+        assert size < server.intake.log.state.size < before.size
+        assert server.intake.log.goal == before
+        published = (scene.top / "checkpoint").read_bytes()
+        assert checkpoint.parse_claim(published).size == before.size
+    with Server(scene.top) as server:
+        assert server.intake.log.goal == before
+        scene.help(server)
+        assert_whole(server, scene, before)
