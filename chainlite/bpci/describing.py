@@ -72,12 +72,22 @@ class Operation(NamedTuple):
 
 def make_object(**fields: Schema) -> Schema:
     """The schema of an object that has these fields and no others."""
+    return make_partial(tuple(fields), **fields)
+
+
+def make_partial(needed: tuple[str, ...], /, **fields: Schema) -> Schema:
+    """The schema of an object that has no fields but these, and those that are needed."""
     return {
         "type": "object",
         "properties": fields,
-        "required": list(fields),
+        "required": list(needed),
         "additionalProperties": False,
     }
+
+
+def make_nullable(schema: Schema) -> Schema:
+    """The schema of what may be null."""
+    return {"oneOf": [schema, {"type": "null"}]}
 
 
 def make_array(schema: Schema, limit: int) -> Schema:
