@@ -19,6 +19,7 @@ from chainlite.errors import SpecError
 from chainlite.segment import get_zstd
 from tests.bpci.attacked import Attacked, Response, parse_responses, write_request
 from tests.bpci.test_served import NAME
+from tests.conftest import FULL
 
 EVIL = (
     b"' OR '1'='1", b"'; DROP TABLE hosts; --", b'" UNION SELECT sealed_key FROM tenants --',
@@ -62,12 +63,11 @@ def check_answers(method: str, pattern: str, request: bytes, data: bytes) -> lis
     return answers
 
 
-def list_encodings(evil: bytes) -> Iterator[str]:
+def list_encodings(evil: bytes) -> list[str]:
     """As it is, encoded, encoded twice, each byte of it encoded."""
-    yield evil.decode("latin-1")
-    yield quote_from_bytes(evil, safe="")
-    yield quote(quote_from_bytes(evil, safe=""), safe="")
-    yield "".join([f"%{one:02x}" for one in evil])
+    once = quote_from_bytes(evil, safe="")
+    each = "".join([f"%{one:02x}" for one in evil])
+    return [evil.decode("latin-1"), once, quote(once, safe=""), each]
 
 
 def fill(pattern: str, evil: str) -> str:
@@ -78,8 +78,9 @@ def list_targets(route: Route) -> Iterator[str]:
     """With each evil text in each parameter, and in a query that is not described."""
     described = DESCRIPTIONS[f"{route.method} {route.pattern}"].parameters
     queries = ["", "x=", *[f"{one.name}=" for one in described if one.place == "query"]]
-    for evil in EVIL:
-        for text in list_encodings(evil):
+    for number, evil in enumerate(EVIL):
+        encodings = list_encodings(evil)
+        for text in encodings if FULL else (encodings[1], encodings[number % 4]):
             yield from (f"{fill(route.pattern, '00')}?{one}{text}" for one in queries)
             if "{" in route.pattern:
                 yield fill(route.pattern, text)
