@@ -57,14 +57,19 @@ DESCRIPTIONS = {
             ),
             Answer(400, "It does not read, or is not this host's.", (Body(PROBLEM, _REFUSED),)),
             Answer(401, "The key is not the host's newest.", reasons=("unknown-key",)),
+            Answer(403, "Not a host's key, or it was revoked.", reasons=("not-yours", "revoked")),
             Answer(413, "Too large.", reasons=("too-large",)),
             Answer(415, "Another coding than zstd.", reasons=("another-coding",)),
             Answer(
                 422, "It does not hold: the alert, and what is held of the leaves before.",
                 (Body(PROBLEM, _REFUSED),),
             ),
-            Answer(429, "Too many batches wait.", reasons=("busy",)),
+            Answer(
+                429, "Too many batches wait, or no more receipts are taken today.",
+                reasons=("busy", "quota"),
+            ),
             UNWRITABLE,
+            Answer(507, "The tenant's bytes are used up.", reasons=("quota",)),
         ),
         request=(Body(BINARY),),
         text="A batch as README.md lays it out, at most 10 MiB, one zstd frame with a window of at "
@@ -82,21 +87,6 @@ DESCRIPTIONS = {
             UNREADABLE,
         ),
         (Parameter("host", "The host's id.", HEX_32),),
-    ),
-    "POST /v1/enrol": Operation(
-        "enrol",
-        "Enrol the one host that the server's grant names.",
-        (
-            Answer(200, f"Enrolled, now or before. {_ACKNOWLEDGEMENT}", (Body(BINARY),)),
-            Answer(400, "It is no grant.", reasons=("no-grant",)),
-            Answer(403, "Another server's, or its time is over.", reasons=("no-grant",)),
-            Answer(409, "The host is another tenant's.", reasons=("not-enrolled",)),
-            Answer(413, "Too large.", reasons=("too-large",)),
-            Answer(408, "Too slow.", reasons=("too-slow",)),
-            UNWRITABLE,
-        ),
-        request=(Body(BINARY),),
-        text="The body is what `docklock bpci grant` wrote.",
     ),
     "GET /checkpoint": Operation(
         "getCheckpoint",

@@ -3,7 +3,7 @@
 `ROUTES` is the table that the cage holds every call to. The hot path is raw ASGI (ingest); the rest
 reads the store through a connection of its own. Not here: the cage, sockets, files (serving).
 Invariants: everything but the server's own log and its state is caged; a host is shown what is its
-own and nothing else; nothing here writes.
+own and nothing else; nothing here writes, but what members hands the desk.
 Source: C2SP tlog-tiles for /checkpoint and /tile.
 """
 
@@ -18,15 +18,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import addresses, ingest, openapi, own_log
+from chainlite.bpci import addresses, ingest, members, members_addresses, openapi, own_log
+from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.addresses import ALERTS_SHOWN_MAX
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
-from chainlite.bpci.desk import Enrolment
-from chainlite.bpci.grant import GRANT_LIMIT_BYTES, check_grant
-from chainlite.cage.asgi import read_body
+from chainlite.bpci.office import Office
 from chainlite.cage.refusal import CONTENT_TYPE, Refusal
 from chainlite.cage.routes import Access, Route
-from chainlite.errors import DocklockError, PeerError, SpecError, StateError, TamperError
+from chainlite.errors import DocklockError, SpecError, StateError, TamperError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,14 +36,13 @@ if TYPE_CHECKING:
     from chainlite.bpci.store import Store
     from chainlite.cage.asgi import Receive, Scope, Send
 
-ENROL_S = 10.0
 ROUTES = (
     Route(
         "POST", ingest.PATH, Access.CAGED, request_bytes_max=WIRE_LIMIT_BYTES,
         body_timeout_s=ingest.READ_S,
     ),
     Route("GET", "/v1/hosts/{host}", Access.CAGED),
-    Route("POST", "/v1/enrol", Access.PUBLIC, request_bytes_max=GRANT_LIMIT_BYTES),
+    *members.ROUTES,
     Route("GET", "/checkpoint", Access.PUBLIC, 100),
     Route("GET", "/tile/{rest:path}", Access.PUBLIC, 100, response_bytes_max=32 << 20),
     Route("GET", "/healthz", Access.PUBLIC, 10),
@@ -52,7 +50,7 @@ ROUTES = (
     Route("GET", "/metrics", Access.PUBLIC, 100),
     Route("GET", openapi.PATH, Access.PUBLIC, 100),
 )  # fmt: skip
-DESCRIPTIONS = {**addresses.DESCRIPTIONS}
+DESCRIPTIONS = {**addresses.DESCRIPTIONS, **members_addresses.DESCRIPTIONS}
 """Of all of ROUTES; who adds routes adds what is said of them, both from a module of its own."""
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -67,10 +65,12 @@ class App:
         self._authenticate = authenticate
         self._ingest = ingest.Ingest(desk, authenticate)
         self._document = openapi.encode_document(ROUTES, DESCRIPTIONS)
+        self.office = Office(desk.intake, desk.intake.store, key)
+        self._members = members.Members(desk, self.office, reader, key, authenticate, get_now_ms)
         self._rest = Starlette(
             routes=[
                 Address("/v1/hosts/{host}", self._show_host),
-                Address("/v1/enrol", self._enrol, methods=["POST"]),
+                *self._members.addresses,
                 Address("/checkpoint", self._show_checkpoint),
                 Address("/tile/{rest:path}", self._show_tile),
                 Address("/healthz", self._show_health),
@@ -90,21 +90,21 @@ class App:
 
     async def _show_host(self, request: Request) -> Response:
         actor = self._authenticate(request.scope)
-        if not actor.is_sure:
-            raise Refusal(401, "unknown-key", "the key is not the host's newest")
-        if request.path_params["host"] != actor.host.hex():
+        require_sure(actor)
+        host = require_host(actor)
+        if request.path_params["host"] != host.hex():
             raise Refusal(403, "not-yours", "a host is shown its own state")
-        row = self._store.find_host(actor.host)
+        row = self._store.find_host(host)
         if row is None:
             raise Refusal(404, "no-host", "the host is not enrolled")
-        alerts = self._store.read_alerts(actor.host, 0, ALERTS_SHOWN_MAX)
+        alerts = self._store.read_alerts(host, 0, ALERTS_SHOWN_MAX)
         shown = [
             {"kind": one.kind, "leaf_index": str(one.leaf_index), "time_ms": str(one.time_ms)}
             for one in alerts
         ]
         return JSONResponse(
             {
-                "host": actor.host.hex(),
+                "host": host.hex(),
                 "size": str(row.size),
                 "receipts": str(row.receipts),
                 "open_runs": row.open_runs,
@@ -113,21 +113,6 @@ class App:
                 "alerts": shown,
             }
         )
-
-    async def _enrol(self, request: Request) -> Response:
-        """A host with the server's own grant; nothing but that host can be enrolled with it."""
-        data = await read_body(request.receive, GRANT_LIMIT_BYTES, ENROL_S)
-        try:
-            grant = check_grant(data, self._key.pair.public, time.time_ns() // 10**6)
-        except SpecError as error:
-            raise Refusal(400, "no-grant", str(error)) from None
-        except PeerError as error:
-            raise Refusal(403, "no-grant", str(error)) from None
-        try:
-            answer = await self._desk.enrol(Enrolment(grant.tenant, grant.public))
-        except StateError as error:
-            raise Refusal(409, "not-enrolled", str(error)) from None
-        return Response(answer.acknowledgement, media_type="application/octet-stream")
 
     async def _show_checkpoint(self, _: Request) -> Response:
         note = self._store.find_log()[1]
@@ -184,6 +169,11 @@ class App:
 
     async def _show_document(self, _: Request) -> Response:
         return Response(self._document, media_type="application/json")
+
+
+def get_now_ms() -> int:
+    """Unix time."""
+    return time.time_ns() // 1_000_000
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

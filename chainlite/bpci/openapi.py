@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PATH = "/v1/openapi.json"
 VERSION = "1"
-RETRIED = (429, 503)
+RETRIED = (429, 503, 507)
 """Answers that say when to come again."""
 
 UNSIGNED = (
@@ -48,7 +48,10 @@ OF_ALL = (
     Answer(503, "Too much at once, or the store is full.", reasons=("busy", "store", "too-many")),
 )  # fmt: skip
 OF_ACCESS = {
-    Access.CAGED: (Answer(401, "The signature is not one of this call.", reasons=UNSIGNED),),
+    Access.CAGED: (
+        Answer(401, "The signature is not one of this call.", reasons=UNSIGNED),
+        Answer(403, "The key was revoked.", reasons=("revoked",)),
+    ),
     Access.MUTUAL_TLS: (Answer(403, "No client certificate.", reasons=("no-certificate",)),),
     Access.PUBLIC: (),
 }

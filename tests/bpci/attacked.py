@@ -5,6 +5,7 @@ The attackers come from other addresses of the loopback network than the host do
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import socket
@@ -12,10 +13,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from chainlite.bpci.actor import Role
 from chainlite.bpci.grant import Grant, sign_grant
 from chainlite.bpci.serving import make_server
 from chainlite.cage.client import Caller
-from chainlite.keys import compute_host_id
+from chainlite.keys import compute_host_id, make_key_pair
 from docklock.evidence import keyring
 from tests.bpci.batches import make_data
 from tests.bpci.callers import make_keyid
@@ -48,6 +50,7 @@ class Attacked:
         self.paths = make_host(top)
         self.directory, self.said = top / "bpci", top / "stderr"
         key = make_server(str(self.directory))
+        self.key = key.pair
         enrolled = keyring.ensure_host_key(self.paths).enrolled
         self.host, own = compute_host_id(enrolled), load_key(self.paths)
         self.seed = own.secret[:32]
@@ -70,6 +73,16 @@ class Attacked:
 
     def __exit__(self, *_: object) -> None:
         self.process.end()
+
+    def let_in(self, role: Role) -> tuple[Caller, bytes]:
+        """A member of the host's tenant, and the seed of its key."""
+        seed = hashlib.sha256(role.value.encode()).digest()
+        key = make_key_pair(seed)
+        expires_ms = (int(time.time()) + 3600) * 1000
+        grant = sign_grant(Grant("acme", key.public, expires_ms, role), self.key)
+        assert self.process.ask("POST", "/v1/enrol", grant)[0] == 200
+        keyid = make_keyid(compute_host_id(key.public), key.public)
+        return self.caller._replace(key=key, keyid=keyid), seed
 
     def read_memory(self, name: str) -> int:
         status = Path(f"/proc/{self.process.process.pid}/status").read_text()
@@ -111,10 +124,11 @@ class Attacked:
         return [read_end(link) for link in links]
 
     def sign(
-        self, method: str, target: str, body: bytes = b"", fields: dict[str, str] | None = None
-    ) -> bytes:
-        """A call of the honest host's as it goes over the wire."""
-        prepared = self.caller.prepare(
+        self, method: str, target: str, body: bytes = b"", fields: dict[str, str] | None = None,
+        caller: Caller | None = None,
+    ) -> bytes:  # fmt: skip
+        """A call of the honest host's, or another's, as it goes over the wire."""
+        prepared = (caller or self.caller).prepare(
             method, f"http://{NAME}{target}", body, fields or {},
             created_s=int(time.time()), nonce=next(NONCES),
         )  # fmt: skip
