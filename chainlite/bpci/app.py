@@ -18,7 +18,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import addresses, ingest, members, members_addresses, openapi, own_log
+from chainlite.bpci import (
+    addresses,
+    ingest,
+    members,
+    members_addresses,
+    openapi,
+    own_log,
+    reading,
+    reading_addresses,
+)
 from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.addresses import ALERTS_SHOWN_MAX
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
@@ -49,8 +58,13 @@ ROUTES = (
     Route("GET", "/readyz", Access.PUBLIC, 100),
     Route("GET", "/metrics", Access.PUBLIC, 100),
     Route("GET", openapi.PATH, Access.PUBLIC, 100),
+    *reading.ROUTES,
 )  # fmt: skip
-DESCRIPTIONS = {**addresses.DESCRIPTIONS, **members_addresses.DESCRIPTIONS}
+DESCRIPTIONS = {
+    **addresses.DESCRIPTIONS,
+    **members_addresses.DESCRIPTIONS,
+    **reading_addresses.DESCRIPTIONS,
+}
 """Of all of ROUTES; who adds routes adds what is said of them, both from a module of its own."""
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -59,7 +73,12 @@ class App:
     """The ASGI application that goes into the cage."""
 
     def __init__(
-        self, desk: Desk, reader: Store, key: ServerKey, authenticate: Authenticate
+        self,
+        desk: Desk,
+        reader: Store,
+        key: ServerKey,
+        authenticate: Authenticate,
+        auditing: reading.Reading,
     ) -> None:
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
@@ -77,6 +96,7 @@ class App:
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
                 Address(openapi.PATH, self._show_document),
+                *auditing.addresses,
             ],
             exception_handlers={DocklockError: _answer_error, HTTPException: _answer_nothing},
         )

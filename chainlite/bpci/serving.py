@@ -26,6 +26,7 @@ from chainlite.bpci.listening import Listener
 from chainlite.bpci.order_socket import take_orders
 from chainlite.bpci.ordering import carry_out, erase_forever
 from chainlite.bpci.own_log import PUBLISHED
+from chainlite.bpci.reading import Reading, Room
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.middleware import Cage
 from chainlite.cage.store import CageStore, read_boot_id
@@ -62,14 +63,16 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
     with (
         SqliteStore(directory, is_writer=True) as store,
         SqliteStore(directory, is_writer=False) as reader,
+        SqliteStore(directory, is_writer=False) as auditors,
     ):
         intake = Intake(store, key, f"{directory}/{PUBLISHED}", get_now_ms)
         desk = Desk(intake)
         cage_store = CageStore(
             Path(directory) / CAGE_FILE, boot_id=read_boot_id(), now_ms=get_now_ms()
         )
-        identities = Identities(reader, key, intake.access)
-        app = App(desk, reader, key, identities.authenticate)
+        identities, room = Identities(reader, key, intake.access), Room(auditors)
+        auditing = Reading(room, key, identities.authenticate, get_now_ms)
+        app = App(desk, reader, key, identities.authenticate, auditing)
         cage = Cage(
             app, ROUTES,
             find_key=identities.find_key, key=key.pair, keyid=key.origin,
@@ -79,6 +82,7 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
         try:
             await _run(cage, listen, tell, directory, desk, app.office)
         finally:
+            room.close()
             await desk.close()
             cage_store.close()
 

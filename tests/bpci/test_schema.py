@@ -18,6 +18,7 @@ from tests.bpci.attacked import Attacked
 from tests.bpci.batches import make_data
 from tests.bpci.test_served import NAME, TOP
 from tests.conftest import FULL
+from tests.evidence.recording import make_id
 
 EXAMPLES = 1000 if FULL else 10
 """Of each address."""
@@ -34,6 +35,8 @@ CAGED = {
     Role.ADMIN: {
         ("GET", "/v1/members"), ("POST", "/v1/members/grants"), ("GET", "/v1/quota"),
         ("PUT", "/v1/quota"), ("GET", "/v1/retention"), ("PUT", "/v1/retention"),
+        ("GET", "/v1/search"), ("GET", "/v1/alerts"), ("GET", "/v1/export"),
+        ("GET", "/v1/audit/{app}/range"),
     },
 }  # fmt: skip
 """What each role gets an answer from, among others, and nobody else."""
@@ -57,7 +60,8 @@ def run_schemathesis(
     known = fuzz_hooks.Known(
         NAME, own.hex() if role else "", caller.keyid,
         attacked.caller.server.hex(), [one.hex() for one in bodies],
-        {"host": [attacked.host.hex()], "rest": ["entries/000.p/1", "0/000.p/2", "0/000"]},
+        {"host": [attacked.host.hex()], "rest": ["entries/000.p/1", "0/000.p/2", "0/000"],
+         "app": ["web", make_id(1)], "kind": ["receipt"], "leaf": ["3"]},
         [attacked.host.hex(), caller.keyid.partition(".")[0]],
     )  # fmt: skip
     fuzz_hooks.write_known(tmp_path / "known", known)
