@@ -109,9 +109,12 @@ def test_a_slow_body_is_cut_off_before_and_after_its_answer(attacked: Attacked) 
     assert parse_responses(trickle(attacked, one, b"x")[0]) == []
 
 
-def test_answers_that_nobody_reads_are_given_up(attacked: Attacked) -> None:
-    """Asked without end on each connection; what is buffered for one is an answer or two."""
-    many = (b"GET /v1/openapi.json HTTP/1.1\r\n" + HOST + b"\r\n") * 400
+MANY = (b"GET /v1/openapi.json HTTP/1.1\r\n" + HOST + b"\r\n") * 400
+"""What is asked without end by those who read no answer."""
+
+
+def open_unread(attacked: Attacked) -> list[socket.socket]:
+    """Connections with little room for what comes."""
     links = list[socket.socket]()
     for _ in range(LINKS):
         link = socket.socket()
@@ -120,12 +123,17 @@ def test_answers_that_nobody_reads_are_given_up(attacked: Attacked) -> None:
         link.connect(("127.0.0.1", attacked.port))
         link.setblocking(False)
         links.append(link)
+    return links
+
+
+def ask_on(attacked: Attacked, links: list[socket.socket], left: int) -> None:
+    """Ask more on each, until the server has ended all but so many."""
     ended, until_s = set[socket.socket](), time.monotonic() + GONE_S
-    while len(ended) < len(links):
+    while len(links) - len(ended) > left:
         assert time.monotonic() < until_s, f"{len(links) - len(ended)} are still there"
         for link in set(links) - ended:
             try:
-                link.send(many)
+                link.send(MANY)
             except BlockingIOError:
                 continue
             except ConnectionError:
@@ -133,6 +141,18 @@ def test_answers_that_nobody_reads_are_given_up(attacked: Attacked) -> None:
         attacked.check_well()
     for link in links:
         link.close()
+
+
+def test_answers_that_nobody_reads_are_given_up(attacked: Attacked) -> None:
+    """Asked without end on each connection; what is buffered for one is an answer or two."""
+    ask_on(attacked, open_unread(attacked), 0)
+
+
+def test_answers_that_nobody_reads_have_little_memory_in_all(tmp_path: Path) -> None:
+    """Long before their time is over, those with most of it are ended."""
+    with Attacked(tmp_path, credits=1, WRITE_S=600.0, UNSENT_BYTES_MAX=1 << 20) as attacked:
+        ask_on(attacked, open_unread(attacked), LINKS // 2)
+        attacked.check_whole()
 
 
 def test_a_small_answer_that_nobody_reads_keeps_no_place(attacked: Attacked) -> None:
