@@ -1,4 +1,4 @@
-"""`docklock bpci init|keys|serve|audit`: a server that takes hosts' evidence.
+"""`docklock bpci init|keys|serve|audit|openapi`: a server that takes hosts' evidence.
 
 Not here: who may do what there (bpci_access), exports (bpci_export), what it does (chainlite/bpci).
 Exit of `audit`: 0 nothing differs; 3 something does, and each such row has a line.
@@ -35,12 +35,13 @@ SERVE = Command(
     ),
 )  # fmt: skip
 AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
+OPENAPI = Command("bpci openapi", "", "Print the OpenAPI document of a server's addresses.")
 SUBCOMMANDS = {
     "init": INIT, "keys": KEYS, "grant": bpci_access.GRANT, "members": bpci_access.MEMBERS,
     "revoke": bpci_access.REVOKE, "quota": bpci_access.QUOTA, "retention": bpci_access.RETENTION,
-    "serve": SERVE, "audit": AUDIT, "export": bpci_export.EXPORT,
+    "serve": SERVE, "audit": AUDIT, "export": bpci_export.EXPORT, "openapi": OPENAPI,
 }  # fmt: skip
-COUNTS = {"grant": 3, "revoke": 2, "quota": 2, "retention": 2, "export": 2}
+COUNTS = {"openapi": 0, "grant": 3, "revoke": 2, "quota": 2, "retention": 2, "export": 2}
 
 
 def run_bpci(argv: list[str], _: Paths) -> int:
@@ -59,7 +60,7 @@ def run_bpci(argv: list[str], _: Paths) -> int:
         "init": _init, "keys": _show_keys, "grant": bpci_access.grant,
         "members": bpci_access.show_members, "revoke": bpci_access.revoke,
         "quota": bpci_access.rule_quota, "retention": bpci_access.rule_retention, "serve": _serve,
-        "audit": _audit, "export": bpci_export.export,
+        "audit": _audit, "export": bpci_export.export, "openapi": _show_document,
     }  # fmt: skip
     return run[verb](values, words)
 
@@ -139,3 +140,11 @@ def _audit(_: dict[str, Any], words: list[str]) -> int:
         return 0
     print(f"docklock: {count} rows differ", file=sys.stderr)
     return 3
+
+
+def _show_document(_: dict[str, Any], __: list[str]) -> int:
+    from chainlite.bpci.app import DESCRIPTIONS, ROUTES
+    from chainlite.bpci.openapi import encode_document
+
+    print(encode_document(ROUTES, DESCRIPTIONS).decode(), end="")
+    return 0
