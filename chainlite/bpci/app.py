@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import ingest, own_log
+from chainlite.bpci import ingest, logblocks, own_log
 from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Enrolment
@@ -50,6 +50,7 @@ ROUTES = (
     Route("GET", "/healthz", Access.PUBLIC, 10),
     Route("GET", "/readyz", Access.PUBLIC, 100),
     Route("GET", "/metrics", Access.PUBLIC, 100),
+    *logblocks.ROUTES,
 )  # fmt: skip
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -72,6 +73,7 @@ class App:
                 Address("/healthz", self._show_health),
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
+                *logblocks.LogBlocks(desk, reader, authenticate).addresses,
             ],
             exception_handlers={DocklockError: _answer_error},
         )

@@ -14,7 +14,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from chainlite.bpci.intake import KNOWN, Answer, Request
+from chainlite.bpci.intake import KNOWN, Answer, HandedIn, Request
 from chainlite.errors import DocklockError, StateError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Enrolment(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    request: Request | Enrolment
+    request: Request | Enrolment | HandedIn
     size: int
     answer: asyncio.Future[Answer]
 
@@ -82,8 +82,9 @@ class Desk:
                 await self._stopped.wait()
             thread.join()
 
-    async def take(self, request: Request) -> Answer:
-        """As Intake.take for one. Busy: too much waits. StateError: it could not be written."""
+    async def take(self, request: Request | HandedIn) -> Answer:
+        """As Intake.take for one, or hand_in. Busy: too much waits. StateError: it could not be
+        written."""
         size = len(request.data)
         if not self.is_running or self._loop is None:
             raise StateError("the server is stopping")
@@ -143,11 +144,13 @@ class Desk:
         return group, False
 
     def _take(self, group: list[_Waiting]) -> None:
-        """Enrol who asks to be, then take the batches together."""
+        """Do what is no batch, then take the batches together."""
         batches, requests = list[_Waiting](), list[Request]()
         for one in group:
             if isinstance(one.request, Enrolment):
                 self._do([one], partial(self._enrol, one.request))
+            elif isinstance(one.request, HandedIn):
+                self._do([one], partial(self._hand_in, one.request))
             else:
                 batches.append(one)
                 requests.append(one.request)
@@ -157,6 +160,9 @@ class Desk:
     def _enrol(self, enrolment: Enrolment) -> list[Answer]:
         self._intake.ensure_tenant(enrolment.tenant)
         return [Answer(KNOWN, self._intake.enrol(*enrolment))]
+
+    def _hand_in(self, handed: HandedIn) -> list[Answer]:
+        return [self._intake.hand_in(handed)]
 
     def _do(self, group: list[_Waiting], do: Callable[[], list[Answer]]) -> None:
         assert self._loop is not None

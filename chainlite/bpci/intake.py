@@ -22,6 +22,7 @@ from chainlite.bpci.acknowledgement import (
 from chainlite.bpci.alert import Evidence, encode_evidence
 from chainlite.bpci.at_rest import Label, Vault
 from chainlite.bpci.batch import decode_batch, decompress
+from chainlite.bpci.handed import Contradiction, NotYet, decode_handed, judge_handed
 from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.rows import get_header, make_leaf_row, make_reader, make_segment_row
@@ -30,6 +31,8 @@ from chainlite.bpci.store import (
     Changes,
     Host,
     Leaf,
+    LogBlock,
+    Notarised,
     Run,
     Segment,
     StoreDamage,
@@ -59,7 +62,7 @@ ALERTS_MAX = 16
 FUTURE_MAX_NS = 600 * 10**9
 """How far ahead of the server's clock a receipt may be without an alert."""
 TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
-STRANGER = "stranger"
+STRANGER, NOT_YET = "stranger", "not yet"
 
 
 class Request(NamedTuple):
@@ -90,10 +93,19 @@ class Answer(NamedTuple):
     alert: str = ""
 
 
+class HandedIn(NamedTuple):
+    """LogBlocks (handed.encode_handed) that a host hands in, which has shown its newest key."""
+
+    host: bytes
+    data: bytes
+
+
 class _Group:
     """What will be one commit."""
 
     def __init__(self) -> None:
+        self.blocks: list[LogBlock] = []
+        self.notarised: list[Notarised] = []
         self.hosts: dict[bytes, KnownHost] = {}
         self.leaves: list[Leaf] = []
         self.segments: list[Segment] = []
@@ -183,6 +195,37 @@ class Intake:
                 held = self._acknowledge(known.row)
             answers.append(answer._replace(acknowledgement=held))
         return answers
+
+    def hand_in(self, handed: HandedIn) -> Answer:
+        """Keep LogBlocks that hold, all of them or none; durable when this returns.
+
+        NOT_YET: they do not begin where their chain stands, or speak of what has not come yet.
+        StateError: they could not be written.
+        """
+        group, known = _Group(), self._find(handed.host)
+        if known is None:
+            return Answer(REFUSED, why="the host is not enrolled here")
+        try:
+            judged = judge_handed(self._store, known.row, decode_handed(handed.data))
+        except Contradiction as error:
+            trouble = Trouble(
+                verification.LOGBLOCK, error.leaf_index, verification.NO_RECEIPT,
+                verification.NO_RECEIPT, str(error),
+            )  # fmt: skip
+            self._raise_alert(group, known, trouble, Request(handed.host, handed.data))
+            self._commit(group)
+            return Answer(REFUSED, why=trouble.why, alert=trouble.kind)
+        except StoreDamage as error:
+            return Answer(BROKEN, why=str(error))
+        except NotYet as error:
+            return Answer(NOT_YET, why=str(error))
+        except (SpecError, TamperError) as error:
+            return Answer(REFUSED, why=str(error))
+        if judged.blocks:
+            group.blocks, group.notarised = list(judged.blocks), list(judged.runs)
+            group.hosts[handed.host] = known
+            self._commit(group)
+        return Answer(TAKEN if judged.blocks else KNOWN)
 
     def _take(self, group: _Group, known: KnownHost, batch: Offer, request: Request) -> Answer:
         if batch.start != known.progress.size:
@@ -285,6 +328,8 @@ class Intake:
                     runs=list(group.runs.values()),
                     alerts=list(group.alerts.values()),
                     note=staged.note if staged else b"",
+                    blocks=group.blocks,
+                    notarised=group.notarised,
                 )
             )
         except BaseException:
