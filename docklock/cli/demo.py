@@ -184,7 +184,8 @@ def _render_final(found: dict[str, Any]) -> list[str]:
 
 def _render_held(found: dict[str, Any]) -> list[str]:
     return [
-        f"{found['server']}: leaf {found['leaf_index']} of its own log, under its signature,",
+        f"{found['held_logblocks']} LogBlocks are there, too; {found['server']}:",
+        f"leaf {found['leaf_index']} of its own log, under its signature,",
         f"says that it holds {found['held_size']} leaves of the host's log: a path of "
         f"{len(found['path'])} hashes from that leaf to their root {_cut(found['held_root'])}",
     ]

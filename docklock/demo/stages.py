@@ -262,6 +262,8 @@ def _show_held(
     """The server's acknowledgement: in its own log, of a log of the host that has the segment."""
     run, path = pipeline.commands.run, f"{into}/{HELD}"
     run("sync", "now", "--config", pipeline.config)
+    handed = run("notary", "hand-in", SERVER, "--config", pipeline.config, "--json")
+    [blocks] = [json.loads(line) for line in handed.splitlines()]
     run("sync", "proof", SERVER, "-o", path, "--config", pipeline.config)
     finish = _check(reader, into, "acknowledgement", HELD, "--log-key", SERVER_KEYS)
     with open(path, "rb") as file:
@@ -278,6 +280,7 @@ def _show_held(
         "host": held.host.hex(),
         "held_size": held.size,
         "held_root": held.root.hex(),
+        "held_logblocks": blocks["height"],
         "path": [value.hex() for value in proof],
     }
     return finish(found)
