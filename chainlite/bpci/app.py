@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import ingest, logblocks, own_log
+from chainlite.bpci import blocks, ingest, logblocks, own_log
 from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Enrolment
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.desk import Desk
     from chainlite.bpci.store import Store
     from chainlite.cage.asgi import Receive, Scope, Send
+    from chainlite.proofs.light_client import LightClient
 
 ALERTS_SHOWN_MAX = 100
 ENROL_S = 10.0
@@ -51,6 +52,7 @@ ROUTES = (
     Route("GET", "/readyz", Access.PUBLIC, 100),
     Route("GET", "/metrics", Access.PUBLIC, 100),
     *logblocks.ROUTES,
+    *blocks.ROUTES,
 )  # fmt: skip
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -59,8 +61,9 @@ class App:
     """The ASGI application that goes into the cage."""
 
     def __init__(
-        self, desk: Desk, reader: Store, key: ServerKey, authenticate: Authenticate
-    ) -> None:
+        self, desk: Desk, reader: Store, key: ServerKey, authenticate: Authenticate,
+        chain: LightClient | None = None,
+    ) -> None:  # fmt: skip
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
         self._ingest = ingest.Ingest(desk, authenticate)
@@ -74,6 +77,7 @@ class App:
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
                 *logblocks.LogBlocks(desk, reader, authenticate).addresses,
+                *blocks.Blocks(chain).addresses,
             ],
             exception_handlers={DocklockError: _answer_error},
         )

@@ -30,6 +30,8 @@ from chainlite.errors import SpecError, StateError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chainlite.proofs.light_client import LightClient
+
 KEY_FILE, CAGE_FILE = "server.key", "cage.db"
 CONNECTIONS_MAX = 4096
 KEEP_ALIVE_S = 75
@@ -65,9 +67,12 @@ def get_now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> None:
+async def serve(
+    directory: str, listen: Listen, tell: Callable[[str], None], chain: LightClient | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; `tell` hears the address once it is open.
 
+    `chain` reads the chain whose blocks are shown, if there is one.
     StateError where it cannot listen; TamperError where the store is not what was signed.
     """
     key = load_server_key(directory)
@@ -82,7 +87,7 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
         )
         identities = Identities(reader, key)
         cage = Cage(
-            App(desk, reader, key, identities.authenticate), ROUTES,
+            App(desk, reader, key, identities.authenticate, chain), ROUTES,
             find_key=identities.find_key, key=key.pair, keyid=key.origin,
             authorities=listen.authorities, store=cage_store,
         )  # fmt: skip
