@@ -90,7 +90,7 @@ def test_the_installed_wheel_brings_the_policy_profiles(core: Path) -> None:
 
 SERVED = (
     "chainlite.bpci.app", "chainlite.bpci.blocks", "chainlite.bpci.logblocks",
-    "chainlite.bpci.serving",
+    "chainlite.bpci.members", "chainlite.bpci.serving",
 )  # fmt: skip
 
 

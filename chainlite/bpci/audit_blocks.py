@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog
-from chainlite.bpci.handed import decode_leaves, open_chain
+from chainlite.bpci.handed import decode_leaves, measure_block, open_chain
 from chainlite.bpci.rows import get_header
 from chainlite.bpci.store import Notarised
 from chainlite.errors import SpecError, TamperError
@@ -53,6 +53,15 @@ def audit_blocks(store: Store, host: bytes) -> Iterator[BadBlock]:
                 spent.add(name)
         after = rows[-1][1:4]
     yield from _check_runs(store, host, spent, found)
+
+
+def measure_blocks(store: Store, host: bytes) -> int:
+    """The bytes of a host's LogBlocks that are stored."""
+    size, after = 0, (b"", "", -1)
+    while rows := store.read_blocks(host, *after, STEP):
+        size += sum(map(measure_block, rows))
+        after = rows[-1][1:4]
+    return size
 
 
 def _check(store: Store, row: LogBlock, end: ChainEnd) -> list[Notarised]:

@@ -209,6 +209,11 @@ class _Judging:
             )
 
 
+def measure_block(row: LogBlock) -> int:
+    """The bytes of it that are stored, as quotas count them."""
+    return len(row.block) + len(row.signature) + len(row.leaves)
+
+
 def open_chain(host: bytes, public: bytes, app: str, last: LogBlock | None) -> ChainEnd:
     """What the next block must be after this one; runs are for the caller to put in."""
     end = logblock.ChainEnd(logblock.compute_notary_id(public), host, app)

@@ -3,13 +3,14 @@
 200: they are held, now or before; with no block it asks how far that is. 400: they do not read, are
 another host's, or not signed. 409: they do not begin there, or speak of leaves that have not come
 yet: what the host sends first is its receipts. 422: their notary has signed what cannot be true;
-an alert keeps them. 429, 503 with Retry-After: later.
+an alert keeps them. 429, 503, and 507 where a quota is used up, with Retry-After: later.
 Not here: what is checked (handed), the writer (desk, intake).
 Invariants: a host hands in what is of itself alone; an answer 200 is durable.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
@@ -20,7 +21,7 @@ from chainlite.bpci import ingest
 from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.desk import Busy
 from chainlite.bpci.handed import HANDED_LIMIT_BYTES, decode_handed
-from chainlite.bpci.intake import BROKEN, NOT_YET, REFUSED, HandedIn
+from chainlite.bpci.intake import BROKEN, EXCEEDED, NOT_YET, REFUSED, HandedIn
 from chainlite.cage.asgi import read_body
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.routes import Access, Route
@@ -60,7 +61,8 @@ class LogBlocks:
         except SpecError as error:
             raise Refusal(400, "refused", str(error)) from None
         try:
-            answer = await self._desk.take(HandedIn(host, data))
+            work = partial(self._desk.intake.hand_in, HandedIn(host, data))
+            answer = await self._desk.run(work, len(data))
         except Busy as error:
             raise Refusal(429, "busy", str(error), retry_after_s=ingest.BUSY_AFTER_S) from None
         except StateError as error:
@@ -68,6 +70,8 @@ class LogBlocks:
         if answer.kind == BROKEN:
             why = "the server's store is damaged"
             raise Refusal(503, "store", why, retry_after_s=ingest.BROKEN_AFTER_S)
+        if answer.kind == EXCEEDED:
+            raise Refusal(507, "quota", answer.why, retry_after_s=ingest.FULL_AFTER_S)
         if answer.kind == NOT_YET:
             raise Refusal(409, "not-yet", answer.why)
         if answer.kind == REFUSED:

@@ -13,13 +13,15 @@ from chainlite import logblock, segment
 from chainlite.bpci import at_rest
 from chainlite.bpci.alert import decode_evidence
 from chainlite.bpci.handed import Handed, HandedBlock, decode_handed, encode_handed
-from chainlite.bpci.intake import KNOWN, NOT_YET, REFUSED, TAKEN, Answer, HandedIn
+from chainlite.bpci.intake import EXCEEDED, KNOWN, NOT_YET, REFUSED, TAKEN, Answer, HandedIn
+from chainlite.bpci.orders import SetQuota
 from chainlite.errors import SpecError
 from docklock.evidence.host_log import HostLog
 from docklock.paths import Paths
 from tests.bpci.callers import Served, make_caller
 from tests.bpci.handing import NOTARY, make_handed, resign
-from tests.bpci.servers import KEY, Server
+from tests.bpci.joined import make_office
+from tests.bpci.servers import KEY, NOW_MS, Server
 from tests.evidence.recording import make_id, record
 from tests.ledger.offered import make_host
 
@@ -116,6 +118,23 @@ def test_what_no_notary_signed_is_refused_and_accuses_nobody(paths: Paths, tmp_p
         stranger = server.enrol(other)
         server.sync(other, stranger)
         assert hand_in(server, stranger, handed).kind == REFUSED
+
+
+def test_a_quota_counts_them(paths: Paths, tmp_path: Path) -> None:
+    handed = make_handed(paths, is_new=False)
+    with Server(tmp_path / "server") as server:
+        host = server.enrol(paths)
+        server.sync(paths, host)
+        used = server.store.read_totals()[0].stored_bytes
+        first = handed._replace(blocks=handed.blocks[:1])
+        segments = len(logblock.decode_segments(handed.blocks[0].body))
+        size = len(handed.blocks[0].block) + 64 + 8 * segments
+        make_office(server).set_quota(SetQuota("acme", {"bytes": used + size}), NOW_MS)
+        assert hand_in(server, host, handed).kind == EXCEEDED
+        assert count_blocks(server, host) == 0 and server.audit() == []
+        assert hand_in(server, host, first).kind == TAKEN
+        assert server.store.read_totals()[0].stored_bytes == used + size
+        assert server.audit() == []
 
 
 def replace_segment(paths: Paths, one: HandedBlock) -> tuple[dict[str, object], bytes]:
