@@ -1,8 +1,8 @@
 """The container of the benchmark `pipeline`: calls at a rate, recorded as in any run.
 
-Run as `pipeline_host.py ROOT RATE SECONDS`: a worker in a process of its own writes attempts, the
-recorder here makes receipts of them, signs and commits. Half of them have a path. Its last line:
-attempts, and seconds until all were durable and the run closed.
+Run as `pipeline_host.py ROOT RATE SECONDS APP`: a worker in a process of its own writes attempts,
+the recorder here makes receipts of them, signs and commits. Half of them have a path. Its last
+line: attempts, and seconds until all were durable and the run closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from attempting import RULES, write_attempts
 from docklock.evidence.recorder import RunRecorder
 from docklock.paths import get_paths
 
-CONTAINER, APP = "cd" * 32, "load"
+CONTAINERS = {"load": "cd" * 32, "warm": "ce" * 32}
+"""By app: the one that is measured, and one before it."""
 TICK_S = 0.005
 VALUE_EVERY = 2
 
@@ -33,10 +34,10 @@ def pace(rate: float, seconds: float) -> Iterator[range]:
 
 
 def main() -> None:
-    root, rate, seconds = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+    root, rate, seconds, app = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
     recorder = RunRecorder.begin(
         get_paths(root, f"{root}/run"),
-        container_id=CONTAINER, run=0, app=APP, image_digest="sha256:" + "ab" * 32,
+        container_id=CONTAINERS[app], run=0, app=app, image_digest="sha256:" + "ab" * 32,
         policy_digest=bytes(32), closed=(), sign_each=False, rules=RULES,
     )  # fmt: skip
     began = time.monotonic()
