@@ -131,7 +131,7 @@ def _name_kind(leaf: bytes) -> str:
     except SpecError:
         return "something that is no host-log leaf"
     root = held.root.hex()
-    return f"that {held.size} leaves of host {held.host.hex()}, root {root}, are held"
+    return f"the statement that {held.size} leaves of host {held.host.hex()}, root {root}, are held"
 
 
 def _encode(value: bytes) -> str:

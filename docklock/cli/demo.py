@@ -178,7 +178,7 @@ def _render_final(found: dict[str, Any]) -> list[str]:
         f"block {found['height']} ({_cut(found['block'])}) of chain {_cut(found['chain'])}, sealed "
         f"by {len(found['sealed_by'])} of {found['validators']} validators",
         f"it anchors {found['log_size']} leaves of the host's log; that leaf is number "
-        f"{found['leaf_index']}",
+        f"{found['leaf_index']}; the server has checked it as well (GET /v1/blocks)",
     ]
 
 

@@ -40,7 +40,8 @@ CONNECT_S = 1.0
 class Pipeline(NamedTuple):
     """What runs: the host's commands and paths, its node of the chain, the server's files.
 
-    `config` is the host's agent.toml; `server_keys` are the keys of the server's log.
+    `config` is the host's agent.toml; `server_keys` are the keys of the server's log, `port` is
+    where it listens on loopback.
     """
 
     commands: Commands
@@ -49,6 +50,7 @@ class Pipeline(NamedTuple):
     server: str
     server_keys: tuple[str, ...]
     config: str
+    port: int
 
     @property
     def paths(self) -> Paths:
@@ -69,13 +71,15 @@ def run_pipeline(place: Place, *parameters: str) -> Iterator[Pipeline]:
     with hold_ports(1) as [port], adopt_orphans():
         try:
             first = _start_chain(commands, top, parameters)
-            server_keys = _start_server(commands, top, port)
             commands.wait("the chain's first block", lambda: has_block(first))
+            server_keys = _start_server(commands, top, port, first)
             config = _enrol(commands, top, port, server_keys)
             node = _join_chain(commands, first)
             commands.start("agent", f"{top}/agent.log", "agent", "--config", config)
             commands.wait("the host's node at the chain", lambda: has_block(node))
-            yield Pipeline(commands, node, first.genesis_toml, f"{top}/server", server_keys, config)
+            yield Pipeline(
+                commands, node, first.genesis_toml, f"{top}/server", server_keys, config, port
+            )
         finally:
             with ignore_signals():
                 remove_containers(commands)
@@ -101,13 +105,16 @@ def _start_chain(commands: Commands, top: str, parameters: tuple[str, ...]) -> C
     return ChainDirectory(f"{where}/v1")
 
 
-def _start_server(commands: Commands, top: str, port: int) -> tuple[str, ...]:
-    """The server, listening; the keys of its log."""
+def _start_server(
+    commands: Commands, top: str, port: int, first: ChainDirectory
+) -> tuple[str, ...]:
+    """The server, listening, which reads the chain; the keys of its log."""
     directory = f"{top}/server"
     made = commands.run("bpci", "init", directory)
     commands.start(
-        SERVER, f"{top}/server.log", "bpci", "serve", directory, "--listen", f"{LOOPBACK}:{port}"
-    )
+        SERVER, f"{top}/server.log", "bpci", "serve", directory, "--listen", f"{LOOPBACK}:{port}",
+        "--genesis", first.genesis_toml, "--chain-node", _get_introducer(first),
+    )  # fmt: skip
 
     def is_listening() -> bool:
         try:
@@ -138,13 +145,17 @@ def _enrol(commands: Commands, top: str, port: int, server_keys: tuple[str, ...]
 
 def _join_chain(commands: Commands, first: ChainDirectory) -> ChainDirectory:
     """The host's node, made for the chain; the agent runs it."""
-    introduce = read_settings(first).introduce
-    assert introduce is not None, "the first validator of a devnet introduces"
     commands.run(
         "chain", "init", "--genesis", first.genesis_toml, "--operator", OPERATOR,
-        "--introducers", format_address(introduce),
+        "--introducers", _get_introducer(first),
     )  # fmt: skip
     return get_directory(commands.paths, None)
+
+
+def _get_introducer(first: ChainDirectory) -> str:
+    introduce = read_settings(first).introduce
+    assert introduce is not None, "the first validator of a devnet introduces"
+    return format_address(introduce)
 
 
 def _read_word(path: str) -> str:

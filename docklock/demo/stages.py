@@ -9,6 +9,7 @@ Invariant: what is returned was checked; TamperError where one stage is not of t
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from chainlite.proofs.trusted import trust_genesis
 from chainlite.tlogproof import check_log_proof
 from chainlite.trust import parse_log_keys
 from docklock.chain.client import ask
+from docklock.chain.devnet import HOST as LOOPBACK
 from docklock.chain.directory import read_genesis_file
 from docklock.chain.doors import parse_host_status
 from docklock.demo.pipeline import SERVER
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from chainlite.proofs.light import Final
     from docklock.demo.commands import Commands
     from docklock.demo.pipeline import Pipeline
 
@@ -47,6 +50,8 @@ FOLLOWED = "syscall.mount"
 EVIDENCE, BLOCKS, FINAL, HELD = "receipts.evidence", "logblocks", "receipt.final", "bpci.tlog-proof"
 HOST_KEY, NOTARY_KEY, SERVER_KEYS = "host.pub", "notary.pub", "bpci.keys"
 GENESIS = "genesis.toml"
+ASK_S = 10.0
+OK, BLOCK_BYTES_MAX = 200, 8 << 20
 
 
 class Stage(NamedTuple):
@@ -244,6 +249,7 @@ def _show_final(
     if not is_of_it or shown.event is None or shown.event.event_index != followed.event_index:
         raise TamperError("the light proof is of another receipt than the evidence")
     final = shown.final
+    _compare_with_server(pipeline, final)
     found = {
         "chain": chain.id.hex(),
         "height": final.height,
@@ -254,6 +260,33 @@ def _show_final(
         "leaf_index": shown.leaf_index,
     }
     return shown.leaf_index, finish(found)
+
+
+def _compare_with_server(pipeline: Pipeline, final: Final) -> None:
+    """The server, which has checked it itself, shows the same block."""
+    block: dict[str, Any] = {}
+
+    def has_it() -> bool:
+        block.update(fetch_block(pipeline.port, final.height))
+        return bool(block)
+
+    pipeline.commands.wait("the block at the server", has_it)
+    if block["hash"] != final.block_hash.hex():
+        raise TamperError(f"the server shows another block {final.height} than the light proof")
+
+
+def fetch_block(port: int, height: int) -> dict[str, Any]:
+    """What a server on loopback says of a final block; empty while it does not."""
+    door = http.client.HTTPConnection(LOOPBACK, port, timeout=ASK_S)
+    try:
+        door.request("GET", f"/v1/blocks/{height}")
+        with door.getresponse() as answer:
+            found = json.loads(answer.read(BLOCK_BYTES_MAX)) if answer.status == OK else {}
+    except (OSError, http.client.HTTPException):
+        return {}
+    finally:
+        door.close()
+    return dict(found)
 
 
 def _show_held(
