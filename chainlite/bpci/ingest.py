@@ -62,7 +62,7 @@ class Ingest:
 
     async def _take(self, scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
-            raise Refusal(405, "no-method", "this path knows POST")
+            raise Refusal(405, "no-method", "this path knows POST", allowed=("POST",))
         coding = b"".join(
             [value for name, value in scope["headers"] if name == b"content-encoding"]
         )

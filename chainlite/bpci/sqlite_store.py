@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 from chainlite import hostlog
+from chainlite.bpci.rows import INTEGER_MAX
 from chainlite.bpci.store import (
     READ_MAX,
     ActRow,
@@ -25,11 +26,14 @@ from chainlite.bpci.store import (
     Leaf,
     LogBlock,
     Notarised,
+    Place,
+    Ranges,
     Run,
     Segment,
     StoreDamage,
     Tenant,
     TenantTotals,
+    Touched,
 )
 from chainlite.errors import SpecError, StateError
 
@@ -79,6 +83,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " + (SELECT ifnull(sum(length(box)), 0) FROM alerts WHERE alerts.host = hosts.host)",
     ),
     (
+        # What is searched by, and no box: a range or a search reads no more than this.
+        "DROP INDEX segments_of_runs",
+        "CREATE INDEX segments_of_runs ON segments (host, container, run, first_index, event_count,"
+        " time_first, time_last, leaf_index)",
+        "CREATE INDEX segments_of_times ON segments (host, time_first, leaf_index, time_last,"
+        " container, run, first_index, event_count)",
+    ),
+    (
         "CREATE TABLE logblocks (host BLOB NOT NULL, notary_key BLOB NOT NULL, app TEXT NOT NULL,"
         " height INTEGER NOT NULL, block BLOB NOT NULL, signature BLOB NOT NULL,"
         " leaves BLOB NOT NULL, PRIMARY KEY (host, notary_key, app, height)) WITHOUT ROWID",
@@ -91,6 +103,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _HOST = ", ".join(Host._fields)
 _LEAF = ", ".join(Leaf._fields)
 _SEGMENT = ", ".join(Segment._fields)
+_PLACE = ", ".join(Place._fields)
 _ALERT = ", ".join(Alert._fields)
 _CHAIN = "host = ? AND notary_key = ? AND app = ?"
 
@@ -215,10 +228,43 @@ class SqliteStore:
         self, host: bytes, container: bytes, run: int, first: int, limit: int
     ) -> list[Segment]:
         ask = (
-            f"SELECT {_SEGMENT} FROM segments WHERE host = ? AND container = ? AND run = ?"
-            " AND first_index + event_count > ? ORDER BY first_index LIMIT ?"
+            f"SELECT {_SEGMENT} FROM segments WHERE host = ?1 AND container = ?2 AND run = ?3"
+            " AND first_index >= ifnull((SELECT max(first_index) FROM segments WHERE host = ?1"
+            " AND container = ?2 AND run = ?3 AND first_index <= ?4), 0)"
+            " AND first_index + event_count > ?4 ORDER BY first_index LIMIT ?5"
         )
-        return self._read(Segment, ask, host, container, run, first, limit)
+        return self._read(Segment, ask, host, container, run, min(first, INTEGER_MAX), limit)
+
+    def read_places(self, host: bytes, time_first: int, leaf_index: int, limit: int) -> list[Place]:
+        ask = (
+            f"SELECT {_PLACE} FROM segments WHERE host = ? AND (time_first, leaf_index) > (?, ?)"
+            " ORDER BY time_first, leaf_index LIMIT ?"
+        )
+        return self._read(Place, ask, host, min(time_first, INTEGER_MAX), leaf_index, limit)
+
+    def read_container_places(
+        self, host: bytes, container: bytes, run: int, first_index: int, limit: int
+    ) -> list[Place]:
+        ask = (
+            f"SELECT {_PLACE} FROM segments WHERE host = ? AND container = ?"
+            " AND (run, first_index) >= (?, ?) ORDER BY run, first_index LIMIT ?"
+        )
+        return self._read(Place, ask, host, container, run, min(first_index, INTEGER_MAX), limit)
+
+    def find_touched(
+        self, host: bytes, container: bytes, run: int, size: int, ranges: Ranges
+    ) -> Touched:
+        of = "FROM segments WHERE host = ?1 AND container = ?2 AND run = ?3 AND leaf_index < ?4"
+        ask = (
+            f"SELECT ifnull((SELECT min(first_index) {of}"
+            " AND time_last >= ?5 AND first_index + event_count > ?6), -1),"
+            f" ifnull((SELECT max(first_index) {of}"
+            " AND time_first <= ?7 AND first_index <= ?8), -1),"
+            f" ifnull((SELECT max(first_index + event_count) {of}), 0)"
+        )
+        limits = [min(value, INTEGER_MAX) for value in ranges]
+        asked = (limits[2], limits[0], limits[3], limits[1])
+        return self._read(Touched, ask, host, container, run, size, *asked)[0]
 
     def read_old_segments(
         self, host: bytes, before_ns: int, skip: int, limit: int
@@ -342,18 +388,8 @@ class _Hashes(NamedTuple):
 _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
     for kind in (
-        Tenant,
-        Host,
-        Run,
-        Leaf,
-        Segment,
-        Alert,
-        ActRow,
-        TenantTotals,
-        LogBlock,
-        Notarised,
-        _Log,
-        _Hashes,
+        *(Tenant, Host, Run, Leaf, Segment, Place, Touched, Alert, ActRow, TenantTotals),
+        *(LogBlock, Notarised, _Log, _Hashes),
     )
 }
 """What SQLite may give for each column: a row that was edited may have anything."""

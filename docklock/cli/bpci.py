@@ -1,7 +1,7 @@
-"""`docklock bpci init|keys|serve|audit`: a server that takes hosts' evidence.
+"""`docklock bpci init|keys|serve|audit|openapi`: a server that takes hosts' evidence.
 
-Not here: who may do what there (bpci_access), what it does (chainlite/bpci). Exit of `audit`: 0
-nothing differs; 3 something does, and each such row has a line.
+Not here: who may do what there (bpci_access), exports (bpci_export), what it does (chainlite/bpci).
+Exit of `audit`: 0 nothing differs; 3 something does, and each such row has a line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli import bpci_access, options
+from docklock.cli import bpci_access, bpci_export, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ SERVE = Command(
     ),
 )  # fmt: skip
 AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
+OPENAPI = Command("bpci openapi", "", "Print the OpenAPI document of a server's addresses.")
 SUBCOMMANDS = {
     "init": INIT, "keys": KEYS, "grant": bpci_access.GRANT, "members": bpci_access.MEMBERS,
     "revoke": bpci_access.REVOKE, "quota": bpci_access.QUOTA, "retention": bpci_access.RETENTION,
-    "serve": SERVE, "audit": AUDIT,
+    "serve": SERVE, "audit": AUDIT, "export": bpci_export.EXPORT, "openapi": OPENAPI,
 }  # fmt: skip
-COUNTS = {"grant": 3, "revoke": 2, "quota": 2, "retention": 2}
+COUNTS = {"openapi": 0, "grant": 3, "revoke": 2, "quota": 2, "retention": 2, "export": 2}
 
 
 def run_bpci(argv: list[str], _: Paths) -> int:
@@ -75,7 +76,7 @@ def run_bpci(argv: list[str], _: Paths) -> int:
         "init": _init, "keys": _show_keys, "grant": bpci_access.grant,
         "members": bpci_access.show_members, "revoke": bpci_access.revoke,
         "quota": bpci_access.rule_quota, "retention": bpci_access.rule_retention, "serve": _serve,
-        "audit": _audit,
+        "audit": _audit, "export": bpci_export.export, "openapi": _show_document,
     }  # fmt: skip
     return run[verb](values, words)
 
@@ -192,3 +193,11 @@ def _audit(_: dict[str, Any], words: list[str]) -> int:
         return 0
     print(f"docklock: {count} rows differ", file=sys.stderr)
     return 3
+
+
+def _show_document(_: dict[str, Any], __: list[str]) -> int:
+    from chainlite.bpci.app import DESCRIPTIONS, ROUTES
+    from chainlite.bpci.openapi import encode_document
+
+    print(encode_document(ROUTES, DESCRIPTIONS).decode(), end="")
+    return 0
