@@ -11,6 +11,7 @@ Layout: README.md of this room, "Export".
 from __future__ import annotations
 
 from chainlite import bundle, domains, hostlog, keys, mldsa, note, segment
+from chainlite.bpci.acknowledgement import get_server_origin
 from chainlite.codec import (
     U64_MAX,
     Reader,
@@ -83,8 +84,6 @@ class Scope(NamedTuple):
     @property
     def log_keys(self) -> tuple[note.VerifierKey, ...]:
         """Both keys of the server's log, under the name that follows from the first."""
-        from chainlite.bpci.acknowledgement import get_server_origin
-
         origin = get_server_origin(self.public)
         return (
             note.VerifierKey(origin, self.public, note.ED25519),

@@ -48,6 +48,8 @@ WAL_PAGES = 8192
 """32 MiB: then the log is copied into the file, while a commit waits."""
 CACHE_KIB = 65_536
 BUSY_S = 10.0
+PURGE_S = 0.5
+"""How long the writer waits for who reads, before it gives up for now."""
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE tenants (name TEXT PRIMARY KEY, sealed_key BLOB NOT NULL) WITHOUT ROWID",
@@ -337,9 +339,12 @@ class SqliteStore:
 
     def purge(self) -> None:
         try:
+            self._db.execute(f"PRAGMA busy_timeout = {int(1000 * PURGE_S)}")
             is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error as error:
             raise StateError(f"{self.path}: cannot be purged: {error}") from None
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_S)}")
         if is_busy:
             raise StateError(f"{self.path}: cannot be purged while it is read")
 

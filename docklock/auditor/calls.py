@@ -7,6 +7,7 @@ this very call; an unsigned one says no more than that there is no answer.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,7 +36,9 @@ ASK_MAX_S = 120.0
 NONCE_BYTES = 24
 ANSWER_BYTES_MAX = 64 << 20
 MESSAGE_BYTES_MAX = 65_536
-OK, BAD_REQUEST = 200, 400
+WAIT_MAX_S = 600
+"""How long the server may ask to wait before one answer."""
+OK, BAD_REQUEST, TOO_MANY = 200, 400, 429
 
 
 class Said(NamedTuple):
@@ -45,20 +48,31 @@ class Said(NamedTuple):
     body: bytes
 
 
+class Wait(NamedTuple):
+    """Come again in so many seconds, and why."""
+
+    seconds: int
+    why: str
+
+
 class ServerCalls:
     """Calls to one server; one at a time."""
 
     def __init__(
-        self, url: str, log_keys: tuple[VerifierKey, ...], key: Signer | None, ca_file: str = ""
-    ) -> None:
-        """`log_keys`: the server's, the Ed25519 one first. Without a key nothing is signed."""
+        self, url: str, log_keys: tuple[VerifierKey, ...], key: Signer | None, ca_file: str = "",
+        enrolled: bytes = b"",
+    ) -> None:  # fmt: skip
+        """`log_keys`: the server's, the Ed25519 one first. Without a key nothing is signed.
+
+        `enrolled`: the member's first public key, where the key is a later one.
+        """
         self.url = url.rstrip("/")
         if not is_url(self.url):
             raise SpecError(f"{url}: want http://HOST:PORT or https://HOST")
         server = Server(self.url, self.url, log_keys, "", ca_file)
         self._caller = None
         if key is not None:
-            keyid = make_keyid(compute_host_id(key.public), key.public)
+            keyid = make_keyid(compute_host_id(enrolled or key.public), key.public)
             self._caller = Caller(key, keyid, log_keys[0].public, log_keys[0].name)
         self._client = Client(self.url, make_tls(server), ASK_MAX_S)
 
@@ -69,28 +83,56 @@ class ServerCalls:
         self._client.close()
 
     async def get(self, path: str, query: Mapping[str, str]) -> Said:
-        """What the server answers with status 200.
+        """What the server answers with status 200; where it asks to wait, that is done.
 
         StateError: it is away, or refuses, and why. SpecError: it cannot be asked so. TamperError:
         an answer that it has not signed for this call.
         """
-        assert self._caller is not None, "opened with a key"
         target = f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+        return await self._ask_until("GET", target, b"", {})
+
+    async def send(self, method: str, path: str, body: bytes, media: str) -> Said:
+        """As `get`, by POST or PUT, with a body of a media type."""
+        return await self._ask_until(method, path, body, {"content-type": media})
+
+    async def _ask_until(
+        self, method: str, target: str, body: bytes, fields: Mapping[str, str]
+    ) -> Said:
+        waited_s = 0
+        while True:
+            said = await self._ask(method, target, body, fields)
+            if not isinstance(said, Wait):
+                return said
+            waited_s += said.seconds
+            if waited_s > WAIT_MAX_S:
+                raise StateError(f"{self.url}: {said.why}")
+            await asyncio.sleep(said.seconds)
+
+    async def _ask(
+        self, method: str, target: str, body: bytes, sent: Mapping[str, str]
+    ) -> Said | Wait:
+        assert self._caller is not None, "opened with a key"
         prepared = self._caller.prepare(
-            "GET", self.url + target, b"", {}, created_s=int(time.time()),
+            method, self.url + target, body, sent, created_s=int(time.time()),
             nonce=os.urandom(NONCE_BYTES).hex(),
         )  # fmt: skip
         try:
-            got = await self._client.get(target, ANSWER_BYTES_MAX, prepared.fields)
+            if method == "GET":
+                got = await self._client.get(target, ANSWER_BYTES_MAX, prepared.fields)
+            else:
+                ask = self._client.put if method == "PUT" else self._client.post
+                got = await ask(target, body, ANSWER_BYTES_MAX, prepared.fields)
         except AwayError as error:
             raise StateError(str(error)) from None
         fields = [(name.decode("latin-1"), value.decode("latin-1"))
                   for name, value in got.headers.items()]  # fmt: skip
+        refusal = read_refusal(got.status, fields, got.body)
+        if got.status == TOO_MANY and refusal.retry_after_s:
+            return Wait(refusal.retry_after_s, escape(str(refusal)))
         try:
             answer = self._caller.check(prepared, got.status, fields, got.body)
         except PeerError as error:
             if got.status != OK:
-                refusal = read_refusal(got.status, fields, got.body)
                 raise StateError(f"{self.url}: {got.status}: {escape(str(refusal))}") from None
             raise TamperError(f"{self.url}: its answer: {error}") from None
         if answer.status != OK:

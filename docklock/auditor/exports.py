@@ -2,14 +2,12 @@
 
 Each part is verified as it comes, and is of what was asked for: a server cannot answer another
 question. Not here: calls (calls), the checks (chainlite.exported).
-Invariant: a file is whole under its name, or absent.
+Invariant: no part is kept that was not verified.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 from typing import TYPE_CHECKING
 
 from chainlite.errors import SpecError, StateError, TamperError
@@ -17,7 +15,7 @@ from chainlite.export_frames import Scope, encode_position
 from chainlite.exported import Part, read_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from typing import BinaryIO
 
     from docklock.auditor.calls import ServerCalls
@@ -62,20 +60,3 @@ def check_part(data: bytes, before: Part | None, wanted: Scope) -> Part:
     if scope._replace(tenant=wanted.tenant, start=None) != wanted:
         raise TamperError("the server's answer is of something else than was asked for")
     return parts[0]
-
-
-@contextlib.contextmanager
-def write_whole(path: str) -> Iterator[BinaryIO]:
-    """A file that is there under its name once all of it is written."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise StateError(f"{path}: cannot write it: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)

@@ -22,11 +22,18 @@ NUMBER = 0xFFFFFFFD
 NAME_PREFIX = "docklock/member/"
 
 
-def make_key(path: str) -> str:
-    """A new key, and its public half as `docklock bpci grant` takes it; StateError if one is."""
+FIRST = bytes(32)
+"""Where a later key has the one that its member was enrolled by."""
+
+
+def make_key(path: str, enrolled: bytes = FIRST) -> str:
+    """A new key, and its public half as `docklock bpci grant` takes it; StateError if one is.
+
+    `enrolled`: of a later key, its member's first one.
+    """
     if os.path.lexists(path):
         raise StateError(f"{path}: there is a file already")
-    key = key_file.write_new_key(path, number=NUMBER, enrolled=bytes(32))
+    key = key_file.write_new_key(path, number=NUMBER, enrolled=enrolled)
     public = key.public
     key.erase()
     return describe_public(public)
@@ -34,9 +41,21 @@ def make_key(path: str) -> str:
 
 def show_key(path: str) -> str:
     """The public half of a key."""
+    return describe_public(_read_head(path).public)
+
+
+def read_enrolled(path: str) -> bytes:
+    """The public key that the member of this key was enrolled by; errors as those of `show_key`."""
+    head = _read_head(path)
+    return head.public if head.enrolled == FIRST else head.enrolled
+
+
+def _read_head(path: str) -> key_file.KeyHead:
     if not os.path.exists(path):
         raise StateError(f"{path}: there is no key: `docklock audit key {path}`")
-    return describe_public(_check(key_file.read_head(path), path))
+    head = key_file.read_head(path)
+    _check(head, path)
+    return head
 
 
 def load_key(path: str) -> GuardedKey:

@@ -1,4 +1,4 @@
-"""`docklock audit key|enrol|search|range|export|alerts`: read hosts' evidence at a server.
+"""`docklock audit key|enrol|rotate|search|range|export|alerts`: read hosts' evidence at a server.
 
 Not here: calls (docklock.auditor), the server's own commands (`docklock bpci`). What comes is the
 server's signed answer to this call; a range or an export proves itself besides, and is verified
@@ -15,7 +15,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from chainlite.errors import SpecError
 from docklock.cli import options
+from docklock.cli.calling import CA_FILE, CALL, SERVER, SERVER_KEY, open_calls, read_server
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, listed, text
 
 if TYPE_CHECKING:
@@ -28,12 +30,6 @@ if TYPE_CHECKING:
 
 CALLS_MAX = 10_000
 """Of one search, or list of alerts."""
-SERVER = text("--server", help="its URL", metavar="URL")
-SERVER_KEY = text("--server-key", help="what `docklock bpci keys` prints there", metavar="FILE")
-KEY = text("--key", help="the member's key (`docklock audit key`)", metavar="FILE")
-CA_FILE = text("--ca-file", help="whose certificates to believe", metavar="FILE")
-FORMAT = text("--format", help="json: one object", metavar="json")
-CALL = (SERVER, SERVER_KEY, KEY, CA_FILE, FORMAT)
 HOST = text("--host", help="of this host only, by its id", metavar="ID")
 CONTAINER = text("--container", help="of this container only, by its id", metavar="ID")
 SINCE = text("--from", help="from this time on: 10m, RFC 3339 or Unix time", metavar="TIME")
@@ -47,6 +43,11 @@ COMMANDS = {
         "audit enrol", "[OPTIONS] GRANT",
         "Enrol a key at a server, with the file that `docklock bpci grant` has written there.",
         (SERVER, SERVER_KEY, CA_FILE),
+    ),
+    "rotate": Command(
+        "audit rotate", "[OPTIONS] NEW-KEY",
+        "Change the member's key: the old one signs a new one, which is made in this file.",
+        CALL,
     ),
     "search": Command(
         "audit search", "[OPTIONS]",
@@ -88,7 +89,7 @@ COMMANDS = {
         ),
     ),
 }  # fmt: skip
-COUNTS = {"key": 1, "enrol": 1, "range": 1}
+COUNTS = {"key": 1, "enrol": 1, "rotate": 1, "range": 1}
 SEARCH_HEADERS = ["TIME", "HOST", "CONTAINER", "RECEIPT", "OP", "DECISION", "VALUES"]
 ALERT_HEADERS = ["TIME", "HOST", "KIND", "LEAF", "WHY"]
 ID_SHOWN = 12
@@ -112,6 +113,8 @@ def run_audit(argv: list[str], _: Paths) -> int:
         return _make_key(words[0])
     if verb == "enrol":
         return _enrol(values, words[0])
+    if verb == "rotate":
+        return _rotate(values, words[0])
     run = {"search": _search, "range": _fetch, "export": _fetch, "alerts": _list_alerts}[verb]
     return run(verb, values, words)
 
@@ -131,7 +134,7 @@ def _enrol(values: dict[str, Any], path: str) -> int:
     from docklock.chain.directory import read_bounded
 
     grant = read_bounded(path, GRANT_LIMIT_BYTES)
-    url, log_keys = _read_server(values, "enrol")
+    url, log_keys = read_server(values, "audit enrol")
 
     async def run() -> None:
         async with ServerCalls(url, log_keys, None, values["ca_file"] or "") as calls:
@@ -142,29 +145,28 @@ def _enrol(values: dict[str, Any], path: str) -> int:
     return 0
 
 
-def _read_server(values: dict[str, Any], verb: str) -> tuple[str, tuple[VerifierKey, ...]]:
-    """The server's URL, and both keys of its log."""
-    from chainlite.trust import OPTION_LIMIT_BYTES, parse_log_keys, read_file
+def _rotate(values: dict[str, Any], path: str) -> int:
+    """The new key is made once: a call whose answer was lost is made again with it."""
+    import os
 
-    for name in ("server", "server_key"):
-        if not values[name]:
-            option = name.replace("_", "-")
-            raise UsageError(f"docklock audit {verb}: name the server with --{option}")
-    data = read_file(values["server_key"], OPTION_LIMIT_BYTES)
-    keys = parse_log_keys([data.decode("ascii", errors="replace")])
-    if not keys:
-        raise UsageError(f"{values['server_key']}: want both keys of the server's log")
-    return values["server"], keys
+    from chainlite.bpci.grant import sign_next_key
+    from chainlite.keys import compute_host_id
+    from docklock.auditor.key import load_key, make_key, read_enrolled, show_key
 
+    async def run() -> None:
+        async with open_calls(values, "audit rotate") as calls:
+            enrolled = read_enrolled(values["key"])
+            if not os.path.exists(path):
+                make_key(path, enrolled)
+            if read_enrolled(path) != enrolled:
+                raise SpecError(f"{path}: the key of another member")
+            old, new = load_key(values["key"]), load_key(path)
+            data = sign_next_key(compute_host_id(enrolled), old, new)
+            await calls.send("POST", "/v1/members/key", data, "application/octet-stream")
 
-def _open(values: dict[str, Any], verb: str) -> ServerCalls:
-    from docklock.auditor.calls import ServerCalls
-    from docklock.auditor.key import load_key
-
-    url, log_keys = _read_server(values, verb)
-    if not values["key"]:
-        raise UsageError(f"docklock audit {verb}: name the member's key with --key")
-    return ServerCalls(url, log_keys, load_key(values["key"]), values["ca_file"] or "")
+    asyncio.run(run())
+    print(show_key(path))
+    return 0
 
 
 def _make_query(values: dict[str, Any], *names: str) -> dict[str, str]:
@@ -188,9 +190,10 @@ def _fetch(verb: str, values: dict[str, Any], words: list[str]) -> int:
     from chainlite.bpci.asking import narrow_export, narrow_range
     from chainlite.export_frames import Scope
     from chainlite.verify import check_file
-    from docklock.auditor.exports import fetch_export, write_whole
+    from docklock.auditor.exports import fetch_export
+    from docklock.evidence.export import write_whole
 
-    _, log_keys = _read_server(values, verb)
+    _, log_keys = read_server(values, f"audit {verb}")
     trust = _read_trust(values, log_keys)
     if not values["output"]:
         raise UsageError(f"docklock audit {verb}: name the file to write with -o")
@@ -205,7 +208,7 @@ def _fetch(verb: str, values: dict[str, Any], words: list[str]) -> int:
         scope = narrow_export(scope, query)
 
     async def run() -> int:
-        async with _open(values, verb) as calls:
+        async with open_calls(values, f"audit {verb}") as calls:
             with write_whole(values["output"]) as file:
                 return await fetch_export(calls, path, query, scope, file)
 
@@ -261,7 +264,7 @@ def _search(verb: str, values: dict[str, Any], _: list[str]) -> int:
     parse_search(query)
 
     async def run() -> dict[str, Any]:
-        async with _open(values, verb) as calls:
+        async with open_calls(values, f"audit {verb}") as calls:
             return await _ask_all(calls, "/v1/search", query, "receipts", int(most))
 
     found = asyncio.run(run())
@@ -307,7 +310,7 @@ def _list_alerts(verb: str, values: dict[str, Any], _: list[str]) -> int:
         query["lag_s"] = values["lag"]
 
     async def run() -> tuple[dict[str, Any], list[str]]:
-        async with _open(values, verb) as calls:
+        async with open_calls(values, f"audit {verb}") as calls:
             found = await _ask_all(calls, "/v1/alerts", query, "alerts", sys.maxsize)
             return found, await _write_proofs(calls, found["alerts"], values["proofs"] or "")
 
@@ -328,7 +331,7 @@ async def _write_proofs(
     import os
 
     from chainlite.fork import check_fork
-    from docklock.auditor.exports import write_whole
+    from docklock.evidence.export import write_whole
 
     written: list[str] = []
     if not directory:

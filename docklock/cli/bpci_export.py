@@ -32,8 +32,8 @@ def export(values: dict[str, Any], words: list[str]) -> int:
     from chainlite.bpci.exporting import make_scope, write_export
     from chainlite.bpci.serving import get_now_ms, load_server_key
     from chainlite.bpci.sqlite_store import SqliteStore
-    from docklock.auditor.exports import write_whole
     from docklock.cli.receipts import parse_since
+    from docklock.evidence.export import write_whole
 
     directory, path = words
     if not values["tenant"]:

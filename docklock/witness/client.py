@@ -80,6 +80,13 @@ class Client:
         """POST; PeerError."""
         return await self._ask("POST", path, body, most, headers)
 
+    async def put(
+        self, path: str, body: bytes, most: int = ANSWER_BYTES_MAX,
+        headers: Mapping[str, str] = http.NO_HEADERS,
+    ) -> Got:  # fmt: skip
+        """PUT; PeerError."""
+        return await self._ask("PUT", path, body, most, headers)
+
     async def _ask(
         self, method: str, path: str, body: bytes, most: int,
         headers: Mapping[str, str] = http.NO_HEADERS,

@@ -8,30 +8,28 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from chainlite import keys
 from chainlite.bpci import exporting, reading, searching
-from chainlite.bpci.actor import Role, make_keyid
+from chainlite.bpci.actor import Role
 from chainlite.bpci.batch import encode_batch
-from chainlite.bpci.grant import Grant, sign_grant
 from chainlite.cage.client import Answer, Caller
 from chainlite.cage.refusal import Refusal
 from chainlite.exported import read_parts
 from chainlite.fork import check_fork
 from docklock.paths import Paths, get_paths
 from tests.bpci.batches import make_batch, make_data
-from tests.bpci.callers import NAME, Served, make_caller
+from tests.bpci.callers import Served, make_caller
 from tests.bpci.exports import TENANT, check, trust
+from tests.bpci.joined import join
 from tests.bpci.servers import KEY
+from tests.bpci.test_app import serve
 from tests.bpci.test_sqlite_store import edit
 from tests.bpci.test_verification import find_kind, hostlog, spoil_body
-from tests.cage.callers import call, make_scope
 from tests.evidence.recording import make_id, record
 from tests.ledger.offered import make_host
 
@@ -46,26 +44,6 @@ ODD = (
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     return make_host(tmp_path)
-
-
-def serve(tmp_path: Path, do: Callable[[Served], Coroutine[Any, Any, None]]) -> None:
-    async def run() -> None:
-        async with Served(tmp_path / "server") as served:
-            await do(served)
-
-    asyncio.run(run())
-
-
-async def let_in(served: Served, role: Role, number: int, tenant: str = TENANT) -> Caller:
-    """A member of this role, enrolled with the server's grant."""
-    key = keys.make_key_pair(bytes([number]) * 32)
-    expires_ms = time.time_ns() // 10**6 + 60_000
-    data = sign_grant(Grant(tenant, key.public, expires_ms, role), KEY.pair)
-    scope = make_scope("POST", "/v1/enrol", [(b"host", NAME.encode())])
-    scope["headers"].append((b"content-length", b"%d" % len(data)))
-    assert (await call(served.cage, scope, data)).status == 200
-    keyid = make_keyid(keys.compute_host_id(key.public), key.public)
-    return Caller(key, keyid, KEY.pair.public, KEY.origin)
 
 
 async def get(served: Served, caller: Caller, target: str) -> Answer:
@@ -107,7 +85,7 @@ def test_an_auditor_gets_a_range_that_proves_itself(
     async def do(served: Served) -> None:
         host = served.server.enrol(paths)
         await served.post(make_caller(paths), make_data(paths))
-        auditor = await let_in(served, Role.AUDITOR, 1)
+        auditor = await join(served, 1, Role.AUDITOR)
         for app, wanted in ((FIRST, "9"), (SECOND, "7"), ("web", "16")):
             found, code = check(await fetch(served, auditor, f"/v1/audit/{app}/range"), trust(host))
             assert (code, found["receipts"], found["missing"]) == (0, wanted, [])
@@ -130,7 +108,7 @@ def test_roles_see_what_is_theirs(paths: Paths, tmp_path: Path) -> None:
         served.server.enrol(paths)
         await served.post(make_caller(paths), make_data(paths))
         callers = {
-            role: await let_in(served, role, number)
+            role: await join(served, number, role)
             for number, role in enumerate((Role.READER, Role.AUDITOR, Role.ADMIN), 1)
         }
         callers[Role.HOST] = make_caller(paths)
@@ -162,7 +140,7 @@ def test_another_tenants_is_as_if_it_were_not_there(paths: Paths, tmp_path: Path
         host, rival = served.server.enrol(paths), served.server.enrol(other, "rival")
         await served.post(make_caller(paths), make_data(paths))
         await served.post(make_caller(other), make_data(other))
-        auditor = await let_in(served, Role.ADMIN, 1)
+        auditor = await join(served, 1, Role.ADMIN)
         for app in (make_id(7), "secret", make_id(8), "nothing"):
             answer = await get(served, auditor, f"/v1/audit/{app}/range")
             assert answer.status == 404 and b"secret" not in answer.body
@@ -185,7 +163,7 @@ def test_odd_queries_are_refused_or_find_nothing(paths: Paths, tmp_path: Path) -
     async def do(served: Served) -> None:
         served.server.enrol(paths)
         await served.post(make_caller(paths), make_data(paths))
-        members = [await let_in(served, Role.AUDITOR, number) for number in range(1, 30)]
+        members = [await join(served, number, Role.AUDITOR) for number in range(1, 30)]
         for number, odd in enumerate(ODD):
             auditor, text = members[number % len(members)], quote(odd, safe="")
             for target in (
@@ -216,7 +194,7 @@ def test_a_search_finds_all_and_each_has_the_address_of_its_proof(
     async def do(served: Served) -> None:
         host = served.server.enrol(paths)
         await served.post(make_caller(paths), make_data(paths))
-        auditor = await let_in(served, Role.AUDITOR, 1)
+        auditor = await join(served, 1, Role.AUDITOR)
         whole = await search(served, auditor, "limit=1000")
         assert len(whole) == 16
         for rows, opened, limit in ((1, 1, 1), (3, 2, 4), (16, 16, 2)):
@@ -224,8 +202,7 @@ def test_a_search_finds_all_and_each_has_the_address_of_its_proof(
             monkeypatch.setattr(searching, "OPENED_MAX", opened)
             monkeypatch.setattr(searching, "STEP", 2)
             assert (
-                await search(served, await let_in(served, Role.AUDITOR, 9), f"limit={limit}")
-                == whole
+                await search(served, await join(served, 9, Role.AUDITOR), f"limit={limit}") == whole
             )
         monkeypatch.undo()
         connects = [one for one in whole if one["receipt"]["op"] == "syscall.connect"]
@@ -261,7 +238,7 @@ def test_a_changed_row_is_never_shown_as_good(paths: Paths, tmp_path: Path) -> N
     async def do(served: Served) -> None:
         host = served.server.enrol(paths)
         await served.post(make_caller(paths), make_data(paths))
-        auditor = await let_in(served, Role.AUDITOR, 1)
+        auditor = await join(served, 1, Role.AUDITOR)
         [row] = served.reader.find_segments(host, bytes.fromhex(FIRST), 0, 2, 1)
         edit(tmp_path / "server", "UPDATE segments SET box = zeroblob(99)"
              f" WHERE leaf_index = {row.leaf_index}")  # fmt: skip
@@ -295,7 +272,7 @@ def test_alerts_come_with_the_file_that_convicts(paths: Paths, tmp_path: Path) -
         await served.post(caller, encode_batch(whole._replace(items=tuple(items))))
         await served.post(caller, make_data(paths, number))
         assert (await served.post(caller, make_data(forked, 0))).status == 422
-        auditor = await let_in(served, Role.AUDITOR, 1)
+        auditor = await join(served, 1, Role.AUDITOR)
         said = json.loads((await get(served, auditor, "/v1/alerts?lag_s=1000000")).body)
         assert said["cursor"] is None
         found = {one["kind"]: one for one in said["alerts"]}
@@ -306,7 +283,7 @@ def test_alerts_come_with_the_file_that_convicts(paths: Paths, tmp_path: Path) -
         assert proof.status == 200 and check_fork(proof.body).host == host.hex()
         target = f"/v1/alerts/{host.hex()}/receipt/{number}/proof"
         assert (await get(served, auditor, target)).status == 404
-        rival = await let_in(served, Role.AUDITOR, 2, "rival")
+        rival = await join(served, 2, Role.AUDITOR, "rival")
         assert (await get(served, rival, found["fork"]["proof"])).status == 404
         edit(tmp_path / "server", "UPDATE alerts SET box = zeroblob(80)")
         assert (await get(served, auditor, "/v1/alerts")).status == 503
@@ -322,7 +299,7 @@ def test_silence_is_reckoned_when_it_is_asked_for(paths: Paths, tmp_path: Path) 
         host = served.server.enrol(paths)
         served.server.enrol(idle)  # never heard of
         await served.post(make_caller(paths), make_data(paths))
-        reader = await let_in(served, Role.READER, 1)
+        reader = await join(served, 1, Role.READER)
         assert json.loads((await get(served, reader, "/v1/alerts")).body)["alerts"] == []
         now_ms = time.time_ns() // 10**6
         found, after = reading.alerting.list_alerts(
@@ -341,7 +318,7 @@ def test_who_waits_to_read_is_bounded(
 
     async def do(served: Served) -> None:
         served.server.enrol(paths)
-        auditor = await let_in(served, Role.AUDITOR, 1)
+        auditor = await join(served, 1, Role.AUDITOR)
         release = threading.Event()
         held = [asyncio.ensure_future(served.room.do(lambda _: release.wait())) for _ in range(2)]
         await asyncio.sleep(0)
