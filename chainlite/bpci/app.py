@@ -20,11 +20,14 @@ from starlette.routing import Route as Address
 from chainlite import cosignature, tile
 from chainlite.bpci import (
     addresses,
+    blocks,
     ingest,
+    logblocks,
     members,
     members_addresses,
     openapi,
     own_log,
+    pipeline_addresses,
     reading,
     reading_addresses,
     refill_addresses,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.desk import Desk
     from chainlite.bpci.store import Store
     from chainlite.cage.asgi import Receive, Scope, Send
+    from chainlite.proofs.light_client import LightClient
 
 ROUTES = (
     Route(
@@ -62,12 +66,15 @@ ROUTES = (
     Route("GET", openapi.PATH, Access.PUBLIC, 100),
     *reading.ROUTES,
     *refill_app.ROUTES,
+    *logblocks.ROUTES,
+    *blocks.ROUTES,
 )  # fmt: skip
 DESCRIPTIONS = {
     **addresses.DESCRIPTIONS,
     **members_addresses.DESCRIPTIONS,
     **reading_addresses.DESCRIPTIONS,
     **refill_addresses.DESCRIPTIONS,
+    **pipeline_addresses.DESCRIPTIONS,
 }
 """Of all of ROUTES; who adds routes adds what is said of them, both from a module of its own."""
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
@@ -83,6 +90,7 @@ class App:
         key: ServerKey,
         authenticate: Authenticate,
         auditing: reading.Reading,
+        chain: LightClient | None = None,
     ) -> None:
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
@@ -102,6 +110,8 @@ class App:
                 Address(openapi.PATH, self._show_document),
                 *auditing.addresses,
                 *refill_app.Refilling(desk, reader, authenticate).list_addresses(),
+                *logblocks.LogBlocks(desk, reader, authenticate).addresses,
+                *blocks.Blocks(chain).addresses,
             ],
             exception_handlers={DocklockError: _answer_error, HTTPException: _answer_nothing},
         )

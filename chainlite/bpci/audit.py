@@ -18,6 +18,7 @@ from chainlite.bpci.access import Access
 from chainlite.bpci.acknowledgement import decode_held
 from chainlite.bpci.alert import decode_evidence
 from chainlite.bpci.at_rest import Vault
+from chainlite.bpci.audit_blocks import audit_blocks, measure_blocks
 from chainlite.bpci.batch import decode_body, decode_segment_body
 from chainlite.bpci.known_host import decode_progress, encode_run_row
 from chainlite.bpci.restoring import NOT_LOGGED
@@ -58,12 +59,17 @@ def audit(
     server may hold more of a host than its log says. StateError or TamperError where the store
     itself cannot be read.
     """
+    seen = None
+    try:  # before the moment: what is written meanwhile may be more than it says, never less
+        seen = act_log.read_published(key, published_acts) if published_acts else None
+    except TamperError as error:
+        yield Damage("acts", "server", -1, str(error))
     with store.moment():
-        yield from _audit(store, key, published_acts, is_restoring=is_restoring)
+        yield from _audit(store, key, seen, is_restoring=is_restoring)
 
 
 def _audit(
-    store: Store, key: ServerKey, published_acts: str = "", *, is_restoring: bool = False
+    store: Store, key: ServerKey, seen: act_log.State | None = None, *, is_restoring: bool = False
 ) -> Iterator[Damage]:
     vault, tenants = Vault(key), dict[str, bytes]()
     for tenant in store.read_tenants():
@@ -72,7 +78,7 @@ def _audit(
         except TamperError as error:
             yield Damage("tenants", tenant.name, -1, str(error))
     access = Access()
-    yield from _audit_acts(store, key, published_acts, access)
+    yield from _audit_acts(store, key, seen, access)
     yield from _audit_log(store, key, is_restoring=is_restoring)
     after = b""
     while rows := store.read_hosts(after, STEP):
@@ -81,14 +87,11 @@ def _audit(
         after = rows[-1].host
 
 
-def _audit_acts(store: Store, key: ServerKey, path: str, access: Access) -> Iterator[Damage]:
+def _audit_acts(
+    store: Store, key: ServerKey, seen: act_log.State | None, access: Access
+) -> Iterator[Damage]:
     """Each act opens in its place and follows from those before; none is missing at the end."""
     state: act_log.State | None = act_log.State()
-    seen, damage = None, list[str]()
-    try:
-        seen = act_log.read_published(key, path) if path else None
-    except TamperError as error:
-        damage.append(str(error))
     for row, act, after in act_log.read_acts(store, key):
         if act is None:
             yield Damage("acts", "server", row.number, "the box does not open in this place")
@@ -107,9 +110,7 @@ def _audit_acts(store: Store, key: ServerKey, path: str, access: Access) -> Iter
         if seen is not None and state is not None and state.size < seen.size:
             act_log.check_published(state, seen)
     except TamperError as error:
-        damage.append(str(error))
-    for why in damage:
-        yield Damage("acts", "server", -1, why)
+        yield Damage("acts", "server", -1, str(error))
 
 
 def _audit_log(store: Store, key: ServerKey, *, is_restoring: bool) -> Iterator[Damage]:
@@ -226,7 +227,10 @@ class _HostAudit:
         for one in self._store.read_segments(row.host, size, STEP):
             yield self._name_damage("segments", one.leaf_index, "it has no leaf")
         yield from self._check_alerts()
+        self._stored_bytes += measure_blocks(self._store, row.host)
         yield from self._check_end()
+        for table, place, why in audit_blocks(self._store, row.host):
+            yield self._name_damage(table, place, why)
 
     def _name_damage(self, table: str, place: int, why: str) -> Damage:
         return Damage(table, self._name, place, why)

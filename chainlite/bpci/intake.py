@@ -10,7 +10,7 @@ nothing of it is believed; a batch that does not begin where its host stands cha
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from chainlite import hostlog, keys, merkle
 from chainlite.bpci import act_log, at_rest, verification
@@ -22,8 +22,22 @@ from chainlite.bpci.acknowledgement import (
 )
 from chainlite.bpci.act_log import ActLog
 from chainlite.bpci.alert import Evidence, encode_evidence
+from chainlite.bpci.answer import BEHIND as BEHIND
+from chainlite.bpci.answer import BROKEN as BROKEN
+from chainlite.bpci.answer import EXCEEDED as EXCEEDED
+from chainlite.bpci.answer import KNOWN as KNOWN
+from chainlite.bpci.answer import NOT_YET as NOT_YET
+from chainlite.bpci.answer import REFUSED as REFUSED
+from chainlite.bpci.answer import REVOKED as REVOKED
+from chainlite.bpci.answer import STRANGER as STRANGER
+from chainlite.bpci.answer import TAKEN as TAKEN
+from chainlite.bpci.answer import Answer as Answer
+from chainlite.bpci.answer import HandedIn as HandedIn
+from chainlite.bpci.answer import Request as Request
 from chainlite.bpci.at_rest import Vault
 from chainlite.bpci.batch import decode_batch, decompress
+from chainlite.bpci.group import Group
+from chainlite.bpci.handed import Contradiction, NotYet, decode_handed, judge_handed, measure_block
 from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.quota import Quota
@@ -33,9 +47,6 @@ from chainlite.bpci.store import (
     Alert,
     Changes,
     Host,
-    Leaf,
-    Run,
-    Segment,
     StoreDamage,
     Tenant,
 )
@@ -66,54 +77,6 @@ ALERTS_MAX = 16
 """Of one host: each keeps a batch, and what comes after is only counted."""
 FUTURE_MAX_NS = 600 * 10**9
 """How far ahead of the server's clock a receipt may be without an alert."""
-TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
-STRANGER, REVOKED, EXCEEDED, BEHIND = "stranger", "revoked", "exceeded", "behind"
-
-
-class Request(NamedTuple):
-    """A batch, the host that its sender says it is, and the key that signed the call.
-
-    That key must be one that the host's log, with this batch, names as its newest; empty where the
-    caller has checked that by other means. `seen` is the largest size of this server's log that the
-    host has a checkpoint of.
-    """
-
-    host: bytes
-    data: bytes
-    is_packed: bool = False
-    public: bytes = b""
-    seen: int = 0
-
-
-class Answer(NamedTuple):
-    """TAKEN, KNOWN (it does not begin where the host stands), REFUSED, STRANGER where the key is
-    not the host's, REVOKED where the host is, EXCEEDED where a quota of its tenant does not allow
-    it (`which` of quota.NAMES), BROKEN where the store is damaged, or BEHIND where this server's
-    log is restored, or is smaller than the host has seen it; and why.
-
-    `acknowledgement` says what is held now; empty where the host is not enrolled. `alert` is the
-    kind of one that was raised: also beside TAKEN.
-    """
-
-    kind: str
-    acknowledgement: bytes = b""
-    receipts: int = 0
-    why: str = ""
-    alert: str = ""
-    which: int = -1
-
-
-class _Group:
-    """What will be one commit."""
-
-    def __init__(self) -> None:
-        self.hosts: dict[bytes, KnownHost] = {}
-        self.leaves: list[Leaf] = []
-        self.segments: list[Segment] = []
-        self.runs: dict[tuple[bytes, bytes], Run] = {}
-        self.alerts: dict[tuple[bytes, str, int], Alert] = {}
-        self.held: list[Held] = []
-        self.acts: list[Act] = []
 
 
 class Intake:
@@ -168,64 +131,30 @@ class Intake:
             raise StateError("the server's log is being restored")
         host = keys.compute_host_id(public)
         known = self.find(host)
-        self._check_enrolment(tenant, host, known)
+        self.check_enrolment(tenant, host, known)
         if known is not None:
             return self._acknowledge(known.row)
-        group = _Group()
-        known = group.hosts[host] = self._make_host(tenant, host, public)
+        group = Group()
+        known = group.hosts[host] = self.make_host(tenant, host, public)
         group.held.append(Held(host, 0, merkle.EMPTY_ROOT))
         self.tally.add(tenant, hosts=1)
-        made = self._commit(group)
+        made = self.commit(group)
         self._remember(known)
         return made[0]
 
-    def _make_host(self, tenant: str, host: bytes, public: bytes) -> KnownHost:
+    def make_host(self, tenant: str, host: bytes, public: bytes) -> KnownHost:
+        """A host that holds nothing, and of which the log says nothing."""
         label = at_rest.label_enrolment(tenant, host)
         enrolment = at_rest.seal(public, self.open_tenant(tenant), label)
         empty = (0, 0, 0, 0, b"", b"", NOT_LOGGED, merkle.EMPTY_ROOT)
         return KnownHost(Host(host, tenant, enrolment, *empty), self._store)
-
-    def enrol_again(self, tenant: str, public: bytes) -> None:
-        """In a restore: a host that was enrolled; where the log said so is not known yet.
-
-        StateError, Refusal: it is another tenant's, or was revoked.
-        """
-        host = keys.compute_host_id(public)
-        self.ensure_tenant(tenant)
-        known = self.find(host)
-        self._check_enrolment(tenant, host, known)
-        if known is None:
-            group = _Group()
-            group.hosts[host] = self._make_host(tenant, host, public)
-            self.tally.add(tenant, hosts=1)
-            self._commit(group)
-
-    def take_again(self, request: Request) -> Answer:
-        """In a restore: a batch is verified and kept as ever, and nothing is signed."""
-        assert self.restore.is_on
-        group = _Group()
-        answer, _ = self._judge(group, request)
-        self._commit(group)
-        return answer
-
-    def log_hosts(self, hosts: Sequence[bytes]) -> None:
-        """What is held of these hosts joins the log."""
-        group = _Group()
-        for host in hosts:
-            known = self.find(host)
-            assert known is not None, "it is in the store"
-            group.hosts[host] = known
-            size = known.row.size
-            root = known.progress.root if size else merkle.EMPTY_ROOT
-            group.held.append(Held(host, size, root))
-        self._commit(group)
 
     def forget(self, hosts: Iterable[bytes]) -> None:
         """Their rows were written by another hand."""
         for host in hosts:
             self._hosts.pop(host, None)
 
-    def _check_enrolment(self, tenant: str, host: bytes, known: KnownHost | None) -> None:
+    def check_enrolment(self, tenant: str, host: bytes, known: KnownHost | None) -> None:
         """Refusal where the host was revoked, or its tenant has as many as it may."""
         if host in self.access.revoked_hosts or host in self.access.members:
             raise Refusal(403, "revoked", "the key was revoked, or is a member's")
@@ -242,16 +171,16 @@ class Intake:
         """
         if self.restore.is_on:
             self.restore.go_on()  # an operator may have said whom not to wait for
-        group = _Group()
+        group = Group()
         drafts = list[tuple[Answer, KnownHost | None, int]]()
         for request in requests:
             place = len(group.held)
             if self.restore.is_on or request.seen > self.log.state.size:
                 answer, known = Answer(BEHIND), None
             else:
-                answer, known = self._judge(group, request)
+                answer, known = self.judge(group, request)
             drafts.append((answer, known, place if len(group.held) > place else -1))
-        made, answers = self._commit(group), list[Answer]()
+        made, answers = self.commit(group), list[Answer]()
         for answer, known, place in drafts:
             held = b""
             if place >= 0:
@@ -261,7 +190,8 @@ class Intake:
             answers.append(answer._replace(acknowledgement=held))
         return answers
 
-    def _judge(self, group: _Group, request: Request) -> tuple[Answer, KnownHost | None]:
+    def judge(self, group: Group, request: Request) -> tuple[Answer, KnownHost | None]:
+        """What becomes of a batch, with the group; and its host, if it has shown that it is."""
         known: KnownHost | None = None
         try:
             batch = _read(request)
@@ -278,7 +208,48 @@ class Intake:
         except (SpecError, TamperError) as error:
             return Answer(REFUSED, why=str(error)), known
 
-    def _take(self, group: _Group, known: KnownHost, batch: Offer, request: Request) -> Answer:
+    def hand_in(self, handed: HandedIn) -> Answer:
+        """Keep LogBlocks that hold, all of them or none; durable when this returns.
+
+        NOT_YET: they do not begin where their chain stands, or speak of what has not come yet.
+        EXCEEDED: a quota does not allow it.
+        StateError: they could not be written.
+        """
+        group, known = Group(), self.find(handed.host)
+        if known is None:
+            return Answer(REFUSED, why="the host is not enrolled here")
+        try:
+            judged = judge_handed(self._store, known.row, decode_handed(handed.data))
+        except Contradiction as error:
+            trouble = Trouble(
+                verification.LOGBLOCK, error.leaf_index, verification.NO_RECEIPT,
+                verification.NO_RECEIPT, str(error),
+            )  # fmt: skip
+            self._raise_alert(group, known, trouble, Request(handed.host, handed.data))
+            self.commit(group)
+            return Answer(REFUSED, why=trouble.why, alert=trouble.kind)
+        except StoreDamage as error:
+            return Answer(BROKEN, why=str(error))
+        except NotYet as error:
+            return Answer(NOT_YET, why=str(error))
+        except (SpecError, TamperError) as error:
+            return Answer(REFUSED, why=str(error))
+        if not judged.blocks:
+            return Answer(KNOWN)
+        row, size = known.row, sum(map(measure_block, judged.blocks))
+        more = Quota(0, size, 0)
+        exceeded = self.tally.judge(row.tenant, row.host, more, self._clock_ms(), group.acts)
+        if exceeded is not None:
+            self.commit(group)
+            return Answer(EXCEEDED, why=exceeded.why, which=exceeded.which)
+        group.blocks, group.notarised = list(judged.blocks), list(judged.runs)
+        group.hosts[handed.host] = known
+        known.row = row._replace(stored_bytes=row.stored_bytes + size)
+        self.tally.add(row.tenant, stored_bytes=size)
+        self.commit(group)
+        return Answer(TAKEN)
+
+    def _take(self, group: Group, known: KnownHost, batch: Offer, request: Request) -> Answer:
         if batch.start != known.progress.size:
             read = make_reader(self._store, batch.host, known.hashes)
             trouble = find_contradiction(known, known.row.note, read, batch)
@@ -303,7 +274,7 @@ class Intake:
         receipts = known.progress.receipts - before
         return Answer(TAKEN, receipts=receipts, alert=future.kind if future else "")
 
-    def _keep(self, group: _Group, known: KnownHost, batch: Offer, verdict: Verdict) -> None:
+    def _keep(self, group: Group, known: KnownHost, batch: Offer, verdict: Verdict) -> None:
         """The rows of what was verified."""
         taken, row = verdict.taken, known.row
         assert taken is not None
@@ -334,7 +305,7 @@ class Intake:
             group.held.append(Held(row.host, taken.progress.size, taken.root))
 
     def _judge_quota(
-        self, group: _Group, known: KnownHost, batch: Offer, verdict: Verdict
+        self, group: Group, known: KnownHost, batch: Offer, verdict: Verdict
     ) -> Exceeded | None:
         if self.restore.is_on:
             return None  # it was held before
@@ -359,7 +330,7 @@ class Intake:
         return None
 
     def _raise_alert(
-        self, group: _Group, known: KnownHost, trouble: Trouble, request: Request
+        self, group: Group, known: KnownHost, trouble: Trouble, request: Request
     ) -> None:
         """Keep what was wrong with its proof, unless it is known, or there are too many."""
         row = known.row
@@ -381,7 +352,7 @@ class Intake:
         self.tally.add(row.tenant, stored_bytes=len(box))
         group.hosts[row.host] = known
 
-    def _commit(self, group: _Group) -> list[bytes]:
+    def commit(self, group: Group) -> list[bytes]:
         """Write it all; the acknowledgements of what is newly held, in order."""
         if not group.hosts and not group.acts:
             return []
@@ -402,6 +373,8 @@ class Intake:
                     alerts=list(group.alerts.values()),
                     acts=acts.rows,
                     note=staged.note if staged else b"",
+                    blocks=group.blocks,
+                    notarised=group.notarised,
                 )
             )
         except BaseException:
@@ -426,7 +399,7 @@ class Intake:
         made = sign_acknowledgement(self._key.pair, held, self._clock_ms(), proof)
         return encode_acknowledgement(made)
 
-    def _acknowledge_all(self, group: _Group, staged: Staged, now_ms: int) -> list[bytes]:
+    def _acknowledge_all(self, group: Group, staged: Staged, now_ms: int) -> list[bytes]:
         first, made = self.log.state.size, list[bytes]()
         for index, held in enumerate(group.held, first):
             answer = sign_acknowledgement(self._key.pair, held, now_ms, staged.prove(index))
@@ -454,9 +427,9 @@ class Intake:
 
     def act(self, *acts: Act) -> None:
         """Do these, durably. StateError where one does not follow from those before."""
-        group = _Group()
+        group = Group()
         group.acts += acts
-        self._commit(group)
+        self.commit(group)
 
     def find(self, host: bytes) -> KnownHost | None:
         """The host as it stands; None where it is not enrolled."""

@@ -67,7 +67,7 @@ class Refilling:
 
     def __init__(self, desk: Desk, reader: Store, authenticate: Authenticate) -> None:
         self._desk, self._store, self._authenticate = desk, reader, authenticate
-        self._intake, self._restore = desk.intake, desk.intake.restore
+        self._restore = desk.intake.restore
 
     def list_addresses(self) -> list[Address]:
         """For the application."""
@@ -111,9 +111,7 @@ class Refilling:
     def _take(self, batch: Request) -> Answer:
         if not self._restore.is_on:
             return Answer(KNOWN)
-        answer = self._intake.take_again(batch)
-        self._restore.go_on()
-        return answer
+        return self._restore.take_bodies(batch)
 
     async def _do(self, job: Callable[[], Answer]) -> None:
         try:

@@ -25,6 +25,7 @@ from chainlite.bpci.acknowledgement import (
 )
 from chainlite.bpci.actor import Role
 from chainlite.bpci.grant import check_grant
+from chainlite.bpci.group import Group
 from chainlite.bpci.handover import EVERYTHING
 from chainlite.bpci.own_log import OWNER
 from chainlite.bpci.refilling import Claims, search_leaves
@@ -37,6 +38,7 @@ from chainlite.ledger.body_file import sync_directory
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from chainlite.bpci.answer import Answer, Request
     from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.handover import Places, Shown
     from chainlite.bpci.intake import Intake
@@ -181,10 +183,31 @@ class Restore:
         if host not in (b"", found) or grant.role is not Role.HOST:
             raise SpecError("grant: is of another host")
         try:
-            self._intake.enrol_again(grant.tenant, grant.public)
+            self._enrol_again(grant.tenant, found, grant.public)
         except (PeerError, StateError) as error:
             raise SpecError(str(error)) from None
         self._hosts[found] = None
+
+    def _enrol_again(self, tenant: str, host: bytes, public: bytes) -> None:
+        """Where the log said so is not known yet."""
+        intake = self._intake
+        intake.ensure_tenant(tenant)
+        known = intake.find(host)
+        intake.check_enrolment(tenant, host, known)
+        if known is None:
+            group = Group()
+            group.hosts[host] = intake.make_host(tenant, host, public)
+            intake.tally.add(tenant, hosts=1)
+            intake.commit(group)
+
+    def take_bodies(self, request: Request) -> Answer:
+        """A batch is verified and kept as ever, and nothing is signed."""
+        assert self.is_on
+        group = Group()
+        answer, _ = self._intake.judge(group, request)
+        self._intake.commit(group)
+        self.go_on()
+        return answer
 
     def take_places(self, host: bytes, said: Places) -> None:
         """Where a host, which has shown what it has, says that its leaves were."""
@@ -373,8 +396,15 @@ class Restore:
     def log_rest(self) -> None:
         """What is held, and the log does not say so, joins it: all that was published is there."""
         rest = [row.host for row in self._iterate_hosts() if self._get_logged(row) != row.size]
-        if rest:
-            self._intake.log_hosts(rest)
+        group = Group()
+        for host in rest:
+            known = self._intake.find(host)
+            assert known is not None, "it is in the store"
+            group.hosts[host] = known
+            size = known.row.size
+            root = known.progress.root if size else merkle.EMPTY_ROOT
+            group.held.append(Held(host, size, root))
+        self._intake.commit(group)
 
     def _make_status(self) -> Status:
         log = self._intake.log

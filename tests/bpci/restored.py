@@ -79,7 +79,9 @@ class Host:
         while server.intake.restore.is_on and server.get_size(self.host) < get_size(self.paths):
             start = server.get_size(self.host)
             end = min(start + step, get_size(self.paths))
-            answer = server.intake.take_again(Request(self.host, make_data(self.paths, start, end)))
+            answer = server.intake.restore.take_bodies(
+                Request(self.host, make_data(self.paths, start, end))
+            )
             assert (answer.kind, answer.acknowledgement) == (TAKEN, b""), answer
 
     def place(self, server: Server, notes: int = 2) -> None:
