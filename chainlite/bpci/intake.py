@@ -393,7 +393,7 @@ class Intake:
         self._commit(group)
 
     def find(self, host: bytes) -> KnownHost | None:
-        """The host as it stands; None where none is enrolled. StoreDamage: its row is not sealed so."""
+        """The host as it stands; None where none is. StoreDamage: its row is not as it was sealed."""
         known = self._hosts.pop(host, None)
         if known is None:
             row = self._store.find_host(host)
