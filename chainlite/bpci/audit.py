@@ -18,6 +18,7 @@ from chainlite.bpci.access import Access
 from chainlite.bpci.acknowledgement import decode_held
 from chainlite.bpci.alert import decode_evidence
 from chainlite.bpci.at_rest import Vault
+from chainlite.bpci.audit_blocks import audit_blocks, measure_blocks
 from chainlite.bpci.batch import decode_body, decode_segment_body
 from chainlite.bpci.known_host import decode_progress, encode_run_row
 from chainlite.bpci.rows import make_leaf_row, make_reader, make_segment_row
@@ -213,7 +214,10 @@ class _HostAudit:
         for one in self._store.read_segments(row.host, size, STEP):
             yield self._name_damage("segments", one.leaf_index, "it has no leaf")
         yield from self._check_alerts()
+        self._stored_bytes += measure_blocks(self._store, row.host)
         yield from self._check_end()
+        for table, place, why in audit_blocks(self._store, row.host):
+            yield self._name_damage(table, place, why)
 
     def _name_damage(self, table: str, place: int, why: str) -> Damage:
         return Damage(table, self._name, place, why)

@@ -206,6 +206,32 @@ def is_refused(frames: Frames) -> bool:
         return True
 
 
+def test_whatever_a_hostile_server_seals_shows_nothing_that_was_not(
+    long_run: Paths, tmp_path: Path, seed: int, full: bool
+) -> None:
+    rng, host = random.Random(seed), get_host(long_run)
+    narrow = SCOPE._replace(container=FIRST, run=0, first=2, last=6)
+    with make_server(tmp_path / "server", long_run) as server:
+        frames = split(export(server, narrow))
+    whole, _ = check(seal(frames), trust(host))
+    for _ in range(5_000 if full else 400):
+        number = rng.randrange(1, len(frames))
+        kind, payload = frames[number]
+        spoilt = bytearray(payload or b"x")
+        for _ in range(rng.choice((1, 1, 1, 4))):
+            at = rng.randrange(len(spoilt))
+            cut = rng.choice((b"", bytes([rng.randrange(256)]), rng.randbytes(4)))
+            spoilt[at : at + rng.choice((1, len(cut)))] = cut or b"\0"
+        if rng.random() < 0.1:
+            kind = rng.choice(list(export_frames.SIZE_LIMITS))
+        changed = [*frames[:number], (kind, bytes(spoilt)), *frames[number + 1 :]]
+        found, code = check(seal(changed), trust(host))
+        if code == 0:
+            assert found["hosts"] == whole["hosts"] and found["missing"] == whole["missing"]
+        else:
+            assert code == 3 and found["first_bad"]["why"]
+
+
 def test_who_has_not_the_servers_key_cannot_seal(paths: Paths, tmp_path: Path) -> None:
     with make_server(tmp_path / "server", paths) as server:
         frames = split(export(server))
