@@ -448,7 +448,7 @@ class Intake:
         self._commit(group)
 
     def find(self, host: bytes) -> KnownHost | None:
-        """The host as it stands; None where none is. StoreDamage: its row is not as it was sealed."""
+        """The host as it stands; None: none is here. StoreDamage: its row is not as sealed."""
         known = self._hosts.pop(host, None)
         if known is None:
             row = self._store.find_host(host)
