@@ -1,7 +1,7 @@
-"""`docklock bpci init|keys|grant|serve|audit`: a server that takes hosts' evidence.
+"""`docklock bpci init|keys|grant|serve|audit|receipts`: a server that takes hosts' evidence.
 
-Not here: what it does (chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something does, and
-each such row has a line.
+Not here: what it does (chainlite/bpci), receipts of calls (call_receipts). Exit of `audit`: 0
+nothing differs; 3 something does, and each such row has a line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli import options
+from docklock.cli import call_receipts, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
@@ -46,8 +46,18 @@ SERVE = Command(
     ),
 )  # fmt: skip
 AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
-SUBCOMMANDS = {"init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT}
-COUNTS = {"grant": 3}
+RECEIPTS = Command(
+    "bpci receipts",
+    "[OPTIONS] DIRECTORY [AUDIT-ID]",
+    "List the calls that were answered, newest first; write one as a file for `verify FILE "
+    "--host-key KEY`; compare with a caller's.",
+    call_receipts.OPTIONS,
+)
+SUBCOMMANDS = {
+    "init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT,
+    "receipts": RECEIPTS,
+}  # fmt: skip
+COUNTS = {"grant": (3, 3), "receipts": (1, 2)}
 
 
 def run_bpci(argv: list[str], _: Paths) -> int:
@@ -59,10 +69,12 @@ def run_bpci(argv: list[str], _: Paths) -> int:
     if verb not in SUBCOMMANDS:
         raise options.UsageError(f"docklock bpci: want one of {', '.join(SUBCOMMANDS)}")
     values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
-    count = COUNTS.get(verb, 1)
-    check_count(SUBCOMMANDS[verb], words, count, count)
+    check_count(SUBCOMMANDS[verb], words, *COUNTS.get(verb, (1, 1)))
     _check_extra()
-    run = {"init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit}
+    run = {
+        "init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit,
+        "receipts": call_receipts.show_server_calls,
+    }  # fmt: skip
     return run[verb](values, words)
 
 
