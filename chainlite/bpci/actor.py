@@ -1,80 +1,98 @@
-"""Who calls a server: the host that a call's signature speaks for, and whether it is sure.
+"""Who calls a server, and what each role may do. Pure.
 
-A host's call names itself and the key that signed it. A server that has not yet heard of a rotation
-does not know that key; the batch that brings its record shows it, so such a call is let through as
-a claim, on an account of its own, and only its batch may make it good (intake).
-Not here: signatures (chainlite.cage). A server is given the seam `Authenticate` and has no default.
-Invariant: a claim is never an actor of its host.
+A host, or a member (reader, auditor, admin), is of one tenant, and what is not of that tenant is
+for it as if it were not there. Who sits at the server's machine stands above all of them, and is no
+actor. A key id names who calls and the key that signs; it has the same form for all.
+Not here: whose key that is (identity), signatures (chainlite.cage). Invariants: a claim is never an
+actor of its host; a role may do all that a lesser one may, but for a host's, which is a host's.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, NamedTuple
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainlite.cage.answers import Call
 from chainlite.cage.refusal import Refusal
-from chainlite.cage.signature import Known
 from chainlite.errors import SpecError
 from chainlite.keys import PUBLIC_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
-    from chainlite.cage.asgi import Scope
+    Authenticate = Callable[[MutableMapping[str, Any]], "Actor"]
+    """Of an ASGI scope; Refusal where it speaks for nobody."""
 
-    Authenticate = Callable[[Scope], "Actor"]
-    FindPublics = Callable[[bytes], tuple[bytes, ...]]
+ID_BYTES = 32
 
-CLAIM = "claim:"
-HOST_BYTES = 32
+
+class Role(Enum):
+    """What somebody is to a tenant: what sends evidence, and who may see more and more of it."""
+
+    HOST = "host"
+    READER = "reader"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
 class Actor(NamedTuple):
-    """A host, and the key that it has shown; not sure: the server does not know that key as its."""
+    """Who calls: `host` is a host's id, `member` a member's, and the other one is empty.
 
+    Not sure: the server does not know `public`, which signed the call, as its newest key.
+    """
+
+    role: Role
+    tenant: str
     host: bytes
-    public: bytes
     is_sure: bool
+    public: bytes = b""
+    member: bytes = b""
 
 
-def make_keyid(host: bytes, public: bytes) -> str:
-    """The key id of a host's call: its id in hex, a dot, the key in base64url without padding."""
-    return f"{host.hex()}.{base64.urlsafe_b64encode(public).decode().rstrip('=')}"
+def require(actor: Actor, role: Role, tenant: str) -> None:
+    """Refusal unless it is sure, of this tenant (404, as if there were nothing), and has this role
+    or a greater one (403)."""
+    require_sure(actor)
+    if actor.tenant != tenant:
+        raise refuse_unseen()
+    if _RANKS[actor.role] < _RANKS[role]:
+        raise Refusal(403, "not-yours", f"this is for the role {role.value}")
+
+
+def require_sure(actor: Actor) -> None:
+    """Refusal (401) where the server does not know the key."""
+    if not actor.is_sure:
+        raise Refusal(401, "unknown-key", "the key is not the host's newest")
+
+
+def require_host(actor: Actor) -> bytes:
+    """The host that calls, sure or not; Refusal (403) for who is none."""
+    if actor.role is not Role.HOST:
+        raise Refusal(403, "not-yours", "this is for hosts")
+    return actor.host
+
+
+def refuse_unseen() -> Refusal:
+    """Of what is not there, or is another tenant's: nobody learns which."""
+    return Refusal(404, "not-found", "there is no such thing, or it is not for this key")
+
+
+def make_keyid(name: bytes, public: bytes) -> str:
+    """The key id of a call: who calls, in hex, a dot, the key in base64url without padding."""
+    return f"{name.hex()}.{base64.urlsafe_b64encode(public).decode().rstrip('=')}"
 
 
 def parse_keyid(keyid: str) -> tuple[bytes, bytes]:
-    """Host and key of a key id; SpecError for any other text."""
-    name, _, encoded = keyid.partition(".")
+    """Who and which key; SpecError for any other text."""
+    word, _, encoded = keyid.partition(".")
     try:
-        host, public = bytes.fromhex(name), base64.urlsafe_b64decode(encoded + "=")
+        name, public = bytes.fromhex(word), base64.urlsafe_b64decode(encoded + "=")
     except (ValueError, binascii.Error):
-        raise SpecError("keyid: not a host's") from None
-    if (len(host), len(public)) != (HOST_BYTES, PUBLIC_BYTES) or make_keyid(host, public) != keyid:
-        raise SpecError("keyid: not a host's")
-    return host, public
-
-
-def find_key(keyid: str, find_publics: FindPublics) -> Known | None:
-    """What the cage is told of a key id; `find_publics` gives a host's newest key, if any.
-
-    None where the host is not enrolled.
-    """
-    try:
-        host, public = parse_keyid(keyid)
-    except SpecError:
-        return None
-    known = find_publics(host)
-    if not known:
-        return None
-    return Known(public, host.hex() if public in known else CLAIM + host.hex())
-
-
-def get_caged_actor(scope: Scope) -> Actor:
-    """Who the cage says it is; Refusal where no cage has said anything, or of no host."""
-    call = scope.get("docklock.cage")
-    if not isinstance(call, Call) or not call.actor:
-        raise Refusal(401, "unknown-key", "the call is not signed")
-    name = call.actor.removeprefix(CLAIM)
-    return Actor(bytes.fromhex(name), call.public, is_sure=name == call.actor)
+        raise SpecError("keyid: nobody's here") from None
+    if (len(name), len(public)) != (ID_BYTES, PUBLIC_BYTES) or make_keyid(name, public) != keyid:
+        raise SpecError("keyid: nobody's here")
+    return name, public

@@ -18,6 +18,7 @@ from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
 from chainlite.bpci import ingest, own_log
+from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Enrolment
 from chainlite.bpci.grant import GRANT_LIMIT_BYTES, check_grant
@@ -84,21 +85,21 @@ class App:
 
     async def _show_host(self, request: Request) -> Response:
         actor = self._authenticate(request.scope)
-        if not actor.is_sure:
-            raise Refusal(401, "unknown-key", "the key is not the host's newest")
-        if request.path_params["host"] != actor.host.hex():
+        require_sure(actor)
+        host = require_host(actor)
+        if request.path_params["host"] != host.hex():
             raise Refusal(403, "not-yours", "a host is shown its own state")
-        row = self._store.find_host(actor.host)
+        row = self._store.find_host(host)
         if row is None:
             raise Refusal(404, "no-host", "the host is not enrolled")
-        alerts = self._store.read_alerts(actor.host, 0, ALERTS_SHOWN_MAX)
+        alerts = self._store.read_alerts(host, 0, ALERTS_SHOWN_MAX)
         shown = [
             {"kind": one.kind, "leaf_index": str(one.leaf_index), "time_ms": str(one.time_ms)}
             for one in alerts
         ]
         return JSONResponse(
             {
-                "host": actor.host.hex(),
+                "host": host.hex(),
                 "size": str(row.size),
                 "receipts": str(row.receipts),
                 "open_runs": row.open_runs,

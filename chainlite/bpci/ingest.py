@@ -14,6 +14,7 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
+from chainlite.bpci.actor import require_host
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Busy
 from chainlite.bpci.intake import BROKEN, REFUSED, STRANGER, Request
@@ -65,9 +66,10 @@ class Ingest:
         if coding not in (b"", b"zstd"):
             raise Refusal(415, "another-coding", "want Content-Encoding: zstd")
         actor = self._authenticate(scope)
+        host = require_host(actor)
         body = await read_body(receive, WIRE_LIMIT_BYTES, READ_S)
         try:
-            answer = await self._desk.take(Request(actor.host, body, bool(coding), actor.public))
+            answer = await self._desk.take(Request(host, body, bool(coding), actor.public))
         except Busy as error:
             raise Refusal(429, "busy", str(error), retry_after_s=BUSY_AFTER_S) from None
         except StateError as error:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 
-from chainlite.bpci.actor import find_key, get_caged_actor
 from chainlite.bpci.app import ROUTES, App
 from chainlite.bpci.at_rest import ServerKey, load_key_file, make_key_file
 from chainlite.bpci.desk import Desk
-from chainlite.bpci.intake import Intake, find_newest_publics
+from chainlite.bpci.identity import Identities
+from chainlite.bpci.intake import Intake
 from chainlite.bpci.own_log import PUBLISHED
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.middleware import Cage
@@ -80,12 +80,11 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
         cage_store = CageStore(
             Path(directory) / CAGE_FILE, boot_id=read_boot_id(), now_ms=get_now_ms()
         )
+        identities = Identities(reader, key)
         cage = Cage(
-            App(desk, reader, key, get_caged_actor), ROUTES,
-            find_key=lambda keyid: find_key(
-                keyid, lambda host: find_newest_publics(reader, key, host)
-            ),
-            key=key.pair, keyid=key.origin, authorities=listen.authorities, store=cage_store,
+            App(desk, reader, key, identities.authenticate), ROUTES,
+            find_key=identities.find_key, key=key.pair, keyid=key.origin,
+            authorities=listen.authorities, store=cage_store,
         )  # fmt: skip
         desk.start()
         try:

@@ -9,10 +9,10 @@ from typing import Self
 
 from chainlite import keys
 from chainlite.bpci import batch
-from chainlite.bpci.actor import find_key, get_caged_actor, make_keyid
+from chainlite.bpci.actor import make_keyid
 from chainlite.bpci.app import ROUTES, App
 from chainlite.bpci.desk import Desk
-from chainlite.bpci.intake import find_newest_publics
+from chainlite.bpci.identity import Identities
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.client import Answer, Caller
 from chainlite.cage.middleware import Cage
@@ -37,13 +37,11 @@ class Served:
         self.cage_store = CageStore(
             directory / "cage.db", boot_id="boot", now_ms=time.time_ns() // 10**6
         )
-        self.app = App(self.desk, self.reader, KEY, get_caged_actor)
+        self.identities = Identities(self.reader, KEY)
+        self.app = App(self.desk, self.reader, KEY, self.identities.authenticate)
         self.cage = Cage(
-            self.app, ROUTES,
-            find_key=lambda keyid: find_key(
-                keyid, lambda host: find_newest_publics(self.reader, KEY, host)
-            ),
-            key=KEY.pair, keyid=KEY.origin, authorities={NAME}, store=self.cage_store,
+            self.app, ROUTES, find_key=self.identities.find_key, key=KEY.pair,
+            keyid=KEY.origin, authorities={NAME}, store=self.cage_store,
         )  # fmt: skip
 
     async def __aenter__(self) -> Self:
