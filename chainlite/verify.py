@@ -400,8 +400,7 @@ def is_revoked(state: Verification, run: Run) -> bool:
 
 
 def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """What to print about evidence, a proof of any kind, a fork, a notary's file or a record of a
-    call at a server; exit code.
+    """What to print about evidence, a proof, a light proof, a fork or a notary's file; exit code.
 
     SpecError: it is none of them, or the trust's checkpoint is not signed by its host.
     """
@@ -412,11 +411,6 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
         from chainlite.proofs.light_program import LIGHT_READ_BYTES, check_light_file
 
         return check_light_file(start + read(LIGHT_READ_BYTES), trust, as_json=as_json)
-    if start[:13] == b"DOCKLOCK-CALL":
-        from chainlite.bpci.call_report import show_call_record
-        from chainlite.cage.call_record import RECORD_BYTES_MAX
-
-        return show_call_record(start + read(RECORD_BYTES_MAX), trust, as_json=as_json)
     if start == bundle.NOTARY_MAGIC[: len(proof.MAGIC)]:
         from chainlite.notary_report import check_notary_file
 
