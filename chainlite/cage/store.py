@@ -103,7 +103,7 @@ class CageStore:
         self._dropped_s = 0
         self._accounts: dict[str, Account] = {}
         self._events: dict[str, list[Change]] = {}
-        self._waiting: list[Kept] = []
+        self._waiting: list[tuple[bytes, bytes, bytes]] = []
         self._count = 0
         self._db = sqlite3.connect(
             path, isolation_level=None, timeout=WAIT_S, check_same_thread=False
@@ -199,7 +199,7 @@ class CageStore:
         epoch_ms, number, _ = self._place
         receipt = make(self._place)
         self._place = Place(epoch_ms, number + 1, compute_receipt_hash(receipt))
-        self._waiting.append(Kept(receipt, signed.base, signed.signature))
+        self._waiting.append((receipt, signed.base, signed.signature))
         return receipt
 
     def is_due(self) -> bool:
