@@ -21,7 +21,7 @@ from docklock.cli.info import get_servers
 from docklock.evidence import offering
 from docklock.evidence.export import open_container
 from docklock.evidence.host_log import HostLog
-from docklock.outbox import backoff, sending
+from docklock.outbox import backoff, following, sending
 from docklock.outbox.backoff import REFUSED_AGAIN_S
 from docklock.outbox.door import Alerted
 from docklock.outbox.figures import list_figures
@@ -222,8 +222,10 @@ def make_grown(tmp_path: Path, server: BooksServer) -> tuple[Paths, int]:
 
 @pytest.mark.parametrize("kind", backoff.ALERTS_FOR_GOOD)
 def test_a_fork_stops_it_until_somebody_is_there(
-    tmp_path: Path, server: BooksServer, other: BooksServer, kind: str
-) -> None:
+    tmp_path: Path, server: BooksServer, other: BooksServer, kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(following, "AFTER_FAILURE_S", LOOK_S)
     paths, held = make_grown(tmp_path, server)
     server.act = lambda _: refuse(server.books, paths, kind, held)
     server.requests.clear()
