@@ -132,6 +132,8 @@ BPCI_AT_REST = b"\xf7"
 CALL_RECEIPT = b"\xf8"
 CALL_RECEIPT_HASH = b"\xf9"
 SIGNED_CALL_RECEIPT = b"\xfa"
-# A server's word that a host may enrol: its first byte, what its signature is over
+# A server's word that somebody may enrol: its first byte, what its signature is over (and that on a
+# member's next key); the first byte of an act, and of such a next key
 BPCI_GRANT = b"\xfb"
 SIGN_GRANT = b"\xfc"
+BPCI_ACT = b"\xfd"

@@ -3,7 +3,7 @@
 `ROUTES` is the table that the cage holds every call to. The hot path is raw ASGI (ingest); the rest
 reads the store through a connection of its own. Not here: the cage, sockets, files (serving).
 Invariants: everything but the server's own log and its state is caged; a host is shown what is its
-own and nothing else; nothing here writes.
+own and nothing else; nothing here writes, but what members hands the desk.
 Source: C2SP tlog-tiles for /checkpoint and /tile.
 """
 
@@ -17,15 +17,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import ingest, own_log
+from chainlite.bpci import ingest, members, own_log
 from chainlite.bpci.actor import require_host, require_sure
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
-from chainlite.bpci.desk import Enrolment
-from chainlite.bpci.grant import GRANT_LIMIT_BYTES, check_grant
-from chainlite.cage.asgi import read_body
+from chainlite.bpci.office import Office
 from chainlite.cage.refusal import CONTENT_TYPE, Refusal
 from chainlite.cage.routes import Access, Route
-from chainlite.errors import DocklockError, PeerError, SpecError, StateError, TamperError
+from chainlite.errors import DocklockError, SpecError, StateError, TamperError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,14 +35,13 @@ if TYPE_CHECKING:
     from chainlite.cage.asgi import Receive, Scope, Send
 
 ALERTS_SHOWN_MAX = 100
-ENROL_S = 10.0
 ROUTES = (
     Route(
         "POST", ingest.PATH, Access.CAGED, request_bytes_max=WIRE_LIMIT_BYTES,
         body_timeout_s=ingest.READ_S,
     ),
     Route("GET", "/v1/hosts/{host}", Access.CAGED),
-    Route("POST", "/v1/enrol", Access.PUBLIC, request_bytes_max=GRANT_LIMIT_BYTES),
+    *members.ROUTES,
     Route("GET", "/checkpoint", Access.PUBLIC, 100),
     Route("GET", "/tile/{rest:path}", Access.PUBLIC, 100, response_bytes_max=32 << 20),
     Route("GET", "/healthz", Access.PUBLIC, 10),
@@ -63,10 +60,12 @@ class App:
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
         self._ingest = ingest.Ingest(desk, authenticate)
+        self.office = Office(desk.intake, desk.intake.store, key)
+        self._members = members.Members(desk, self.office, reader, key, authenticate, get_now_ms)
         self._rest = Starlette(
             routes=[
                 Address("/v1/hosts/{host}", self._show_host),
-                Address("/v1/enrol", self._enrol, methods=["POST"]),
+                *self._members.addresses,
                 Address("/checkpoint", self._show_checkpoint),
                 Address("/tile/{rest:path}", self._show_tile),
                 Address("/healthz", self._show_health),
@@ -108,21 +107,6 @@ class App:
                 "alerts": shown,
             }
         )
-
-    async def _enrol(self, request: Request) -> Response:
-        """A host with the server's own grant; nothing but that host can be enrolled with it."""
-        data = await read_body(request.receive, GRANT_LIMIT_BYTES, ENROL_S)
-        try:
-            grant = check_grant(data, self._key.pair.public, time.time_ns() // 10**6)
-        except SpecError as error:
-            raise Refusal(400, "no-grant", str(error)) from None
-        except PeerError as error:
-            raise Refusal(403, "no-grant", str(error)) from None
-        try:
-            answer = await self._desk.enrol(Enrolment(grant.tenant, grant.public))
-        except StateError as error:
-            raise Refusal(409, "not-enrolled", str(error)) from None
-        return Response(answer.acknowledgement, media_type="application/octet-stream")
 
     async def _show_checkpoint(self, _: Request) -> Response:
         note = self._store.find_log()[1]
@@ -176,6 +160,11 @@ class App:
         text = "\n".join([*lines, "# EOF", ""])
         kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         return Response(text, media_type=kind)
+
+
+def get_now_ms() -> int:
+    """Unix time."""
+    return time.time_ns() // 1_000_000
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 from chainlite import domains, keys, mldsa, note, sodium
 from chainlite.bpci.acknowledgement import get_server_origin
-from chainlite.bpci.grant import TENANT_LIMIT
+from chainlite.bpci.grant import check_tenant
 from chainlite.codec import encode_bytes, encode_text, encode_u64
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger.body_file import sync_directory
 from chainlite.sha2 import sha256
 
 MAGIC = b"DOCKLOCK-BPCI-KEY\0\0\x01"
-TENANT_KEY, SEGMENT, ALERT, ENROLMENT = 0, 1, 2, 3
-"""What is in a box."""
+TENANT_KEY, SEGMENT, ALERT, ENROLMENT, ACT, ACTS, ERASED = 0, 1, 2, 3, 4, 5, 6
+"""What is in a box; ERASED: what retention has left of a segment's or of an alert's."""
 NO_PLACE = 0
 TENANTS_OPEN_MAX = 4096
 
@@ -86,8 +86,7 @@ class Vault:
 
     def make_tenant_key(self, tenant: str) -> bytes:
         """A new tenant's sealed key; SpecError for a name that none can have."""
-        if not 0 < len(tenant.encode()) <= TENANT_LIMIT:
-            raise SpecError(f"tenant: a name has 1 to {TENANT_LIMIT} bytes")
+        check_tenant(tenant)
         return seal(os.urandom(sodium.KEY_BYTES), self._key.rest_key, _label_tenant(tenant))
 
     def open_tenant_key(self, tenant: str, sealed: bytes) -> bytes:
@@ -102,9 +101,22 @@ class Vault:
         return opened
 
 
-def label_alert(tenant: str, host: bytes, kind: str, leaf_index: int, time_ms: int) -> Label:
+def label_alert(
+    tenant: str, host: bytes, kind: str, leaf_index: int, time_ms: int, erased: int = 0
+) -> Label:
     """Of an alert's box: all that its row says is authentic with it."""
-    return Label(ALERT, tenant, host + encode_u64(time_ms) + kind.encode(), leaf_index)
+    name = host + encode_u64(time_ms) + kind.encode()
+    return Label(ERASED if erased else ALERT, tenant, name, leaf_index)
+
+
+def label_segment(tenant: str, host: bytes, leaf_index: int, erased: int = 0) -> Label:
+    """Of the box of what came with a segment, or of what is left of it."""
+    return Label(ERASED if erased else SEGMENT, tenant, host, leaf_index)
+
+
+def label_act(number: int) -> Label:
+    """Of an act's box."""
+    return Label(ACT, "", b"", number)
 
 
 def label_enrolment(tenant: str, host: bytes) -> Label:

@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import bundle, checkpoint, cosignature, hostlog, merkle
-from chainlite.bpci import at_rest, own_log
+from chainlite.bpci import act_log, at_rest, own_log
+from chainlite.bpci.access import Access
 from chainlite.bpci.acknowledgement import decode_held
 from chainlite.bpci.alert import decode_evidence
-from chainlite.bpci.at_rest import Label, Vault
-from chainlite.bpci.batch import decode_segment_body
+from chainlite.bpci.at_rest import Vault
+from chainlite.bpci.batch import decode_body, decode_segment_body
 from chainlite.bpci.known_host import decode_progress, encode_run_row
 from chainlite.bpci.rows import make_leaf_row, make_reader, make_segment_row
 from chainlite.errors import DocklockError, SpecError, TamperError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.store import Host, Leaf, Segment, Store
     from chainlite.ledger.bodies import Taken
+    from chainlite.ledger.offer import Body
+    from chainlite.segment import Header
 
 STEP = 256
 """Leaves that are read at once."""
@@ -45,28 +48,62 @@ class Damage(NamedTuple):
     why: str
 
 
-def audit(store: Store, key: ServerKey) -> Iterator[Damage]:
+def audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[Damage]:
     """Every row that differs, of one moment, whatever is written meanwhile.
 
-    StateError or TamperError where the file itself cannot be read.
+    `published_acts`: the file that says how many acts there are (act_log). StateError or
+    TamperError where the store itself cannot be read.
     """
     with store.moment():
-        yield from _audit(store, key)
+        yield from _audit(store, key, published_acts)
 
 
-def _audit(store: Store, key: ServerKey) -> Iterator[Damage]:
+def _audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[Damage]:
     vault, tenants = Vault(key), dict[str, bytes]()
     for tenant in store.read_tenants():
         try:
             tenants[tenant.name] = vault.open_tenant_key(tenant.name, tenant.sealed_key)
         except TamperError as error:
             yield Damage("tenants", tenant.name, -1, str(error))
+    access = Access()
+    yield from _audit_acts(store, key, published_acts, access)
     yield from _audit_log(store, key)
     after = b""
     while rows := store.read_hosts(after, STEP):
         for row in rows:
-            yield from _HostAudit(store, key, row, tenants).run()
+            yield from _HostAudit(store, key, row, tenants, access).run()
         after = rows[-1].host
+
+
+def _audit_acts(store: Store, key: ServerKey, path: str, access: Access) -> Iterator[Damage]:
+    """Each act opens in its place and follows from those before; none is missing at the end."""
+    state: act_log.State | None = act_log.State()
+    seen, damage = None, list[str]()
+    try:
+        seen = act_log.read_published(key, path) if path else None
+    except TamperError as error:
+        damage.append(str(error))
+    for row, act, after in act_log.read_acts(store, key):
+        if act is None:
+            yield Damage("acts", "server", row.number, "the box does not open in this place")
+        elif after is None and state is not None:
+            why = "it does not follow from the one before it: acts are missing or were moved"
+            yield Damage("acts", "server", row.number, why)
+        state = after
+        if act is not None:
+            try:
+                access.apply(act)
+                if seen is not None and state is not None and state.size == seen.size:
+                    act_log.check_published(state, seen)
+            except TamperError as error:
+                yield Damage("acts", "server", row.number, str(error))
+    try:
+        if seen is not None and state is not None and state.size < seen.size:
+            act_log.check_published(state, seen)
+    except TamperError as error:
+        damage.append(str(error))
+    for why in damage:
+        yield Damage("acts", "server", -1, why)
 
 
 def _audit_log(store: Store, key: ServerKey) -> Iterator[Damage]:
@@ -142,8 +179,13 @@ class _HostAudit:
     missing: no later hash can be computed. The rest of each row is still looked at.
     """
 
-    def __init__(self, store: Store, key: ServerKey, row: Host, tenants: dict[str, bytes]) -> None:
+    def __init__(
+        self, store: Store, key: ServerKey, row: Host, tenants: dict[str, bytes], access: Access
+    ) -> None:
         self._store, self._key, self._row = store, key, row
+        self._cutoff_ns = access.get_cutoff_ns(row.tenant)
+        self._is_erased = False
+        self._stored_bytes = 0
         self._tenant = tenants.get(row.tenant)
         self._name = row.host.hex()
         self._known = _AllRuns(row.host)
@@ -174,8 +216,8 @@ class _HostAudit:
             size = end
         for one in self._store.read_segments(row.host, size, STEP):
             yield self._name_damage("segments", one.leaf_index, "it has no leaf")
-        yield from self._check_end()
         yield from self._check_alerts()
+        yield from self._check_end()
 
     def _name_damage(self, table: str, place: int, why: str) -> Damage:
         return Damage(table, self._name, place, why)
@@ -183,7 +225,7 @@ class _HostAudit:
     def _check_range(
         self, size: int, leaves: list[Leaf], segments: dict[int, Segment]
     ) -> Iterator[Damage]:
-        taking = None if self._is_spent else Taking(self._known, decode_segment_body)
+        taking = None if self._is_spent else Taking(self._known, self._decode)
         for expected, leaf in enumerate(leaves, size):
             if not self._is_torn and leaf.leaf_index != expected:
                 yield self._name_damage("leaves", expected, "it is missing")
@@ -194,6 +236,7 @@ class _HostAudit:
                     why = "its hashes are not those of its bytes"
                     yield self._name_damage("leaves", leaf.leaf_index, why)
             table, segment = "leaves", segments.pop(leaf.leaf_index, None)
+            self._stored_bytes += len(leaf.data) + (len(segment.box) if segment else 0)
             try:
                 if leaf != make_leaf_row(leaf.host, leaf.leaf_index, leaf.data, [leaf.hashes]):
                     raise TamperError("it is not as its bytes say")
@@ -212,18 +255,29 @@ class _HostAudit:
 
     def _open_body(self, leaf: Leaf, segment: Segment | None) -> bytes:
         """The body of a segment whose row says what its leaf says; empty for another leaf."""
+        self._is_erased = False
         if leaf.kind != hostlog.SEGMENT_KIND:
             if segment is not None:
                 raise TamperError("the leaf is no segment's")
             return b""
         if segment is None:
             raise TamperError("it is missing")
-        if segment != make_segment_row(leaf, segment.box):
+        if segment != make_segment_row(leaf, segment.box, int(segment.erased == 1)):
             raise TamperError("it is not as its leaf says")
+        if segment.erased and segment.time_last >= self._cutoff_ns:
+            raise TamperError("it was erased, and no act of retention says so")
+        self._is_erased = bool(segment.erased)
         if self._tenant is None:
             raise TamperError("its tenant's key is missing")
-        label = Label(at_rest.SEGMENT, self._row.tenant, leaf.host, leaf.leaf_index)
+        name = (self._row.tenant, leaf.host, leaf.leaf_index)
+        label = at_rest.label_segment(*name, segment.erased)
         return at_rest.unseal(segment.box, self._tenant, label)
+
+    def _decode(self, data: bytes, header: Header) -> Body:
+        """The body of the segment just opened, or what retention has left of it."""
+        if self._is_erased:
+            return decode_body(data)._replace(is_erased=True)
+        return decode_segment_body(data, header)
 
     def _check_end(self) -> Iterator[Damage]:
         """The host's own row, and its runs, are what follows from its leaves."""
@@ -234,6 +288,8 @@ class _HostAudit:
             progress = decode_progress(row) if row.progress else known.progress._replace(size=0)
             if progress != known.progress or row.open_runs != known.count_open():
                 raise TamperError("it is not what follows from the leaves")
+            if row.stored_bytes != self._stored_bytes:
+                raise TamperError(f"{self._stored_bytes} bytes are stored, not {row.stored_bytes}")
             if row.note:
                 self._check_note()
             logged = self._store.read_leaves(own_log.OWNER, row.log_leaf, 1)
@@ -266,8 +322,13 @@ class _HostAudit:
         row, first = self._row, 0
         alerts = self._store.read_alerts(row.host, first, STEP)
         for alert in alerts:
-            label = at_rest.label_alert(row.tenant, *alert[:4])
+            label = at_rest.label_alert(row.tenant, *alert[:4], int(alert.erased != 0))
+            self._stored_bytes += len(alert.box)
             try:
+                if alert.erased not in (0, 1):
+                    raise TamperError("it is neither erased nor not")
+                if alert.erased and alert.time_ms * 10**6 >= self._cutoff_ns:
+                    raise TamperError("it was erased, and no act of retention says so")
                 if self._tenant is not None:
                     decode_evidence(at_rest.unseal(alert.box, self._tenant, label))
             except (SpecError, TamperError) as error:

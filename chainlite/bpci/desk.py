@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from chainlite.bpci.intake import KNOWN, Answer, Request
+from chainlite.bpci.intake import Answer, Request
+from chainlite.cage.refusal import Refusal
 from chainlite.errors import DocklockError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from chainlite.bpci.intake import Intake
+
+Made = TypeVar("Made")
 
 WAITING_MAX = 2048
 WAITING_BYTES_MAX = 64 << 20
@@ -35,29 +37,24 @@ class Busy(StateError):
     """Too much waits: come again."""
 
 
-class Enrolment(NamedTuple):
-    """A host to be enrolled by its first public key; a tenant that is not there is made."""
-
-    tenant: str
-    public: bytes
-
-
 class _Waiting(NamedTuple):
-    request: Request | Enrolment
+    """A batch, or other work that is the writer's, and who waits for it."""
+
+    request: Request | Callable[[], object]
     size: int
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Any]
 
 
 class Desk:
     """An intake that callers of one event loop share."""
 
     def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+        self.intake = intake
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped = asyncio.Event()
-        self._unanswered: set[asyncio.Future[Answer]] = set()
+        self._unanswered: set[asyncio.Future[Any]] = set()
         self.waiting = self.waiting_bytes = 0
         self.receipts = self.batches = self.commits = 0
         """Since the start: receipts that were kept, batches answered, commits."""
@@ -84,30 +81,25 @@ class Desk:
 
     async def take(self, request: Request) -> Answer:
         """As Intake.take for one. Busy: too much waits. StateError: it could not be written."""
-        size = len(request.data)
+        answer: Answer = await self._wait(request, len(request.data))
+        return answer
+
+    async def run(self, work: Callable[[], Made]) -> Made:
+        """What this makes in the writer's thread, in its turn. Busy; what it raises."""
+        made: Made = await self._wait(work, 0)
+        return made
+
+    async def _wait(self, request: Request | Callable[[], object], size: int) -> Any:
         if not self.is_running or self._loop is None:
             raise StateError("the server is stopping")
         if self.waiting >= WAITING_MAX or self.waiting_bytes + size > WAITING_BYTES_MAX:
             raise Busy("too many batches wait")
         self.waiting += 1
         self.waiting_bytes += size
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        return await self._wait(_Waiting(request, size, answer))
-
-    async def enrol(self, enrolment: Enrolment) -> Answer:
-        """As Intake.enrol, in the writer's turn. StateError: the host is another tenant's."""
-        if not self.is_running or self._loop is None:
-            raise StateError("the server is stopping")
-        if self.waiting >= WAITING_MAX:
-            raise Busy("too many batches wait")
-        self.waiting += 1
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        return await self._wait(_Waiting(enrolment, 0, answer))
-
-    async def _wait(self, one: _Waiting) -> Answer:
-        self._unanswered.add(one.answer)
-        self._queue.put(one)
-        return await one.answer
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._unanswered.add(answer)
+        self._queue.put(_Waiting(request, size, answer))
+        return await answer
 
     def _run(self) -> None:
         assert self._loop is not None
@@ -143,22 +135,18 @@ class Desk:
         return group, False
 
     def _take(self, group: list[_Waiting]) -> None:
-        """Enrol who asks to be, then take the batches together."""
+        """Do other work, then take the batches together."""
         batches, requests = list[_Waiting](), list[Request]()
         for one in group:
-            if isinstance(one.request, Enrolment):
-                self._do([one], partial(self._enrol, one.request))
-            else:
+            if isinstance(one.request, Request):
                 batches.append(one)
                 requests.append(one.request)
+            else:
+                self._do([one], partial(_list_made, one.request))
         if batches:
-            self._do(batches, partial(self._intake.take, requests))
+            self._do(batches, partial(self.intake.take, requests))
 
-    def _enrol(self, enrolment: Enrolment) -> list[Answer]:
-        self._intake.ensure_tenant(enrolment.tenant)
-        return [Answer(KNOWN, self._intake.enrol(*enrolment))]
-
-    def _do(self, group: list[_Waiting], do: Callable[[], list[Answer]]) -> None:
+    def _do(self, group: list[_Waiting], do: Callable[[], Sequence[object]]) -> None:
         assert self._loop is not None
         try:
             answers = do()
@@ -168,7 +156,7 @@ class Desk:
         self._loop.call_soon_threadsafe(self._settle, group, answers, None)
 
     def _settle(
-        self, group: list[_Waiting], answers: list[Answer], error: DocklockError | None
+        self, group: list[_Waiting], answers: Sequence[object], error: DocklockError | None
     ) -> None:
         """In the event loop: hand out what became of a group."""
         self.commits += 1
@@ -176,12 +164,19 @@ class Desk:
         for number, one in enumerate(group):
             self.waiting_bytes -= one.size
             self._unanswered.discard(one.answer)
-            if error is None:
-                self.receipts += answers[number].receipts
+            made = answers[number] if error is None else None
+            if isinstance(made, Answer):
+                self.receipts += made.receipts
                 self.batches += 1
             if one.answer.done():
                 continue  # who asked is gone
-            if error is not None:
+            if isinstance(error, Refusal):
+                one.answer.set_exception(error)
+            elif error is not None:
                 one.answer.set_exception(StateError(str(error)))
             else:
-                one.answer.set_result(answers[number])
+                one.answer.set_result(made)
+
+
+def _list_made(work: Callable[[], object]) -> list[object]:
+    return [work()]

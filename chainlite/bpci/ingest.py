@@ -2,7 +2,8 @@
 
 200: taken, or not where the host stands (the acknowledgement says where that is). 400: it does not
 read. 401: who sends it is not shown. 413, 408, 415: too large, too slow, another coding. 422: it
-does not hold: a problem with the alert and what is held. 429, 503 with Retry-After: later.
+does not hold: a problem with the alert and what is held. 403: the host was revoked. 429, 503, 507
+with Retry-After: later, 429 and 507 also where a quota of the host's tenant is used up.
 Not here: verification and writing (desk, intake), who calls (actor), other addresses (app).
 Invariants: no more of a body is held than the limit; an answer 200 is durable.
 Source: RFC 9110; RFC 9457; RFC 8878 for the coding; ASGI 3.
@@ -12,12 +13,14 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import TYPE_CHECKING
 
+from chainlite.bpci import quota
 from chainlite.bpci.actor import require_host
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.desk import Busy
-from chainlite.bpci.intake import BROKEN, REFUSED, STRANGER, Request
+from chainlite.bpci.intake import BROKEN, EXCEEDED, REFUSED, REVOKED, STRANGER, Request
 from chainlite.cage.answers import make_problem_fields
 from chainlite.cage.asgi import Gone, read_body, send_whole
 from chainlite.cage.refusal import CONTENT_TYPE, Refusal, encode_problem
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 PATH = "/v1/receipts"
 READ_S = 30.0
 """For a whole body: at its limit of 10 MiB that is 3 Mbit/s."""
-BUSY_AFTER_S, BROKEN_AFTER_S = 1, 10
+BUSY_AFTER_S, BROKEN_AFTER_S, FULL_AFTER_S = 1, 10, 3600
 
 
 class Ingest:
@@ -79,7 +82,19 @@ class Ingest:
             raise Refusal(503, "store", why, retry_after_s=BROKEN_AFTER_S)
         if answer.kind == STRANGER:
             raise Refusal(401, "unknown-key", answer.why)
+        if answer.kind == REVOKED:
+            raise Refusal(403, "revoked", answer.why)
+        if answer.kind == EXCEEDED:
+            raise make_quota_refusal(answer, time.time_ns() // 10**6)
         return answer
+
+
+def make_quota_refusal(answer: Answer, now_ms: int) -> Refusal:
+    """Of what is too much: for today (429), or until something is erased (507, RFC 4918)."""
+    if answer.which == quota.RECEIPTS:
+        wait_s = quota.compute_wait_s(now_ms)
+        return Refusal(429, "quota", answer.why, retry_after_s=wait_s)
+    return Refusal(507, "quota", answer.why, retry_after_s=FULL_AFTER_S)
 
 
 def encode_refusal(scope: Scope, refusal: Refusal) -> bytes:

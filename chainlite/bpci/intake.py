@@ -9,21 +9,24 @@ nothing of it is believed; a batch that does not begin where its host stands cha
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog, keys, merkle
-from chainlite.bpci import at_rest, verification
+from chainlite.bpci import act_log, at_rest, verification
 from chainlite.bpci.acknowledgement import (
     Held,
     encode_acknowledgement,
     encode_held,
     sign_acknowledgement,
 )
+from chainlite.bpci.act_log import ActLog
 from chainlite.bpci.alert import Evidence, encode_evidence
-from chainlite.bpci.at_rest import Label, Vault
+from chainlite.bpci.at_rest import Vault
 from chainlite.bpci.batch import decode_batch, decompress
 from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
 from chainlite.bpci.own_log import OwnLog
+from chainlite.bpci.quota import Quota
 from chainlite.bpci.rows import get_header, make_leaf_row, make_reader, make_segment_row
 from chainlite.bpci.store import (
     Alert,
@@ -35,6 +38,7 @@ from chainlite.bpci.store import (
     StoreDamage,
     Tenant,
 )
+from chainlite.bpci.tally import Tally
 from chainlite.bpci.verification import (
     Trouble,
     Verdict,
@@ -42,15 +46,18 @@ from chainlite.bpci.verification import (
     get_newest_key,
     judge_batch,
 )
+from chainlite.cage.refusal import Refusal
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.ledger.bodies import read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from chainlite.bpci.act import Act
     from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.own_log import Staged
     from chainlite.bpci.store import Store
+    from chainlite.bpci.tally import Exceeded
     from chainlite.ledger.offer import Offer
 
 HOSTS_OPEN_MAX = 4096
@@ -59,7 +66,7 @@ ALERTS_MAX = 16
 FUTURE_MAX_NS = 600 * 10**9
 """How far ahead of the server's clock a receipt may be without an alert."""
 TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
-STRANGER = "stranger"
+STRANGER, REVOKED, EXCEEDED = "stranger", "revoked", "exceeded"
 
 
 class Request(NamedTuple):
@@ -77,7 +84,8 @@ class Request(NamedTuple):
 
 class Answer(NamedTuple):
     """TAKEN, KNOWN (it does not begin where the host stands), REFUSED, STRANGER where the key is
-    not the host's, or BROKEN where the store is damaged, and why.
+    not the host's, REVOKED where the host is, EXCEEDED where a quota of its tenant does not allow
+    it (`which` of quota.NAMES), or BROKEN where the store is damaged, and why.
 
     `acknowledgement` says what is held now; empty where the host is not enrolled. `alert` is the
     kind of one that was raised: also beside TAKEN.
@@ -88,6 +96,7 @@ class Answer(NamedTuple):
     receipts: int = 0
     why: str = ""
     alert: str = ""
+    which: int = -1
 
 
 class _Group:
@@ -100,7 +109,7 @@ class _Group:
         self.runs: dict[tuple[bytes, bytes], Run] = {}
         self.alerts: dict[tuple[bytes, str, int], Alert] = {}
         self.held: list[Held] = []
-        self.tenants: list[Tenant] = []
+        self.acts: list[Act] = []
 
 
 class Intake:
@@ -113,7 +122,18 @@ class Intake:
         self._store, self._key, self._clock_ms = store, key, clock_ms
         self._vault = Vault(key)
         self.log = OwnLog(store, key, published)
+        acts = os.path.join(os.path.dirname(published), act_log.FILE)
+        self.acts = ActLog(store, key, acts)
+        if self.acts.state.size:
+            self.acts.publish()
+        self.access = self.acts.access
+        self.tally = Tally(store, self.access)
         self._hosts: dict[bytes, KnownHost] = {}
+
+    @property
+    def store(self) -> Store:
+        """The one that this writes."""
+        return self._store
 
     def add_tenant(self, name: str) -> None:
         """A tenant with a key of its own; StateError if there is one of this name."""
@@ -134,21 +154,31 @@ class Intake:
         """
         if self._store.find_tenant(tenant) is None:
             raise StateError("there is no tenant of this name")
-        tenant_key = self._open_tenant(tenant)
+        tenant_key = self.open_tenant(tenant)
         host = keys.compute_host_id(public)
-        known = self._find(host)
+        known = self.find(host)
+        self._check_enrolment(tenant, host, known)
         if known is not None:
-            if known.row.tenant != tenant:
-                raise StateError("the host is enrolled already")
             return self._acknowledge(known.row)
         group = _Group()
         enrolment = at_rest.seal(public, tenant_key, at_rest.label_enrolment(tenant, host))
         row = Host(host, tenant, enrolment, 0, 0, 0, 0, b"", b"", 0, merkle.EMPTY_ROOT)
         known = group.hosts[host] = KnownHost(row, self._store)
         group.held.append(Held(host, 0, merkle.EMPTY_ROOT))
+        self.tally.add(tenant, hosts=1)
         made = self._commit(group)
         self._remember(known)
         return made[0]
+
+    def _check_enrolment(self, tenant: str, host: bytes, known: KnownHost | None) -> None:
+        """Refusal where the host was revoked, or its tenant has as many as it may."""
+        if host in self.access.revoked_hosts or host in self.access.members:
+            raise Refusal(403, "revoked", "the key was revoked, or is a member's")
+        if known is not None:
+            if known.row.tenant != tenant:
+                raise StateError("the host is enrolled already")
+            return
+        self.tally.check_host(tenant)
 
     def take(self, requests: Sequence[Request]) -> list[Answer]:
         """Verify and keep what holds; all of it durable when this returns, under one commit.
@@ -162,10 +192,12 @@ class Intake:
             place = len(group.held)
             try:
                 batch = _read(request)
-                known = self._find(batch.host)
+                known = self.find(batch.host)
                 if known is None:
                     raise SpecError("batch: the host is not enrolled here")
-                if request.public and request.public != get_newest_key(known, batch):
+                if batch.host in self.access.revoked_hosts:
+                    known, answer = None, Answer(REVOKED, why="the host was revoked")
+                elif request.public and request.public != get_newest_key(known, batch):
                     known, answer = None, Answer(STRANGER, why="the key is not the host's newest")
                 else:
                     answer = self._take(group, known, batch, request)
@@ -194,9 +226,11 @@ class Intake:
             return Answer(REFUSED, why=trouble.why, alert=trouble.kind)
         before = known.progress.receipts
         verdict = judge_batch(known, batch)
-        if verdict.taken is not None:
+        trouble, exceeded = verdict.trouble, self._judge_quota(group, known, batch, verdict)
+        if exceeded is not None and trouble is None:
+            return Answer(EXCEEDED, why=exceeded.why, which=exceeded.which)
+        if verdict.taken is not None and exceeded is None:
             self._keep(group, known, batch, verdict)
-        trouble = verdict.trouble
         if trouble is not None:
             self._raise_alert(group, known, trouble, request)
             why = f"leaf {trouble.leaf_index}: {trouble.why}"
@@ -211,26 +245,40 @@ class Intake:
         """The rows of what was verified."""
         taken, row = verdict.taken, known.row
         assert taken is not None
-        tenant = self._open_tenant(row.tenant)
+        tenant = self.open_tenant(row.tenant)
         known.apply(taken)
-        nodes, at = taken.nodes, 0
+        nodes, at, size = taken.nodes, 0, 0
         for index, item in enumerate(batch.items[: verdict.leaves], batch.start):
             count = 1 + merkle.get_new_nodes(index)
             leaf = make_leaf_row(row.host, index, item.leaf, nodes[at : at + count])
             at += count
             group.leaves.append(leaf)
             known.hashes[index] = leaf.hashes
+            size += len(leaf.data)
             if leaf.kind == hostlog.SEGMENT_KIND:
-                label = Label(at_rest.SEGMENT, row.tenant, row.host, index)
+                label = at_rest.label_segment(row.tenant, row.host, index)
                 segment = make_segment_row(leaf, at_rest.seal(item.body, tenant, label))
                 assert segment is not None, "its kind says so"
                 group.segments.append(segment)
+                size += len(segment.box)
         for container, run in taken.runs.items():
             group.runs[row.host, container] = encode_run_row(row.host, container, run)
+        known.row = known.row._replace(stored_bytes=row.stored_bytes + size)
         if verdict.note:
             known.row = known.row._replace(note=verdict.note)
+        self.tally.add(row.tenant, receipts=taken.receipts, stored_bytes=size)
         group.hosts[row.host] = known
         group.held.append(Held(row.host, taken.progress.size, taken.root))
+
+    def _judge_quota(
+        self, group: _Group, known: KnownHost, batch: Offer, verdict: Verdict
+    ) -> Exceeded | None:
+        if verdict.taken is None or self.access.get_quota(known.row.tenant) == Quota():
+            return None
+        size = sum([len(one.leaf) + len(one.body) for one in batch.items[: verdict.leaves]])
+        more = Quota(verdict.taken.receipts, size, 0)
+        row = known.row
+        return self.tally.judge(row.tenant, row.host, more, self._clock_ms(), group.acts)
 
     def _find_future(self, batch: Offer, verdict: Verdict) -> Trouble | None:
         """The first segment whose times are ahead of this server's clock by more than allowed."""
@@ -261,18 +309,21 @@ class Intake:
         now_ms = self._clock_ms()
         label = at_rest.label_alert(row.tenant, *name, now_ms)
         evidence = encode_evidence(Evidence(trouble, data))
-        box = at_rest.seal(evidence, self._open_tenant(row.tenant), label)
+        box = at_rest.seal(evidence, self.open_tenant(row.tenant), label)
         group.alerts[name] = Alert(*name, now_ms, box)
-        known.row = row._replace(alerts=row.alerts + 1)
+        size = row.stored_bytes + len(box)
+        known.row = row._replace(alerts=row.alerts + 1, stored_bytes=size)
+        self.tally.add(row.tenant, stored_bytes=len(box))
         group.hosts[row.host] = known
 
     def _commit(self, group: _Group) -> list[bytes]:
         """Write it all; the acknowledgements of what is newly held, in order."""
-        if not group.hosts:
+        if not group.hosts and not group.acts:
             return []
         now_ms = self._clock_ms()
         try:
             staged, made = None, list[bytes]()
+            acts = self.acts.stage(group.acts)
             if group.held:
                 leaves = [encode_held(held) for held in group.held]
                 staged = self.log.stage(leaves, now_ms // 1000)
@@ -284,15 +335,18 @@ class Intake:
                     segments=group.segments,
                     runs=list(group.runs.values()),
                     alerts=list(group.alerts.values()),
+                    acts=acts.rows,
                     note=staged.note if staged else b"",
                 )
             )
         except BaseException:
             for host in group.hosts:
                 self._hosts.pop(host, None)
+            self.tally.recount()
             raise
         for known in group.hosts.values():
             known.upon_commit()
+        self.acts.upon_commit(acts)
         if staged is not None:
             self.log.upon_commit(staged)
         return made
@@ -313,7 +367,8 @@ class Intake:
             known.row = known.row._replace(log_leaf=index, root=held.root)
         return made
 
-    def _open_tenant(self, name: str) -> bytes:
+    def open_tenant(self, name: str) -> bytes:
+        """The key of a tenant's boxes."""
         tenant = self._store.find_tenant(name)
         if tenant is None:
             raise StoreDamage(f"tenant {name!r} is gone")
@@ -322,7 +377,21 @@ class Intake:
         except TamperError as error:
             raise StoreDamage(f"the key of tenant {name!r}: {error}") from None
 
-    def _find(self, host: bytes) -> KnownHost | None:
+    def commit_rows(self, known: KnownHost, row: Host, changes: Changes) -> None:
+        """Write this, with the host's row, of which nothing else waits to be written."""
+        self._store.commit(changes)
+        more = row.stored_bytes - known.row.stored_bytes
+        known.row = row
+        self.tally.add(row.tenant, stored_bytes=more)
+
+    def act(self, *acts: Act) -> None:
+        """Do these, durably. StateError where one does not follow from those before."""
+        group = _Group()
+        group.acts += acts
+        self._commit(group)
+
+    def find(self, host: bytes) -> KnownHost | None:
+        """The host as it stands; None where it is not enrolled."""
         known = self._hosts.pop(host, None)
         if known is None:
             row = self._store.find_host(host)

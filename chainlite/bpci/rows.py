@@ -25,7 +25,7 @@ def make_leaf_row(host: bytes, index: int, data: bytes, hashes: Sequence[bytes])
     return Leaf(host, index, data[0], _get_container(data), data, b"".join(hashes))
 
 
-def make_segment_row(leaf: Leaf, box: bytes) -> Segment | None:
+def make_segment_row(leaf: Leaf, box: bytes, erased: int = 0) -> Segment | None:
     """The row of a segment's leaf; None for a leaf of another kind."""
     if leaf.kind != hostlog.SEGMENT_KIND:
         return None
@@ -33,7 +33,7 @@ def make_segment_row(leaf: Leaf, box: bytes) -> Segment | None:
     return Segment(
         leaf.host, leaf.leaf_index, header.container, header.run, header.first_index,
         header.event_count, min(header.time_first, INTEGER_MAX), min(header.time_last, INTEGER_MAX),
-        box,
+        box, erased,
     )  # fmt: skip
 
 

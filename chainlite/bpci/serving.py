@@ -1,26 +1,30 @@
 """A server as a process: its directory, its cage, its sockets. The composition root.
 
-A directory has `server.key`, the store, the cage's store, and the checkpoint that was published. It
-is served inside the cage alone: there is no way to start it without.
+A directory has `server.key`, the store, the cage's store, the checkpoint and the number of acts
+that were published, and the socket for the operator's orders. It is served inside the cage alone:
+there is no way to start it without.
 Not here: options (docklock.cli.bpci), what is answered (app).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 
 from chainlite.bpci.app import ROUTES, App
+from chainlite.bpci.app import get_now_ms as get_now_ms
 from chainlite.bpci.at_rest import ServerKey, load_key_file, make_key_file
 from chainlite.bpci.desk import Desk
 from chainlite.bpci.identity import Identities
 from chainlite.bpci.intake import Intake
+from chainlite.bpci.order_socket import take_orders
+from chainlite.bpci.ordering import carry_out, erase_forever
 from chainlite.bpci.own_log import PUBLISHED
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.middleware import Cage
@@ -29,6 +33,9 @@ from chainlite.errors import SpecError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from chainlite.bpci.office import Office
+    from chainlite.bpci.orders import Order
 
 KEY_FILE, CAGE_FILE = "server.key", "cage.db"
 CONNECTIONS_MAX = 4096
@@ -60,11 +67,6 @@ def load_server_key(directory: str) -> ServerKey:
     return load_key_file(f"{directory}/{KEY_FILE}")
 
 
-def get_now_ms() -> int:
-    """Unix time."""
-    return time.time_ns() // 1_000_000
-
-
 async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `tell` hears the address once it is open.
 
@@ -80,18 +82,38 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
         cage_store = CageStore(
             Path(directory) / CAGE_FILE, boot_id=read_boot_id(), now_ms=get_now_ms()
         )
-        identities = Identities(reader, key)
+        identities = Identities(reader, key, intake.access)
+        app = App(desk, reader, key, identities.authenticate)
         cage = Cage(
-            App(desk, reader, key, identities.authenticate), ROUTES,
+            app, ROUTES,
             find_key=identities.find_key, key=key.pair, keyid=key.origin,
             authorities=listen.authorities, store=cage_store,
         )  # fmt: skip
         desk.start()
         try:
-            await _listen(cage, listen, tell)
+            await _run(cage, listen, tell, directory, desk, app.office)
         finally:
             await desk.close()
             cage_store.close()
+
+
+async def _run(
+    cage: Cage, listen: Listen, tell: Callable[[str], None], directory: str, desk: Desk,
+    office: Office,
+) -> None:  # fmt: skip
+    """Serve callers, take the operator's orders, and erase what is due."""
+
+    async def do(order: Order) -> dict[str, object]:
+        return await carry_out(desk, office, order, get_now_ms())
+
+    async with take_orders(directory, do):
+        erasing = asyncio.create_task(erase_forever(desk, office, get_now_ms))
+        try:
+            await _listen(cage, listen, tell)
+        finally:
+            erasing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await erasing
 
 
 async def _listen(cage: Cage, listen: Listen, tell: Callable[[str], None]) -> None:

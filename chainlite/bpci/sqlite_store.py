@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 from chainlite import hostlog
 from chainlite.bpci.store import (
     READ_MAX,
+    ActRow,
     Alert,
     Changes,
     Host,
@@ -26,6 +27,7 @@ from chainlite.bpci.store import (
     Segment,
     StoreDamage,
     Tenant,
+    TenantTotals,
 )
 from chainlite.errors import SpecError, StateError
 
@@ -62,6 +64,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE alerts (host BLOB NOT NULL, kind TEXT NOT NULL, leaf_index INTEGER NOT NULL,"
         " time_ms INTEGER NOT NULL, box BLOB NOT NULL, PRIMARY KEY (host, leaf_index, kind))",
         "CREATE TABLE log (id INTEGER PRIMARY KEY CHECK (id = 0), note BLOB NOT NULL)",
+    ),
+    (
+        "CREATE TABLE acts (number INTEGER PRIMARY KEY, box BLOB NOT NULL)",
+        "ALTER TABLE segments ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE alerts ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX segments_by_age ON segments (host, time_last) WHERE erased = 0",
+        "ALTER TABLE hosts ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0",
+        "UPDATE hosts SET stored_bytes ="
+        " (SELECT ifnull(sum(length(data)), 0) FROM leaves WHERE leaves.host = hosts.host)"
+        " + (SELECT ifnull(sum(length(box)), 0) FROM segments WHERE segments.host = hosts.host)"
+        " + (SELECT ifnull(sum(length(box)), 0) FROM alerts WHERE alerts.host = hosts.host)",
     ),
 )
 """The statements of each version of the schema after the one before; none is ever changed."""
@@ -133,6 +146,15 @@ class SqliteStore:
         many(f"INSERT INTO segments VALUES ({_mark(Segment)})", changes.segments)
         many("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", changes.runs)
         many(f"INSERT OR IGNORE INTO alerts VALUES ({_mark(Alert)})", changes.alerts)
+        many("INSERT INTO acts VALUES (?, ?)", changes.acts)
+        many(
+            "UPDATE segments SET box = ?, erased = 1 WHERE host = ? AND leaf_index = ?",
+            [(one.box, one.host, one.leaf_index) for one in changes.erased_segments],
+        )
+        many(
+            "UPDATE alerts SET box = ?, erased = 1 WHERE host = ? AND kind = ? AND leaf_index = ?",
+            [(one.box, *one[:3]) for one in changes.erased_alerts],
+        )
         if changes.note:
             many("INSERT OR REPLACE INTO log VALUES (0, ?)", [(changes.note,)])
 
@@ -185,6 +207,15 @@ class SqliteStore:
         )
         return self._read(Segment, ask, host, container, run, first, limit)
 
+    def read_old_segments(
+        self, host: bytes, before_ns: int, skip: int, limit: int
+    ) -> list[Segment]:
+        ask = (
+            f"SELECT {_SEGMENT} FROM segments WHERE host = ? AND erased = 0 AND time_last < ?"
+            " ORDER BY time_last, leaf_index LIMIT ? OFFSET ?"
+        )
+        return self._read(Segment, ask, host, before_ns, limit, skip)
+
     def read_container_leaves(self, host: bytes, container: bytes, limit: int) -> list[Leaf]:
         ask = (
             f"SELECT {_LEAF} FROM leaves WHERE host = ? AND container = ? AND container <> x''"
@@ -202,6 +233,25 @@ class SqliteStore:
             " ORDER BY leaf_index, kind LIMIT ?"
         )
         return self._read(Alert, ask, host, first, limit)
+
+    def read_acts(self, first: int, limit: int) -> list[ActRow]:
+        ask = "SELECT number, box FROM acts WHERE number >= ? ORDER BY number LIMIT ?"
+        return self._read(ActRow, ask, first, limit)
+
+    def read_totals(self) -> list[TenantTotals]:
+        ask = (
+            "SELECT tenant, count(*), sum(receipts), sum(stored_bytes) FROM hosts GROUP BY tenant"
+            " ORDER BY tenant"
+        )
+        return self._read(TenantTotals, ask)
+
+    def purge(self) -> None:
+        try:
+            is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise StateError(f"{self.path}: cannot be purged: {error}") from None
+        if is_busy:
+            raise StateError(f"{self.path}: cannot be purged while it is read")
 
     def find_log(self) -> tuple[int, bytes]:
         ask = "SELECT (SELECT max(leaf_index) FROM leaves WHERE host = ?), (SELECT note FROM log)"
@@ -247,7 +297,7 @@ class _Hashes(NamedTuple):
 
 _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
-    for kind in (Tenant, Host, Run, Leaf, Segment, Alert, _Log, _Hashes)
+    for kind in (Tenant, Host, Run, Leaf, Segment, Alert, ActRow, TenantTotals, _Log, _Hashes)
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 
@@ -281,6 +331,7 @@ def _open(path: str, *, is_writer: bool) -> sqlite3.Connection:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            db.execute("PRAGMA secure_delete = ON")  # what is replaced is written over
             _migrate(db, path)
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version != len(MIGRATIONS):

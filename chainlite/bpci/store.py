@@ -37,7 +37,8 @@ class Host(NamedTuple):
 
     `enrolment` is its enrolled key, sealed; `progress` an encoded Taken without runs, empty before
     the first leaf; `note` the newest of its checkpoints that what is held reaches; `log_leaf` where
-    the server's log says what is held, with this `root`.
+    the server's log says what is held, with this `root`; `stored_bytes` those of its leaves and of
+    all boxes of its segments and alerts.
     """
 
     host: bytes
@@ -51,6 +52,7 @@ class Host(NamedTuple):
     note: bytes
     log_leaf: int
     root: bytes
+    stored_bytes: int = 0
 
 
 class Leaf(NamedTuple):
@@ -66,7 +68,8 @@ class Leaf(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """What came with a segment's leaf, sealed; times are Unix ns."""
+    """What came with a segment's leaf, sealed; times are Unix ns. `erased`: 1 where retention has
+    left no more of it than its certificates."""
 
     host: bytes
     leaf_index: int
@@ -77,6 +80,7 @@ class Segment(NamedTuple):
     time_first: int
     time_last: int
     box: bytes
+    erased: int = 0
 
 
 class Run(NamedTuple):
@@ -89,20 +93,38 @@ class Run(NamedTuple):
 
 class Alert(NamedTuple):
     """What was wrong with what a host sent, sealed with its proof. The first of its kind at a leaf
-    is kept."""
+    is kept. `erased`: 1 where retention has left it without its batch."""
 
     host: bytes
     kind: str
     leaf_index: int
     time_ms: int
     box: bytes
+    erased: int = 0
+
+
+class ActRow(NamedTuple):
+    """An act (act_log) by its number, sealed."""
+
+    number: int
+    box: bytes
+
+
+class TenantTotals(NamedTuple):
+    """Sums over the rows of a tenant's hosts."""
+
+    tenant: str
+    hosts: int
+    receipts: int
+    stored_bytes: int
 
 
 class Changes(NamedTuple):
     """What one commit writes: new rows, and hosts, runs and notes in place of older ones.
 
     `note` is the server's checkpoint over its log with
-    these leaves; empty where no leaf joins it.
+    these leaves; empty where no leaf joins it. Of `erased` rows the boxes take the place of older
+    ones, of which no byte is left in the file.
     """
 
     tenants: Sequence[Tenant] = ()
@@ -111,6 +133,9 @@ class Changes(NamedTuple):
     segments: Sequence[Segment] = ()
     runs: Sequence[Run] = ()
     alerts: Sequence[Alert] = ()
+    acts: Sequence[ActRow] = ()
+    erased_segments: Sequence[Segment] = ()
+    erased_alerts: Sequence[Alert] = ()
     note: bytes = b""
 
 
@@ -155,6 +180,12 @@ class Store(Protocol):
     ) -> list[Segment]:
         """A run's segments in order, from the one that has receipt `first` on."""
 
+    def read_old_segments(
+        self, host: bytes, before_ns: int, skip: int, limit: int
+    ) -> list[Segment]:
+        """Segments that are not erased and ended before this time, the oldest first, after so many
+        of them."""
+
     def read_container_leaves(self, host: bytes, container: bytes, limit: int) -> list[Leaf]:
         """The container's leaves that are no segments, in order."""
 
@@ -163,6 +194,15 @@ class Store(Protocol):
 
     def read_alerts(self, host: bytes, first: int, limit: int) -> list[Alert]:
         """A host's alerts in order of leaf and kind, from this leaf on."""
+
+    def read_acts(self, first: int, limit: int) -> list[ActRow]:
+        """Acts from this number on, in order."""
+
+    def read_totals(self) -> list[TenantTotals]:
+        """What each tenant has."""
+
+    def purge(self) -> None:
+        """Leave no byte of what was erased in any file of the store. StateError: it is read now."""
 
     def find_log(self) -> tuple[int, bytes]:
         """The size of the server's log, and its checkpoint: empty before the first leaf."""

@@ -268,12 +268,13 @@ class Taking:
         body = self._decode(item.body, header)
         for certificate in body.certificates:
             run.upon_certificate(_frame(bundle.CERTIFICATE, certificate))
-        if len(body.leaf_tags) != header.event_count * segment.LEAF_TAG_BYTES:
+        tags_size = header.event_count * segment.LEAF_TAG_BYTES
+        if not body.is_erased and len(body.leaf_tags) != tags_size:
             raise SpecError("the segment has another number of leaf tags")
         # In an offer no secret and no salt: no value can be the one committed to.
         parts = (leaf.header, leaf.signature, body.secret, body.leaf_tags, body.packed)
         stored = bundle.StoredSegment(*parts)
-        run.take_segment(header, stored)
+        run.take_segment(header, stored, has_receipts=not body.is_erased)
         self._receipts += header.event_count
 
     def _finish(self) -> Taken:

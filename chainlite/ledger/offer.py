@@ -44,12 +44,14 @@ class Body(NamedTuple):
     """What comes with a segment: certificates with their signatures, in order from the epoch after
     that of the run's last segment, the first bytes of each receipt's leaf hash, the packed frames.
 
-    `secret` is as in bundle.StoredSegment. In an offer there is none, and no value."""
+    `secret` is as in bundle.StoredSegment. In an offer there is none, and no value. `is_erased`:
+    nothing is left but the certificates; never of one that came in an offer or a batch."""
 
     certificates: tuple[bytes, ...]
     leaf_tags: bytes
     packed: bytes
     secret: bytes = b""
+    is_erased: bool = False
 
 
 class Offer(NamedTuple):

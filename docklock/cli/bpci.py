@@ -1,7 +1,8 @@
-"""`docklock bpci init|keys|grant|serve|audit|receipts`: a server that takes hosts' evidence.
+"""`docklock bpci init|keys|serve|audit`: a server that takes hosts' evidence.
 
-Not here: what it does (chainlite/bpci), receipts of calls (call_receipts). Exit of `audit`: 0
-nothing differs; 3 something does, and each such row has a line.
+Not here: who may do what there (bpci_access), receipts of calls (call_receipts), what it does
+(chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something does, and each such row has a
+line.
 """
 
 from __future__ import annotations
@@ -12,26 +13,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli import call_receipts, options
+from docklock.cli import bpci_access, call_receipts, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
 
 LISTEN_DEFAULT = "127.0.0.1:7390"
-GRANT_HOURS_DEFAULT = 24
-GRANT_HOURS_MAX = 24 * 365
 INIT = Command("bpci init", "DIRECTORY", "Make a server's key and its empty store; print its keys.")
 KEYS = Command("bpci keys", "DIRECTORY", "Print the keys of a server's log (Ed25519, ML-DSA-44).")
-GRANT = Command(
-    "bpci grant",
-    "[OPTIONS] DIRECTORY HOST-KEY FILE",
-    "Write the server's word that a host may enrol, for POST /v1/enrol.",
-    (
-        text("--tenant", help="whose host it is", metavar="NAME"),
-        text("--hours", help=f"for how long ({GRANT_HOURS_DEFAULT})", metavar="N"),
-    ),
-)
 SERVE = Command(
     "bpci serve",
     "[OPTIONS] DIRECTORY",
@@ -54,10 +44,13 @@ RECEIPTS = Command(
     call_receipts.OPTIONS,
 )
 SUBCOMMANDS = {
-    "init": INIT, "keys": KEYS, "grant": GRANT, "serve": SERVE, "audit": AUDIT,
-    "receipts": RECEIPTS,
+    "init": INIT, "keys": KEYS, "grant": bpci_access.GRANT, "members": bpci_access.MEMBERS,
+    "revoke": bpci_access.REVOKE, "quota": bpci_access.QUOTA, "retention": bpci_access.RETENTION,
+    "serve": SERVE, "audit": AUDIT, "receipts": RECEIPTS,
 }  # fmt: skip
-COUNTS = {"grant": (3, 3), "receipts": (1, 2)}
+COUNTS = {"grant": 3, "revoke": 2, "quota": 2, "retention": 2}
+MORE = {"receipts": 1}
+"""Words that may be there beside these."""
 
 
 def run_bpci(argv: list[str], _: Paths) -> int:
@@ -69,11 +62,14 @@ def run_bpci(argv: list[str], _: Paths) -> int:
     if verb not in SUBCOMMANDS:
         raise options.UsageError(f"docklock bpci: want one of {', '.join(SUBCOMMANDS)}")
     values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
-    check_count(SUBCOMMANDS[verb], words, *COUNTS.get(verb, (1, 1)))
+    count = COUNTS.get(verb, 1)
+    check_count(SUBCOMMANDS[verb], words, count, count + MORE.get(verb, 0))
     _check_extra()
     run = {
-        "init": _init, "keys": _show_keys, "grant": _grant, "serve": _serve, "audit": _audit,
-        "receipts": call_receipts.show_server_calls,
+        "init": _init, "keys": _show_keys, "grant": bpci_access.grant,
+        "members": bpci_access.show_members, "revoke": bpci_access.revoke,
+        "quota": bpci_access.rule_quota, "retention": bpci_access.rule_retention, "serve": _serve,
+        "audit": _audit, "receipts": call_receipts.show_server_calls,
     }  # fmt: skip
     return run[verb](values, words)
 
@@ -98,29 +94,6 @@ def _show_keys(_: dict[str, Any], words: list[str]) -> int:
 
     for key in load_server_key(words[0]).log_keys:
         print(encode_vkey(key))
-    return 0
-
-
-def _grant(values: dict[str, Any], words: list[str]) -> int:
-    from chainlite import keys
-    from chainlite.bpci.grant import Grant, sign_grant
-    from chainlite.bpci.serving import get_now_ms, load_server_key
-
-    directory, host_key, path = words
-    if not values["tenant"]:
-        raise SpecError("docklock bpci grant: name the tenant with --tenant")
-    hours = values["hours"] or str(GRANT_HOURS_DEFAULT)
-    if not hours.isdigit() or not 0 < int(hours) <= GRANT_HOURS_MAX:
-        raise SpecError(f"docklock bpci grant: --hours takes 1 to {GRANT_HOURS_MAX}")
-    _, public = keys.parse_verifier(host_key, "HOST-KEY")
-    expires_ms = get_now_ms() + int(hours) * 3_600_000
-    key = load_server_key(directory).pair
-    data = sign_grant(Grant(values["tenant"], public, expires_ms), key)
-    try:
-        with open(path, "xb") as file:
-            file.write(data)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot write it: {error.strerror}") from None
     return 0
 
 
@@ -159,6 +132,7 @@ def name_authorities(names: list[str], port: str) -> tuple[str, ...]:
 
 
 def _audit(_: dict[str, Any], words: list[str]) -> int:
+    from chainlite.bpci.act_log import FILE
     from chainlite.bpci.audit import audit
     from chainlite.bpci.serving import load_server_key
     from chainlite.bpci.sqlite_store import SqliteStore
@@ -166,7 +140,7 @@ def _audit(_: dict[str, Any], words: list[str]) -> int:
 
     key, count = load_server_key(words[0]), 0
     with SqliteStore(words[0], is_writer=False) as store:
-        for damage in audit(store, key):
+        for damage in audit(store, key, f"{words[0]}/{FILE}"):
             place = f", leaf {damage.place}" if damage.place >= 0 else ""
             print(f"{damage.table}: {escape(damage.name)}{place}: {escape(damage.why)}")
             count += 1

@@ -37,7 +37,7 @@ class Served:
         self.cage_store = CageStore(
             directory / "cage.db", boot_id="boot", now_ms=time.time_ns() // 10**6
         )
-        self.identities = Identities(self.reader, KEY)
+        self.identities = Identities(self.reader, KEY, self.server.intake.access)
         self.app = App(self.desk, self.reader, KEY, self.identities.authenticate)
         self.cage = Cage(
             self.app, ROUTES, find_key=self.identities.find_key, key=KEY.pair,

@@ -11,6 +11,7 @@ import pytest
 
 from chainlite import hostlog
 from chainlite.bpci.store import (
+    ActRow,
     Alert,
     Changes,
     Host,
@@ -19,6 +20,7 @@ from chainlite.bpci.store import (
     Segment,
     Store,
     Tenant,
+    TenantTotals,
 )
 from chainlite.errors import StateError
 
@@ -65,6 +67,8 @@ class StoreConformance:
         assert store.find_hashes(HOSTS[0], 0) == b""
         assert store.read_leaves(b"", 0, 9) == store.read_segments(b"", 0, 9) == []
         assert store.read_tenants() == store.read_hosts(b"", 9) == []
+        assert store.read_acts(0, 9) == store.read_totals() == []
+        assert store.read_old_segments(HOSTS[0], 2**62, 0, 9) == []
         assert store.find_log() == (0, b"")
         store.commit(Changes())
         assert store.find_log() == (0, b"")
@@ -78,7 +82,7 @@ class StoreConformance:
             leaves=[make_leaf(HOSTS[0], 0), make_leaf(HOSTS[0], 1, BOX), make_leaf(b"", 0)],
             segments=[make_segment(HOSTS[0], 1, BOX, 0, 0)],
             runs=[Run(HOSTS[0], BOX, b"state")], alerts=[Alert(HOSTS[0], "gap", 4, 5, b"box")],
-            note=b"note",
+            acts=[ActRow(0, b"box")], note=b"note",
         )  # fmt: skip
         store.commit(changes)
         for _ in range(2):
@@ -91,6 +95,7 @@ class StoreConformance:
             assert store.find_run(HOSTS[0], BOX) == changes.runs[0]
             assert store.read_runs(HOSTS[0], b"", 9) == changes.runs
             assert store.find_alert(HOSTS[0], "gap", 4) == changes.alerts[0]
+            assert store.read_acts(0, 9) == changes.acts
             assert store.find_log() == (1, b"note")
             self.close(store)
             store = self.open_writer(tmp_path)
@@ -152,6 +157,41 @@ class StoreConformance:
         assert [(one.leaf_index, one.kind) for one in found_alerts] == [
             (1, "a"), (1, "b"), (3, "a"),
         ]  # fmt: skip
+
+    def test_acts_are_never_replaced_and_are_read_in_order(self, store: Store) -> None:
+        acts = [ActRow(number, b"box %d" % number) for number in range(5)]
+        store.commit(Changes(acts=[*reversed(acts[1:])]))
+        store.commit(Changes(acts=acts[:1]))
+        assert store.read_acts(0, 9) == acts and store.read_acts(2, 2) == acts[2:4]
+        with pytest.raises(StateError):
+            store.commit(Changes(acts=[ActRow(2, b"other")]))
+        assert store.read_acts(2, 1) == acts[2:3]
+
+    def test_what_tenants_have_is_the_sum_of_their_hosts(self, store: Store) -> None:
+        rows = [make_host(n, tenant="b" if n == 2 else "a", stored_bytes=10 * n) for n in range(4)]
+        store.commit(Changes(hosts=rows))
+        assert store.read_totals() == [TenantTotals("a", 3, 30, 40), TenantTotals("b", 1, 10, 20)]
+
+    def test_erased_rows_take_the_place_of_older_ones(self, store: Store, tmp_path: Path) -> None:
+        whole = [make_segment(HOSTS[0], n, BOX, 0, 10 * n) for n in range(6)]
+        marks = [(b"SECRET-%d-" % n) * 700 for n in range(6)]
+        filled = [one._replace(box=mark) for one, mark in zip(whole, marks, strict=True)]
+        alert = Alert(HOSTS[0], "gap", 4, 5, b"SECRET-ALERT" * 99)
+        store.commit(Changes(segments=filled, alerts=[alert]))
+        assert store.read_old_segments(HOSTS[0], filled[3].time_last, 0, 9) == filled[:3]
+        assert store.read_old_segments(HOSTS[0], filled[3].time_last, 1, 1) == filled[1:2]
+        assert store.read_old_segments(HOSTS[1], 2**62, 0, 9) == []
+        left = [one._replace(box=b"left", erased=1) for one in filled[:3]]
+        less = alert._replace(box=b"less", erased=1)
+        store.commit(Changes(erased_segments=left, erased_alerts=[less]))
+        store.purge()
+        assert store.read_segments(HOSTS[0], 0, 9) == [*left, *filled[3:]]
+        assert store.read_alerts(HOSTS[0], 0, 9) == [less]
+        assert store.read_old_segments(HOSTS[0], 2**62, 0, 9) == filled[3:]
+        on_disk = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        for mark in (*marks[:3], alert.box):
+            assert mark[:11] not in on_disk
+        assert all(mark[:11] in on_disk for mark in marks[3:])
 
     def test_names_are_data_whatever_is_in_them(self, store: Store) -> None:
         for number, name in enumerate(ODD_NAMES):

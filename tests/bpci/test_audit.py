@@ -9,20 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.bpci import act_log
+from chainlite.bpci.actor import Role
 from chainlite.bpci.at_rest import ServerKey
 from chainlite.bpci.audit import _audit, audit
 from chainlite.bpci.batch import encode_batch
+from chainlite.bpci.orders import SetQuota, SetRetention
+from chainlite.bpci.quota import DAY_MS
 from chainlite.bpci.sqlite_store import FILE, SqliteStore
 from chainlite.errors import TamperError
 from docklock.paths import get_paths
 from tests.bpci.batches import make_batch
-from tests.bpci.servers import KEY, Server
+from tests.bpci.joined import admit, make_office
+from tests.bpci.servers import KEY, NOW_MS, Server
 from tests.bpci.test_sqlite_store import edit
 from tests.bpci.test_verification import find_kind, hostlog, spoil_body
 from tests.evidence.recording import append_durably, begin, make_id, record
 from tests.ledger.offered import make_host
 
-TABLES = ("tenants", "hosts", "leaves", "segments", "runs", "alerts", "log")
+TABLES = ("tenants", "hosts", "leaves", "segments", "runs", "alerts", "acts", "log")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for end in (number + 3, None):
             server.sync(first, host, end)
         server.sync(second, other)
+        admit(server, 1, Role.ADMIN)
+        office = make_office(server)
+        office.set_retention(SetRetention("acme", 30), NOW_MS)
+        office.set_quota(SetQuota("acme", {"hosts": 5}), NOW_MS)
+        cutoff_ns = sorted(one.time_last for one in server.store.read_segments(host, 0, 99))[2]
+        now_ms = cutoff_ns // 10**6 + 1 + 30 * DAY_MS
+        *_, done = office.erase("acme", now_ms)
+        assert 0 < done.segments < len(server.store.read_segments(host, 0, 99))
         assert server.audit() == []
     recorder.close(0)
     return top / "server"
@@ -50,7 +63,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def audit_copy(directory: Path, key: ServerKey = KEY) -> list[tuple[str, str, int]]:
     with SqliteStore(str(directory), is_writer=False) as store:
-        return [damage[:3] for damage in audit(store, key)]
+        return [damage[:3] for damage in audit(store, key, str(directory / act_log.FILE))]
 
 
 def copy(whole: Path, to: Path) -> Path:
@@ -138,7 +151,7 @@ def test_swapped_rows_are_named(whole: Path, tmp_path: Path) -> None:
         for row, other in ((first, second), (second, first)):
             db.execute(
                 "UPDATE segments SET box = ? WHERE host = ? AND leaf_index = ?",
-                (other[-1], row[0], row[1]),
+                (other[8], row[0], row[1]),
             )
     db.close()
     found = audit_copy(at)

@@ -185,7 +185,7 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         (("bpci", "audit", top), 1, "there is no server key"),
         (("bpci", "serve", top, "--listen", "x"), 2, "want ADDRESS:PORT"),
         (("bpci", "serve", top, "--certificate", "x"), 2, "go together"),
-        (("bpci", "grant", top, "x", "y", "--tenant", "t"), 2, "HOST-KEY"),
+        (("bpci", "grant", top, "x", "y", "--tenant", "t"), 2, "KEY"),
         (("bpci", "grant", top, "x", "y", "--tenant", "t", "--hours", "0"), 2, "--hours"),
     ):
         done = run(*words)

@@ -1,21 +1,51 @@
-"""One verification rule: Wycheproof's Ed25519 cases, and what our key texts refuse."""
+"""One verification rule: Wycheproof's cases, the curve's edges, and what our key texts refuse."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from chainlite import domains, keys
 from chainlite.errors import SpecError
 
-VECTORS = Path(__file__).parents[1] / "vectors/ed25519.json"
+VECTORS = Path(__file__).parents[1] / "vectors"
 
 
 def test_every_wycheproof_signature_is_judged_as_its_authors_say() -> None:
-    cases = json.loads(VECTORS.read_text())["tests"]
+    cases = read_cases("ed25519.json")
     assert len(cases) > 140
+    check_cases(cases)
+
+
+def test_the_edges_of_the_curve_are_judged_by_the_one_rule() -> None:
+    """Where OpenSSL and ZIP 215 say otherwise: validators that judge apart would part."""
+    cases = read_cases("ed25519_edges.json")
+    assert len(cases) == 66 and sum(case["is_valid"] for case in cases) == 3
+    check_cases(cases)
+    others = sum(is_signed_for_openssl(case) for case in cases)
+    assert others > 3, "OpenSSL judges as libsodium does: which of the two has changed?"
+
+
+def read_cases(name: str) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads((VECTORS / name).read_text())["tests"]
+    return cases
+
+
+def is_signed_for_openssl(case: dict[str, Any]) -> bool:
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(case["public"]))
+    try:
+        public.verify(bytes.fromhex(case["signature"]), bytes.fromhex(case["message"]))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def check_cases(cases: list[dict[str, Any]]) -> None:
     for case in cases:
         public, message, signature = (
             bytes.fromhex(case[name]) for name in ("public", "message", "signature")
