@@ -49,6 +49,10 @@ class _Span:
         self.fd, self.size, self.newest_s, self.is_new = fd, 0, 0, True
         self.entries: set[bytes] = set()
 
+    def __del__(self) -> None:
+        """As sqlite3's connections do: who forgets to close leaks nothing."""
+        os.close(self.fd)
+
     def read(self, size: int) -> None:
         """What others have appended; a part of an entry, whose call was never let through, goes."""
         whole = size - size % ENTRY_BYTES
@@ -78,8 +82,6 @@ class Nonces:
 
     def close(self) -> None:
         """Close the files."""
-        for span in self._spans.values():
-            os.close(span.fd)
         self._spans.clear()
 
     def add(self, created_s: int, name: bytes) -> bool:
@@ -99,7 +101,7 @@ class Nonces:
                     return self._add(span, created_s, entry, state.st_size)
             finally:
                 _flock(fd, _UNLOCK)
-            self._forget(number)
+            del self._spans[number]
         raise OSError(errno.EAGAIN, "the file of nonces goes as often as it is made")
 
     def _add(self, span: _Span, created_s: int, entry: bytes, size: int) -> bool:
@@ -151,7 +153,7 @@ class Nonces:
                 os.unlink(self._get_path(number))
         finally:
             _flock(span.fd, _UNLOCK)
-        self._forget(number)
+        del self._spans[number]
 
     def _open(self, number: int, flags: int) -> _Span:
         if len(self._spans) >= SPANS_OPEN_MAX:
@@ -159,9 +161,6 @@ class Nonces:
         mode = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags
         span = self._spans[number] = _Span(os.open(self._get_path(number), mode, 0o600))
         return span
-
-    def _forget(self, number: int) -> None:
-        os.close(self._spans.pop(number).fd)
 
     def _list(self) -> list[int]:
         names = os.listdir(self._directory)

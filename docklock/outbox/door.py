@@ -43,7 +43,7 @@ TOKEN_BYTES_MAX = 4096
 REASON_CHARS_MAX = 300
 OK = 200
 CONFLICT, NOT_HOLDING = 409, 422
-REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY, UNAVAILABLE = 408, 425, 429, 503
+REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY, UNAVAILABLE, FULL = 408, 425, 429, 503, 507
 SERVER_ERRORS = range(500, 600)
 
 
@@ -202,7 +202,7 @@ class HttpDoor:
         """What any other status means. Who said it is not known: it costs time, and no more."""
         said = escape(read_reason(got.body))
         why = f"{self._server.name}: status {got.status}" + (f": {said}" if said else "")
-        if got.status in (TOO_MANY, UNAVAILABLE):
+        if got.status in (TOO_MANY, UNAVAILABLE, FULL):
             retry_after = got.headers.get(b"retry-after", b"").decode("ascii", "replace")
             return Busy(why, parse_retry_after(retry_after, time.time()))
         if got.status == CONFLICT:
