@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 MAGIC = b"DOCKLOCK-EVIDENCE\x00\x00\x01"
 NOTARY_MAGIC = b"DOCKLOCK-LOGBLOCKS\x00\x00\x01"
-"""The name, and the version in the last two bytes; of the notary's file the same (notarised)."""
+EXPORT_MAGIC = b"DOCKLOCK-EXPORT\x00\x00\x01"
+"""The name, and the version in the last two bytes; of the notary's file (notarised) and of a
+server's export (export_frames) the same."""
 VERSION = 1
 HOST_KEY, CHECKPOINT, START, CERTIFICATE, SEGMENT, EXIT, SEAL = 1, 2, 3, 4, 5, 6, 7
 ANCHOR, PLACE, REDACTED, KEY = 8, 9, 10, 11

@@ -137,3 +137,5 @@ SIGNED_CALL_RECEIPT = b"\xfa"
 BPCI_GRANT = b"\xfb"
 SIGN_GRANT = b"\xfc"
 BPCI_ACT = b"\xfd"
+# What the seal of a server's export is over
+SIGN_EXPORT = b"\xfe"

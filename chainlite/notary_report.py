@@ -65,7 +65,7 @@ def check_notary_file(
 def _judge_host(section: HostSection, trust: Trust) -> HostVerdict:
     host_keys = section.opened.keys
     assert host_keys is not None, "a host's section begins with its key"
-    is_trusted = section.opened.host.hex() == trust.fingerprint and not section.revoked_runs
+    is_trusted = trust.is_named(section.opened.host.hex()) and not section.revoked_runs
     log, by, refusal = judge_logs(tuple(section.opened.logs), host_keys.publics, trust)[:3]
     if trust.is_anchor_required and not refusal:
         last = section.blocks[-1].log_size if section.blocks else 0

@@ -49,7 +49,7 @@ def judge_proof(proven: Proven, trust: Trust) -> Verdict:
     log, by, refusal, standing = judge_logs((proven.log,), proven.publics, trust)
     if not refusal and trust.is_anchor_required and log is None:
         refusal = "the receipt is not anchored"
-    is_trusted = proven.host == trust.fingerprint and not proven.is_revoked
+    is_trusted = trust.is_named(proven.host) and not proven.is_revoked
     return Verdict(is_trusted, log, by, (), refusal, standing)
 
 

@@ -93,7 +93,8 @@ class Trust(NamedTuple):
     are both keys of a host's log, which a tlog-proof asks for. Under a `policy` nothing counts as
     anchored but what its quorum cosigned; `witnesses` has the keys of its members, too. `notary`
     is the fingerprint of a notary's key, or empty. `chain` is what is believed of a chain at
-    `now_ms`, and `finals` the states of host logs that were shown final on it.
+    `now_ms`, and `finals` the states of host logs that were shown final on it. `others` are
+    fingerprints of more hosts.
     """
 
     fingerprint: str = ""
@@ -106,6 +107,11 @@ class Trust(NamedTuple):
     chain: Trusted | None = None
     now_ms: int = 0
     finals: tuple[Final, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def is_named(self, host: str) -> bool:
+        """Whether the verifier has named this host's key."""
+        return host == self.fingerprint or host in self.others
 
 
 class Verdict(NamedTuple):
@@ -125,7 +131,7 @@ class Verdict(NamedTuple):
 
 def judge(report: Report, trust: Trust) -> Verdict:
     """What the verifier may believe. SpecError: the named checkpoint is not one of this host."""
-    is_trusted = report.host == trust.fingerprint and not report.revoked_runs
+    is_trusted = trust.is_named(report.host) and not report.revoked_runs
     nothing = tuple(None for _ in report.runs)
     if report.first_bad is not None or not report.logs:
         return Verdict(is_trusted, None, (), nothing, "")

@@ -25,7 +25,11 @@ OPTION_LIMIT_BYTES = 16384
 def add_trust_options(parser: ArgumentParser) -> None:
     """The options that say whom to trust and what to ask for."""
     parser.add_argument(
-        "--host-key", metavar="FILE|FINGERPRINT", default="", help="the host that must have signed"
+        "--host-key",
+        metavar="FILE|FINGERPRINT",
+        action="append",
+        default=[],
+        help="a host that must have signed; may be given several times, for a server's export",
     )
     parser.add_argument(
         "--witness-key",
@@ -51,7 +55,8 @@ def add_trust_options(parser: ArgumentParser) -> None:
         metavar="FILE|KEY",
         action="append",
         default=[],
-        help="a key of the log that a tlog-proof is of; both are needed, of types 1 and 6",
+        help="a key of the log that a tlog-proof is of, or of the server that an export is of; "
+        "both are needed, of types 1 and 6",
     )
     parser.add_argument(
         "--checkpoint", metavar="FILE", default="", help="the host's log must continue this one"
@@ -89,8 +94,7 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
 
     SpecError where an option or its file does not read.
     """
-    if options.host_key:
-        fingerprint = keys.parse_fingerprint(_read_option(options.host_key))
+    hosts = [keys.parse_fingerprint(_read_option(text)) for text in options.host_key]
     if options.notary_key:
         notary = keys.parse_fingerprint(
             _read_option(options.notary_key), "--notary-key", logblock.compute_notary_id
@@ -102,13 +106,14 @@ def read_trust(options: Namespace, fingerprint: str = "", notary: str = "") -> T
     policy = read_policy(options.witness_policy) if options.witness_policy else None
     named = read_witness_keys(options.witness_key)
     known = Trust(
-        fingerprint,
+        hosts[0] if hosts else fingerprint,
         tuple(dict.fromkeys((*named, *(policy.keys if policy else ())))),
         read_note(options.checkpoint) if options.checkpoint else b"",
         options.require_anchor,
         parse_log_keys([_read_option(text) for text in options.log_key]),
         policy,
         notary,
+        others=tuple(hosts[1:]),
     )
     if not options.genesis:
         if options.final or options.header_checkpoint:

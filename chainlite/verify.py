@@ -403,7 +403,7 @@ def is_revoked(state: Verification, run: Run) -> bool:
 
 
 def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> tuple[str, int]:
-    """What to print about evidence, a proof, a light proof, a fork or a notary's file; exit code.
+    """What to print about evidence, a proof, a fork, a notary's file, an export; exit code.
 
     SpecError: it is none of them, or the trust's checkpoint is not signed by its host.
     """
@@ -418,6 +418,10 @@ def check_file(read: Callable[[int], bytes], trust: Trust, *, as_json: bool) -> 
         from chainlite.notary_report import check_notary_file
 
         return check_notary_file(bundle.Rewound(start, read).read, trust, as_json=as_json)
+    if start == bundle.EXPORT_MAGIC[: len(proof.MAGIC)]:
+        from chainlite.export_report import check_export_file
+
+        return check_export_file(bundle.Rewound(start, read).read, trust, as_json=as_json)
     if start == tlogproof.MAGIC[: len(start)] != b"":
         data = start + read(tlogproof.PROOF_LIMIT_BYTES)
         return tlogproof.check_log_proof_file(data, trust, as_json=as_json)

@@ -88,7 +88,10 @@ def test_the_installed_wheel_brings_the_policy_profiles(core: Path) -> None:
     assert target.stat().st_size % 8 == 0, "not an array of struct sock_filter"
 
 
-SERVED = ("chainlite.bpci.app", "chainlite.bpci.members", "chainlite.bpci.serving")
+SERVED = (
+    "chainlite.bpci.app", "chainlite.bpci.listening", "chainlite.bpci.members",
+    "chainlite.bpci.reading", "chainlite.bpci.serving",
+)  # fmt: skip
 
 
 def test_the_core_install_imports_every_room(core: Path) -> None:

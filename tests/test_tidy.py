@@ -37,10 +37,10 @@ LONG_MODULES_ALLOWED = {
 }
 # What chainlite.verify may stand on, so that a stranger can take these files and check evidence.
 FORMATS = {
-    "bundle", "checkpoint", "codec", "cosignature", "domains", "economy", "errors", "events",
-    "fork", "hostkeys", "hostlog", "keys", "lean", "logblock", "merkle", "notarised",
-    "notary_report", "proof", "proofs", "proven", "receipt", "report", "segment", "sha2", "sodium",
-    "tlogproof", "trust", "verify",
+    "bpci", "bundle", "checkpoint", "codec", "cosignature", "domains", "economy", "errors",
+    "events", "export_frames", "export_report", "exported", "fork", "hostkeys", "hostlog", "keys",
+    "lean", "logblock", "merkle", "notarised", "notary_report", "proof", "proofs", "proven",
+    "ranged", "receipt", "report", "segment", "sha2", "sodium", "tlogproof", "trust", "verify",
 }  # fmt: skip
 # Measured: each costs 1 to 30 ms to import, and `docklock run` has 40 ms in all. Instead of some
 # there are chainlite.lean, sha2 and sodium, docklock.bare, json_text, evidence.database, waiting.

@@ -81,20 +81,23 @@ class ActLog:
         return StagedActs(tuple(acts), tuple(rows), state)
 
     def upon_commit(self, staged: StagedActs) -> None:
-        """What was staged is durable."""
+        """What was staged is durable; `publish` says so afterwards."""
         for act in staged.acts:
             self.access.apply(act)
         self.state = staged.state
-        if staged.acts:
-            self.publish()
 
     def publish(self) -> None:
-        """Say in the file how many there are. StateError: it cannot be written."""
+        """Say in the file how many there are, durably: half a file would not be believed.
+
+        StateError: it cannot be written; it says less then, and everything holds.
+        """
         data = encode_u64(self.state.size) + self.state.digest
         part = f"{self._published}.part"
         try:
             with open(part, "wb") as file:
                 file.write(at_rest.seal(data, self._key.rest_key, _LABEL))
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(part, self._published)
         except OSError as error:
             raise StateError(f"{self._published}: cannot be written: {error.strerror}") from None

@@ -13,12 +13,23 @@ import time
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Address
 
 from chainlite import cosignature, tile
-from chainlite.bpci import ingest, members, own_log
+from chainlite.bpci import (
+    addresses,
+    ingest,
+    members,
+    members_addresses,
+    openapi,
+    own_log,
+    reading,
+    reading_addresses,
+)
 from chainlite.bpci.actor import require_host, require_sure
+from chainlite.bpci.addresses import ALERTS_SHOWN_MAX
 from chainlite.bpci.batch import WIRE_LIMIT_BYTES
 from chainlite.bpci.office import Office
 from chainlite.cage.refusal import CONTENT_TYPE, Refusal
@@ -34,7 +45,6 @@ if TYPE_CHECKING:
     from chainlite.bpci.store import Store
     from chainlite.cage.asgi import Receive, Scope, Send
 
-ALERTS_SHOWN_MAX = 100
 ROUTES = (
     Route(
         "POST", ingest.PATH, Access.CAGED, request_bytes_max=WIRE_LIMIT_BYTES,
@@ -47,7 +57,15 @@ ROUTES = (
     Route("GET", "/healthz", Access.PUBLIC, 10),
     Route("GET", "/readyz", Access.PUBLIC, 100),
     Route("GET", "/metrics", Access.PUBLIC, 100),
+    Route("GET", openapi.PATH, Access.PUBLIC, 100),
+    *reading.ROUTES,
 )  # fmt: skip
+DESCRIPTIONS = {
+    **addresses.DESCRIPTIONS,
+    **members_addresses.DESCRIPTIONS,
+    **reading_addresses.DESCRIPTIONS,
+}
+"""Of all of ROUTES; who adds routes adds what is said of them, both from a module of its own."""
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
 
@@ -55,11 +73,17 @@ class App:
     """The ASGI application that goes into the cage."""
 
     def __init__(
-        self, desk: Desk, reader: Store, key: ServerKey, authenticate: Authenticate
+        self,
+        desk: Desk,
+        reader: Store,
+        key: ServerKey,
+        authenticate: Authenticate,
+        auditing: reading.Reading,
     ) -> None:
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
         self._ingest = ingest.Ingest(desk, authenticate)
+        self._document = openapi.encode_document(ROUTES, DESCRIPTIONS)
         self.office = Office(desk.intake, desk.intake.store, key)
         self._members = members.Members(desk, self.office, reader, key, authenticate, get_now_ms)
         self._rest = Starlette(
@@ -71,8 +95,10 @@ class App:
                 Address("/healthz", self._show_health),
                 Address("/readyz", self._show_ready),
                 Address("/metrics", self._show_metrics),
+                Address(openapi.PATH, self._show_document),
+                *auditing.addresses,
             ],
-            exception_handlers={DocklockError: _answer_error},
+            exception_handlers={DocklockError: _answer_error, HTTPException: _answer_nothing},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,6 +187,9 @@ class App:
         kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         return Response(text, media_type=kind)
 
+    async def _show_document(self, _: Request) -> Response:
+        return Response(self._document, media_type="application/json")
+
 
 def get_now_ms() -> int:
     """Unix time."""
@@ -178,3 +207,8 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     if refusal.retry_after_s:
         headers["retry-after"] = str(refusal.retry_after_s)
     return Response(body, refusal.status, headers, media_type=CONTENT_TYPE)
+
+
+async def _answer_nothing(request: Request, _: Exception) -> Response:
+    """What is an address for the cage and none for starlette: one with a line feed."""
+    return await _answer_error(request, Refusal(404, "no-route", "nothing is declared there"))

@@ -63,7 +63,7 @@ def is_signer_trusted(call: CheckedCall, trust: Trust) -> bool:
 
 def describe_call(call: CheckedCall) -> dict[str, Any]:
     """A call as JSON has it; times are Unix ms, `cost` is in credits."""
-    receipt, (host, public) = call.receipt, parse_keyid(call.keyid)
+    receipt, (name, public) = call.receipt, parse_keyid(call.keyid)
     return {
         "side": "caller" if call.is_answered else "server",
         "audit_id": receipt.audit_id.hex(),
@@ -79,7 +79,7 @@ def describe_call(call: CheckedCall) -> dict[str, Any]:
         "request_sha256": receipt.request_digest.hex(),
         "answer_sha256": receipt.response_digest.hex(),
         "actor": receipt.actor,
-        "host": host.hex(),
+        "caller": name.hex(),
         "key": public.hex(),
         "server": get_server_origin(receipt.server),
     }
@@ -88,11 +88,11 @@ def describe_call(call: CheckedCall) -> dict[str, Any]:
 def render_call(call: CheckedCall, *, is_trusted: bool) -> str:
     """For the eye."""
     receipt, said = call.receipt, describe_call(call)
-    whose = "the server" if call.is_answered else "the host"
+    whose = "the server" if call.is_answered else "the caller"
     how = "whose key you named" if is_trusted else "whose key you have not named"
-    who, other = said["server"], f"host {said['host'][:16]}"
+    who, other = said["server"], f"the caller {said['caller'][:16]}"
     if not call.is_answered:
-        who, other = other, str(said["server"])
+        who, other = said["caller"], str(said["server"])
     shows = "answered so" if call.is_answered else "asked so, and the rest is the server's word"
     when = format_time(receipt.time_ms // MS_PER_S)
     return (

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 PATH = "/v1/receipts"
 READ_S = 30.0
 """For a whole body: at its limit of 10 MiB that is 3 Mbit/s."""
-BUSY_AFTER_S, BROKEN_AFTER_S, FULL_AFTER_S = 1, 10, 3600
+BUSY_AFTER_S, BROKEN_AFTER_S = 1, 10
+FULL_AFTER_S = 3600
+"""At most, where a quota is used up: somebody may set it higher meanwhile."""
 
 
 class Ingest:
@@ -62,7 +64,7 @@ class Ingest:
 
     async def _take(self, scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
-            raise Refusal(405, "no-method", "this path knows POST")
+            raise Refusal(405, "no-method", "this path knows POST", allowed=("POST",))
         coding = b"".join(
             [value for name, value in scope["headers"] if name == b"content-encoding"]
         )
@@ -92,7 +94,7 @@ class Ingest:
 def make_quota_refusal(answer: Answer, now_ms: int) -> Refusal:
     """Of what is too much: for today (429), or until something is erased (507, RFC 4918)."""
     if answer.which == quota.RECEIPTS:
-        wait_s = quota.compute_wait_s(now_ms)
+        wait_s = min(quota.compute_wait_s(now_ms), FULL_AFTER_S)
         return Refusal(429, "quota", answer.why, retry_after_s=wait_s)
     return Refusal(507, "quota", answer.why, retry_after_s=FULL_AFTER_S)
 

@@ -349,6 +349,8 @@ class Intake:
         self.acts.upon_commit(acts)
         if staged is not None:
             self.log.upon_commit(staged)
+        if group.acts:
+            self.acts.publish()
         return made
 
     def _acknowledge(self, row: Host) -> bytes:

@@ -9,6 +9,7 @@ quota greater than the operator has set it, and no retention shorter than hosts 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.bpci import listing
@@ -52,6 +53,8 @@ class Office:
         """`store`: the one that the intake writes."""
         self._intake, self._store, self._key = intake, store, key
         self.access, self.tally = intake.access, intake.tally
+        self.erasing = asyncio.Lock()
+        """Held by whoever goes through the steps of `erase`."""
 
     def admit(self, data: bytes, now_ms: int) -> Admitted:
         """Whom a grant names. Refusal: 400, 403 it is none, or is not good any more, or too many

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.desk import Desk
     from chainlite.bpci.orders import Order
 
-ERASE_EVERY_S = 3600.0
+ERASE_EVERY_S, ERASE_AGAIN_S = 3600.0, 60.0
 
 
 async def carry_out(desk: Desk, office: Office, order: Order, now_ms: int) -> dict[str, object]:
@@ -36,9 +36,11 @@ async def carry_out(desk: Desk, office: Office, order: Order, now_ms: int) -> di
     try:
         if not isinstance(order, Erase):
             return await desk.run(partial(_do, office, order, now_ms))
-        steps, last = office.erase(order.tenant, now_ms), dict[str, Erased]()
-        while (done := await desk.run(lambda: next(steps, None))) is not None:
-            last[done.tenant] = done
+        last = dict[str, Erased]()
+        async with office.erasing:
+            steps = office.erase(order.tenant, now_ms)
+            while (done := await desk.run(lambda: next(steps, None))) is not None:
+                last[done.tenant] = done
         return _show_erased(last.values())
     except Refusal as refusal:
         raise _tell(refusal) from None
@@ -88,10 +90,12 @@ def _tell(refusal: Refusal) -> DocklockError:
 
 
 async def erase_forever(desk: Desk, office: Office, clock_ms: Callable[[], int]) -> None:
-    """Erase what is due, now and then; what goes wrong is told, and tried again the next time."""
+    """Erase what is due, now and then; what goes wrong is told, and tried again soon."""
     while True:
+        wait_s = ERASE_EVERY_S
         try:
             await carry_out(desk, office, Erase(""), clock_ms())
         except DocklockError as error:
             print(f"docklock: erasing: {error}", file=sys.stderr, flush=True)
-        await asyncio.sleep(ERASE_EVERY_S)
+            wait_s = ERASE_AGAIN_S
+        await asyncio.sleep(wait_s)

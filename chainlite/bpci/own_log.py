@@ -123,6 +123,13 @@ class OwnLog:
             raise StateError(f"{self._published}: cannot be written: {error.strerror}") from None
 
 
+def prove(store: Store, index: int, size: int, note: bytes, leaf: bytes) -> LogProof:
+    """The proof of a leaf that a store has, under the checkpoint `note` of this size."""
+    return LogProof(
+        leaf, index, merkle.compute_inclusion(index, size, make_reader(store, OWNER, {})), note
+    )
+
+
 def make_tile(store: Store, size: int, wanted: Tile) -> bytes:
     """The bytes of a tile or bundle of the log at this size; StateError where it has it not."""
     if wanted.width > tile.get_width(wanted.level, wanted.number, size):

@@ -2,10 +2,11 @@
 
 Of a segment that ended before the cutoff nothing is left but its leaf and its certificates, so that
 the log and all that is signed in it verify on; of an alert from before it, all but the batch. An
-act says when it began and under which rule, another one what was erased; the file has no byte left
-of it then. What is erased is dated by its host, as the segment's leaf says.
+act says when it began and under which rule, another one what was erased; then the files lose the
+last byte of it. What is erased is dated by its host, as the segment's leaf says.
 Not here: who sets the rule (office), what an audit makes of erased rows (audit).
-Invariants: nothing is erased before an act says so; a row whose box does not open stays for the
+Invariants: nothing is erased before an act says so; where the last byte cannot be lost now, since
+somebody reads, the run fails and the next one does it; a row whose box does not open stays for the
 audit to name, and holds up no other.
 """
 
@@ -78,10 +79,10 @@ def erase_tenant(intake: Intake, store: Store, tenant: str, now_ms: int) -> Iter
             alerts = []
             yield found
     if is_begun or (last is not None and not last.is_done):
-        store.purge()
         at_ns = cutoff_ns if is_begun or last is None else last.cutoff_ns
         numbers = (at_ns, found.segments, found.alerts)
         intake.act(Act(Kind.ERASED, now_ms, tenant, numbers=numbers))
+    store.purge()  # also what an earlier run could not, since somebody read
     yield found._replace(is_done=True)
 
 

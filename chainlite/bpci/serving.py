@@ -1,9 +1,9 @@
-"""A server as a process: its directory, its cage, its sockets. The composition root.
+"""A server as a process: its directory, its cage, its listener. The composition root.
 
 A directory has `server.key`, the store, the cage's store, the checkpoint and the number of acts
 that were published, and the socket for the operator's orders. It is served inside the cage alone:
 there is no way to start it without.
-Not here: options (docklock.cli.bpci), what is answered (app).
+Not here: options (docklock.cli.bpci), what is answered (app), sockets (listening).
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import contextlib
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 from chainlite.bpci.app import ROUTES, App
 from chainlite.bpci.app import get_now_ms as get_now_ms
@@ -23,13 +21,15 @@ from chainlite.bpci.at_rest import ServerKey, load_key_file, make_key_file
 from chainlite.bpci.desk import Desk
 from chainlite.bpci.identity import Identities
 from chainlite.bpci.intake import Intake
+from chainlite.bpci.listening import Listen as Listen
+from chainlite.bpci.listening import Listener
 from chainlite.bpci.order_socket import take_orders
 from chainlite.bpci.ordering import carry_out, erase_forever
 from chainlite.bpci.own_log import PUBLISHED
+from chainlite.bpci.reading import Reading, Room
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.middleware import Cage
 from chainlite.cage.store import CageStore, read_boot_id
-from chainlite.errors import SpecError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,19 +38,6 @@ if TYPE_CHECKING:
     from chainlite.bpci.orders import Order
 
 KEY_FILE, CAGE_FILE = "server.key", "cage.db"
-CONNECTIONS_MAX = 4096
-KEEP_ALIVE_S = 75
-STOP_S = 20
-
-
-class Listen(NamedTuple):
-    """Where a server listens, the names that it has, and its certificate; both paths or none."""
-
-    address: str
-    port: int
-    authorities: tuple[str, ...]
-    certificate: str = ""
-    private_key: str = ""
 
 
 def make_server(directory: str) -> ServerKey:
@@ -76,14 +63,16 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
     with (
         SqliteStore(directory, is_writer=True) as store,
         SqliteStore(directory, is_writer=False) as reader,
+        SqliteStore(directory, is_writer=False) as auditors,
     ):
         intake = Intake(store, key, f"{directory}/{PUBLISHED}", get_now_ms)
         desk = Desk(intake)
         cage_store = CageStore(
             Path(directory) / CAGE_FILE, boot_id=read_boot_id(), now_ms=get_now_ms()
         )
-        identities = Identities(reader, key, intake.access)
-        app = App(desk, reader, key, identities.authenticate)
+        identities, room = Identities(reader, key, intake.access), Room(auditors)
+        auditing = Reading(room, key, identities.authenticate, get_now_ms)
+        app = App(desk, reader, key, identities.authenticate, auditing)
         cage = Cage(
             app, ROUTES,
             find_key=identities.find_key, key=key.pair, keyid=key.origin,
@@ -93,6 +82,7 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
         try:
             await _run(cage, listen, tell, directory, desk, app.office)
         finally:
+            room.close()
             await desk.close()
             cage_store.close()
 
@@ -117,32 +107,9 @@ async def _run(
 
 
 async def _listen(cage: Cage, listen: Listen, tell: Callable[[str], None]) -> None:
-    config = uvicorn.Config(
-        cage, host=listen.address, port=listen.port, loop="asyncio", http="h11", ws="none",
-        lifespan="off", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=CONNECTIONS_MAX,
-        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=STOP_S,
-        ssl_certfile=listen.certificate or None, ssl_keyfile=listen.private_key or None,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    loop = asyncio.get_running_loop()
+    listener = Listener(cage, listen)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        config.load()
-    except OSError as error:  # ssl's are
-        raise SpecError(f"{listen.certificate}: cannot be used for TLS: {error}") from None
-    server.lifespan = config.lifespan_class(config)
-    try:
-        await server.startup()
-    except SystemExit:
-        raise StateError(f"cannot listen on {listen.address}:{listen.port}") from None
-    ports = [sock.getsockname()[1] for one in server.servers for sock in one.sockets]
-    scheme = "https" if listen.certificate else "http"
-    tell(f"{scheme}://{listen.address}:{ports[0]}")
-    turn = loop.create_task(server.main_loop())
-    await stop.wait()
-    server.should_exit = True
-    await turn
-    await server.shutdown()
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tell(listener.open())
+    await listener.serve(stop)

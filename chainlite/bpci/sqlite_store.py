@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 from chainlite import hostlog
+from chainlite.bpci.rows import INTEGER_MAX
 from chainlite.bpci.store import (
     READ_MAX,
     ActRow,
@@ -23,11 +24,14 @@ from chainlite.bpci.store import (
     Changes,
     Host,
     Leaf,
+    Place,
+    Ranges,
     Run,
     Segment,
     StoreDamage,
     Tenant,
     TenantTotals,
+    Touched,
 )
 from chainlite.errors import SpecError, StateError
 
@@ -42,6 +46,8 @@ WAL_PAGES = 8192
 """32 MiB: then the log is copied into the file, while a commit waits."""
 CACHE_KIB = 65_536
 BUSY_S = 10.0
+PURGE_S = 0.5
+"""How long the writer waits for who reads, before it gives up for now."""
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE tenants (name TEXT PRIMARY KEY, sealed_key BLOB NOT NULL) WITHOUT ROWID",
@@ -76,11 +82,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " + (SELECT ifnull(sum(length(box)), 0) FROM segments WHERE segments.host = hosts.host)"
         " + (SELECT ifnull(sum(length(box)), 0) FROM alerts WHERE alerts.host = hosts.host)",
     ),
+    (
+        # What is searched by, and no box: a range or a search reads no more than this.
+        "DROP INDEX segments_of_runs",
+        "CREATE INDEX segments_of_runs ON segments (host, container, run, first_index, event_count,"
+        " time_first, time_last, leaf_index)",
+        "CREATE INDEX segments_of_times ON segments (host, time_first, leaf_index, time_last,"
+        " container, run, first_index, event_count)",
+    ),
 )
 """The statements of each version of the schema after the one before; none is ever changed."""
 _HOST = ", ".join(Host._fields)
 _LEAF = ", ".join(Leaf._fields)
 _SEGMENT = ", ".join(Segment._fields)
+_PLACE = ", ".join(Place._fields)
 _ALERT = ", ".join(Alert._fields)
 
 
@@ -202,10 +217,43 @@ class SqliteStore:
         self, host: bytes, container: bytes, run: int, first: int, limit: int
     ) -> list[Segment]:
         ask = (
-            f"SELECT {_SEGMENT} FROM segments WHERE host = ? AND container = ? AND run = ?"
-            " AND first_index + event_count > ? ORDER BY first_index LIMIT ?"
+            f"SELECT {_SEGMENT} FROM segments WHERE host = ?1 AND container = ?2 AND run = ?3"
+            " AND first_index >= ifnull((SELECT max(first_index) FROM segments WHERE host = ?1"
+            " AND container = ?2 AND run = ?3 AND first_index <= ?4), 0)"
+            " AND first_index + event_count > ?4 ORDER BY first_index LIMIT ?5"
         )
-        return self._read(Segment, ask, host, container, run, first, limit)
+        return self._read(Segment, ask, host, container, run, min(first, INTEGER_MAX), limit)
+
+    def read_places(self, host: bytes, time_first: int, leaf_index: int, limit: int) -> list[Place]:
+        ask = (
+            f"SELECT {_PLACE} FROM segments WHERE host = ? AND (time_first, leaf_index) > (?, ?)"
+            " ORDER BY time_first, leaf_index LIMIT ?"
+        )
+        return self._read(Place, ask, host, min(time_first, INTEGER_MAX), leaf_index, limit)
+
+    def read_container_places(
+        self, host: bytes, container: bytes, run: int, first_index: int, limit: int
+    ) -> list[Place]:
+        ask = (
+            f"SELECT {_PLACE} FROM segments WHERE host = ? AND container = ?"
+            " AND (run, first_index) >= (?, ?) ORDER BY run, first_index LIMIT ?"
+        )
+        return self._read(Place, ask, host, container, run, min(first_index, INTEGER_MAX), limit)
+
+    def find_touched(
+        self, host: bytes, container: bytes, run: int, size: int, ranges: Ranges
+    ) -> Touched:
+        of = "FROM segments WHERE host = ?1 AND container = ?2 AND run = ?3 AND leaf_index < ?4"
+        ask = (
+            f"SELECT ifnull((SELECT min(first_index) {of}"
+            " AND time_last >= ?5 AND first_index + event_count > ?6), -1),"
+            f" ifnull((SELECT max(first_index) {of}"
+            " AND time_first <= ?7 AND first_index <= ?8), -1),"
+            f" ifnull((SELECT max(first_index + event_count) {of}), 0)"
+        )
+        limits = [min(value, INTEGER_MAX) for value in ranges]
+        asked = (limits[2], limits[0], limits[3], limits[1])
+        return self._read(Touched, ask, host, container, run, size, *asked)[0]
 
     def read_old_segments(
         self, host: bytes, before_ns: int, skip: int, limit: int
@@ -247,9 +295,12 @@ class SqliteStore:
 
     def purge(self) -> None:
         try:
+            self._db.execute(f"PRAGMA busy_timeout = {int(1000 * PURGE_S)}")
             is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error as error:
             raise StateError(f"{self.path}: cannot be purged: {error}") from None
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_S)}")
         if is_busy:
             raise StateError(f"{self.path}: cannot be purged while it is read")
 
@@ -297,7 +348,10 @@ class _Hashes(NamedTuple):
 
 _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
-    for kind in (Tenant, Host, Run, Leaf, Segment, Alert, ActRow, TenantTotals, _Log, _Hashes)
+    for kind in (
+        *(Tenant, Host, Run, Leaf, Segment, Place, Touched, Alert, ActRow, TenantTotals),
+        *(_Log, _Hashes),
+    )
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 

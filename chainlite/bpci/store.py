@@ -83,6 +83,37 @@ class Segment(NamedTuple):
     erased: int = 0
 
 
+class Place(NamedTuple):
+    """Where a segment lies and what it is searched by: a Segment without its box."""
+
+    host: bytes
+    leaf_index: int
+    container: bytes
+    run: int
+    first_index: int
+    event_count: int
+    time_first: int
+    time_last: int
+
+
+class Ranges(NamedTuple):
+    """Receipts and times (Unix ns), both ends included."""
+
+    first: int
+    last: int
+    time_from: int
+    time_to: int
+
+
+class Touched(NamedTuple):
+    """Of a run's segments: where the first one begins that does not end before the ranges, and the
+    last one that does not begin after them (-1: there is none); how many receipts there are."""
+
+    first: int
+    last: int
+    event_count: int
+
+
 class Run(NamedTuple):
     """Where a container's last run stands: an encoded ledger.bodies.RunState."""
 
@@ -179,6 +210,19 @@ class Store(Protocol):
         self, host: bytes, container: bytes, run: int, first: int, limit: int
     ) -> list[Segment]:
         """A run's segments in order, from the one that has receipt `first` on."""
+
+    def read_places(self, host: bytes, time_first: int, leaf_index: int, limit: int) -> list[Place]:
+        """A host's segments in order of their first times, then leaves, after these."""
+
+    def read_container_places(
+        self, host: bytes, container: bytes, run: int, first_index: int, limit: int
+    ) -> list[Place]:
+        """A container's segments in order of runs and receipts, from these on."""
+
+    def find_touched(
+        self, host: bytes, container: bytes, run: int, size: int, ranges: Ranges
+    ) -> Touched:
+        """What of a run's segments below leaf `size` touches ranges of receipts and times."""
 
     def read_old_segments(
         self, host: bytes, before_ns: int, skip: int, limit: int

@@ -80,6 +80,8 @@ def make_problem_fields(refusal: Refusal, body: bytes) -> Fields:
     ]
     if refusal.retry_after_s:
         fields.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if refusal.allowed:
+        fields.append((b"allow", ", ".join(refusal.allowed).encode()))
     return fields
 
 

@@ -18,12 +18,22 @@ TYPE_PREFIX = "urn:docklock:cage:"
 class Refusal(PeerError):
     """A message that is not let through; `reason` is one word of the table in README.md."""
 
-    def __init__(self, status: int, reason: str, detail: str, *, retry_after_s: int = 0) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        detail: str,
+        *,
+        retry_after_s: int = 0,
+        allowed: tuple[str, ...] = (),
+    ) -> None:
+        """`allowed`: of a 405, the methods that the path knows."""
         super().__init__(detail)
         self.status = status
         self.reason = reason
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.allowed = allowed
 
 
 def unsigned(reason: str, detail: str) -> Refusal:

@@ -72,7 +72,10 @@ class Routes:
                 return route
         known = {one.method for one in self._all if is_match(one.pattern.split("/"), parts)}
         if known:
-            raise Refusal(405, "no-method", f"this path knows {', '.join(sorted(known))}")
+            allowed = tuple(sorted(known))
+            raise Refusal(
+                405, "no-method", f"this path knows {', '.join(allowed)}", allowed=allowed
+            )
         raise Refusal(404, "no-route", "nothing is declared there")
 
     def list_table(self) -> list[tuple[str, str, str, str]]:

@@ -73,7 +73,7 @@ def check_light_file(data: bytes, known: Trust, *, as_json: bool) -> tuple[str, 
         text = json.dumps(bad) + "\n" if as_json else f"TAMPERED: {escape(str(error))}\n"
         return text, EXIT_TAMPERED
     # Evidence convicts by itself, whoever submitted it.
-    is_trusted = shown.evidence is not None or shown.final.host.hex() == known.fingerprint
+    is_trusted = shown.evidence is not None or known.is_named(shown.final.host.hex())
     code = EXIT_WHOLE if is_trusted else EXIT_UNTRUSTED
     if as_json:
         return json.dumps(describe_shown(shown, is_trusted=is_trusted)) + "\n", code

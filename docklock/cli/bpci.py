@@ -1,8 +1,8 @@
-"""`docklock bpci init|keys|serve|audit`: a server that takes hosts' evidence.
+"""`docklock bpci init|keys|serve|audit|openapi`: a server that takes hosts' evidence.
 
-Not here: who may do what there (bpci_access), receipts of calls (call_receipts), what it does
-(chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something does, and each such row has a
-line.
+Not here: who may do what there (bpci_access), exports (bpci_export), receipts of calls
+(call_receipts), what it does (chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something
+does, and each such row has a line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli import bpci_access, call_receipts, options
+from docklock.cli import bpci_access, bpci_export, call_receipts, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
@@ -36,19 +36,14 @@ SERVE = Command(
     ),
 )  # fmt: skip
 AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
-RECEIPTS = Command(
-    "bpci receipts",
-    "[OPTIONS] DIRECTORY [AUDIT-ID]",
-    "List the calls that were answered, newest first; write one as a file for `verify FILE "
-    "--host-key KEY`; compare with a caller's.",
-    call_receipts.OPTIONS,
-)
+OPENAPI = Command("bpci openapi", "", "Print the OpenAPI document of a server's addresses.")
 SUBCOMMANDS = {
     "init": INIT, "keys": KEYS, "grant": bpci_access.GRANT, "members": bpci_access.MEMBERS,
     "revoke": bpci_access.REVOKE, "quota": bpci_access.QUOTA, "retention": bpci_access.RETENTION,
-    "serve": SERVE, "audit": AUDIT, "receipts": RECEIPTS,
+    "serve": SERVE, "audit": AUDIT, "export": bpci_export.EXPORT, "openapi": OPENAPI,
+    "receipts": call_receipts.OF_SERVER,
 }  # fmt: skip
-COUNTS = {"grant": 3, "revoke": 2, "quota": 2, "retention": 2}
+COUNTS = {"openapi": 0, "grant": 3, "revoke": 2, "quota": 2, "retention": 2, "export": 2}
 MORE = {"receipts": 1}
 """Words that may be there beside these."""
 
@@ -69,7 +64,8 @@ def run_bpci(argv: list[str], _: Paths) -> int:
         "init": _init, "keys": _show_keys, "grant": bpci_access.grant,
         "members": bpci_access.show_members, "revoke": bpci_access.revoke,
         "quota": bpci_access.rule_quota, "retention": bpci_access.rule_retention, "serve": _serve,
-        "audit": _audit, "receipts": call_receipts.show_server_calls,
+        "audit": _audit, "export": bpci_export.export, "openapi": _show_document,
+        "receipts": call_receipts.show_server_calls,
     }  # fmt: skip
     return run[verb](values, words)
 
@@ -149,3 +145,11 @@ def _audit(_: dict[str, Any], words: list[str]) -> int:
         return 0
     print(f"docklock: {count} rows differ", file=sys.stderr)
     return 3
+
+
+def _show_document(_: dict[str, Any], __: list[str]) -> int:
+    from chainlite.bpci.app import DESCRIPTIONS, ROUTES
+    from chainlite.bpci.openapi import encode_document
+
+    print(encode_document(ROUTES, DESCRIPTIONS).decode(), end="")
+    return 0

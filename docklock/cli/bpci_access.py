@@ -82,17 +82,27 @@ def grant(values: dict[str, Any], words: list[str]) -> int:
     directory, public_key, path = words
     if not values["tenant"]:
         raise SpecError("docklock bpci grant: name the tenant with --tenant")
-    hours = values["hours"] or str(GRANT_HOURS_DEFAULT)
-    if not hours.isdigit() or not 0 < int(hours) <= GRANT_HOURS_MAX:
-        raise SpecError(f"docklock bpci grant: --hours takes 1 to {GRANT_HOURS_MAX}")
+    hours = read_hours(values["hours"])
     roles = {one.value: one for one in Role}
     role = roles.get(values["role"] or Role.HOST.value)
     if role is None:
         raise SpecError(f"docklock bpci grant: --role takes {', '.join(roles)}")
     _, public = keys.parse_verifier(public_key, "KEY")
-    expires_ms = get_now_ms() + int(hours) * 3_600_000
+    expires_ms = get_now_ms() + hours * 3_600_000
     key = load_server_key(directory).pair
-    data = sign_grant(Grant(values["tenant"], public, expires_ms, role), key)
+    return write_grant(path, sign_grant(Grant(values["tenant"], public, expires_ms, role), key))
+
+
+def read_hours(word: str | None) -> int:
+    """For how long a grant is good."""
+    hours = word or str(GRANT_HOURS_DEFAULT)
+    if not hours.isdigit() or not 0 < int(hours) <= GRANT_HOURS_MAX:
+        raise SpecError(f"--hours takes 1 to {GRANT_HOURS_MAX}")
+    return int(hours)
+
+
+def write_grant(path: str, data: bytes) -> int:
+    """To a file that is not there yet."""
     try:
         with open(path, "xb") as file:
             file.write(data)
@@ -104,7 +114,6 @@ def grant(values: dict[str, Any], words: list[str]) -> int:
 def show_members(values: dict[str, Any], words: list[str]) -> int:
     """`docklock bpci members`."""
     from chainlite.bpci.listing import list_members, show_host
-    from chainlite.report import escape, format_time
 
     wanted = values["tenant"] or ""
     with _open(words[0]) as store:
@@ -113,8 +122,15 @@ def show_members(values: dict[str, Any], words: list[str]) -> int:
         for row in _read_hosts(store):
             if not wanted or row.tenant == wanted:
                 found.append(show_host(row, access))
-    if _is_json(values, "members"):
-        return _print_json({"members": found})
+    if is_json(values, "members"):
+        return print_json({"members": found})
+    return print_members(found)
+
+
+def print_members(found: list[dict[str, object]]) -> int:
+    """A line each."""
+    from chainlite.report import escape, format_time
+
     for one in found:
         since, gone = one.get("since_ms"), one["revoked_ms"]
         told = f"revoked {format_time(int(str(gone)) // 1000)}" if gone is not None else ""
@@ -131,8 +147,8 @@ def revoke(values: dict[str, Any], words: list[str]) -> int:
 
     directory, word = words
     done = _ask(directory, Revoke(_find_name(directory, word)))
-    if _is_json(values, "revoke"):
-        return _print_json(done)
+    if is_json(values, "revoke"):
+        return print_json(done)
     print(f"{done['role']} {done['name']} is revoked")
     return 0
 
@@ -141,24 +157,26 @@ def rule_quota(values: dict[str, Any], words: list[str]) -> int:
     """`docklock bpci quota`."""
     from chainlite.bpci.listing import show_quota
     from chainlite.bpci.orders import SetQuota
-    from chainlite.bpci.quota import NAMES, UNLIMITED
     from chainlite.bpci.serving import get_now_ms
     from chainlite.bpci.tally import Tally
 
     directory, tenant = words
-    changes = {
-        name: _read_number(values[name], name, UNLIMITED)
-        for name in NAMES
-        if values[name] is not None
-    }
+    changes = read_limits(values)
     if changes:
         shown = _ask(directory, SetQuota(_check_tenant(tenant), changes))
     else:
         with _open(directory) as store:
             access = _load_access(directory, store)
             shown = show_quota(tenant, access, Tally(store, access), get_now_ms())
-    if _is_json(values, "quota"):
-        return _print_json(shown)
+    if is_json(values, "quota"):
+        return print_json(shown)
+    return print_quota(shown)
+
+
+def print_quota(shown: dict[str, object]) -> int:
+    """A line for each limit, and for each alert."""
+    from chainlite.bpci.quota import NAMES
+
     for name in NAMES:
         row: Any = shown[name]
         limit = "no limit" if row["limit"] is None else f"of {row['limit']}"
@@ -168,6 +186,17 @@ def rule_quota(values: dict[str, Any], words: list[str]) -> int:
     for one in alerts:
         _print_alert(one)
     return 0
+
+
+def read_limits(values: dict[str, Any]) -> dict[str, int]:
+    """The limits that are named."""
+    from chainlite.bpci.quota import NAMES, UNLIMITED
+
+    return {
+        name: _read_number(values[name], name, UNLIMITED)
+        for name in NAMES
+        if values[name] is not None
+    }
 
 
 def _print_alert(one: dict[str, str]) -> None:
@@ -184,9 +213,7 @@ def rule_retention(values: dict[str, Any], words: list[str]) -> int:
 
     directory, tenant = words
     if values["days"] is not None:
-        days = _read_number(values["days"], "days", 0)
-        if days == 0 and values["days"] != NO_LIMIT:
-            raise SpecError(f"docklock bpci retention: --days takes 1 or more, or {NO_LIMIT}")
+        days = read_days(values["days"])
         _ask(directory, SetRetention(_check_tenant(tenant), days, values["force"]))
     damaged = 0
     if values["run"]:
@@ -194,16 +221,25 @@ def rule_retention(values: dict[str, Any], words: list[str]) -> int:
         damaged = sum(one["damaged"] for one in done["erased"])
     with _open(directory) as store:
         shown: Any = show_retention(tenant, _load_access(directory, store))
-    if _is_json(values, "retention"):
-        _print_json(shown)
+    if is_json(values, "retention"):
+        print_json(shown)
     else:
-        _print_retention(shown)
+        print_retention(shown)
     if damaged:
         raise StateError(f"{damaged} rows do not open: see docklock bpci audit")
     return 0
 
 
-def _print_retention(shown: Any) -> None:
+def read_days(word: str) -> int:
+    """Of a rule; 0: for ever."""
+    days = _read_number(word, "days", 0)
+    if days == 0 and word != NO_LIMIT:
+        raise SpecError(f"--days takes 1 or more, or {NO_LIMIT}")
+    return days
+
+
+def print_retention(shown: Any) -> int:
+    """The rule, and what it has erased."""
     from chainlite.report import format_time
 
     print(f"kept for {shown['days']} days" if shown["days"] else "kept for ever")
@@ -213,6 +249,7 @@ def _print_retention(shown: Any) -> None:
         state = "erased" if last["is_done"] else "erasing since"
         what = f"{last['segments']} segments and the batches of {last['alerts']} alerts"
         print(f"{state} {when}: {what} from before {before}, by a rule of {last['days']} days")
+    return 0
 
 
 def _read_number(word: str, name: str, none: int) -> int:
@@ -277,13 +314,15 @@ def _ask(directory: str, order: Order) -> dict[str, object]:
     return order_directory(directory, _load_key(directory), order, get_now_ms)
 
 
-def _is_json(values: dict[str, Any], verb: str) -> bool:
+def is_json(values: dict[str, Any], verb: str) -> bool:
+    """Whether JSON is asked for."""
     if values["format"] not in (None, "json", "text"):
         raise UsageError(f"docklock bpci {verb}: --format takes json or text")
     return bool(values["format"] == "json")
 
 
-def _print_json(found: dict[str, object]) -> int:
+def print_json(found: dict[str, object]) -> int:
+    """One object."""
     from docklock.json_text import encode_json
 
     print(encode_json(found))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from docklock.cli.options import text
+from docklock.cli.options import Command, text
 
 if TYPE_CHECKING:
     from chainlite.cage.call_record import CallRecord, CheckedCall
@@ -26,7 +26,14 @@ OPTIONS = (
     text("--compare", help="with this file, which the other side has written", metavar="FILE"),
     text("-o", "--output", help="write the call of AUDIT-ID to this file", metavar="FILE"),
 )
-HEADERS = ["TIME", "AUDIT ID", "STATUS", "CREDITS", "NUMBER", "HOST", "CALL"]
+OF_SERVER = Command(
+    "bpci receipts",
+    "[OPTIONS] DIRECTORY [AUDIT-ID]",
+    "List the calls that were answered, newest first; write one as a file for `verify FILE "
+    "--host-key KEY`; compare with a caller's.",
+    OPTIONS,
+)
+HEADERS = ["TIME", "AUDIT ID", "STATUS", "CREDITS", "NUMBER", "CALLER", "CALL"]
 EXIT_GONE, EXIT_CONTRADICTED = 1, 3
 
 
@@ -113,7 +120,7 @@ def _list(records: list[CallRecord], values: dict[str, Any]) -> int:
         rows = [
             [
                 format_time(one["time_ms"] // 1000), one["audit_id"], str(one["status"]),
-                f"{one['cost']:g}", str(one["number"]), one["host"][:12],
+                f"{one['cost']:g}", str(one["number"]), one["caller"][:12],
                 escape(f"{one['method']} {one['authority']}{one['target']}"),
             ]
             for one in found

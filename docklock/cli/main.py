@@ -51,6 +51,8 @@ COMMANDS = {
     "log": ("log", "run_log", "Publish, prove, serve or check this host's log"),
     "witness": ("witness", "run_witness", "Cosign others' logs; have this host's cosigned"),
     "bpci": ("bpci", "run_bpci", "Take other hosts' evidence, as a server"),
+    "admin": ("admin", "run_admin", "Rule a tenant at a server: members, quotas, retention"),
+    "audit": ("audit", "run_audit", "Read hosts' evidence at a server, with proofs"),
     "chain": ("chain", "run_chain", "Make, run and ask a node of a chain of validators"),
     "sync": ("sync", "run_sync", "Send this host's evidence to its servers"),
     "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
@@ -65,8 +67,8 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "agent", "bpci", "chain", "check", "keys", "log", "mend", "notary", "policy", "info", "version",
-    "images", "import", "load", "sync", "witness",
+    "admin", "agent", "audit", "bpci", "chain", "check", "keys", "log", "mend", "notary", "policy",
+    "info", "version", "images", "import", "load", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

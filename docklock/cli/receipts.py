@@ -104,7 +104,7 @@ def _print_new(
         db.close()
 
 
-def parse_since(text: str, now_ns: int) -> int:
+def parse_since(text: str, now_ns: int, option: str = "--since") -> int:
     """Unix ns of `90s`, `10m`, `2h`, `1d` ago, of a Unix time, or of an RFC 3339 time."""
     if not text:
         return 0
@@ -119,7 +119,7 @@ def parse_since(text: str, now_ns: int) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise SpecError(f"--since {text}: want 10m, a Unix time or an RFC 3339 time") from None
+        raise SpecError(f"{option} {text}: want 10m, a Unix time or an RFC 3339 time") from None
     return int(moment.astimezone().timestamp()) * 10**9
 
 

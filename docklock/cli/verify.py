@@ -182,7 +182,7 @@ def _verify_all(paths: Paths, trust: Trust, *, as_json: bool) -> tuple[str, int]
             bad.append(shown["first_bad"] | {"container": shown["container"]})
     is_refused = any(verdict.refusal for verdict in verdicts)
     is_revoked = any(one.revoked_runs for one in reports)
-    trusted = trust.fingerprint == log.host and not is_revoked
+    trusted = trust.is_named(log.host) and not is_revoked
     whole: dict[str, Any] = {
         "ok": not bad and not is_refused,
         "trusted": trusted,

@@ -79,22 +79,31 @@ def write_evidence(
     the host keeps, are put in as anchors.
     """
     key = ensure_host_key(paths)
+    with (
+        HostLog(paths, None) as log,
+        open_container(paths, container) as db,
+        write_whole(path) as file,
+    ):
+        frames = collect_frames(log, db, container, key.enrolled, notes, redact)
+        with contextlib.closing(frames) as collected:
+            return _write_file(file, collected, container, key)
+
+
+@contextlib.contextmanager
+def write_whole(path: str) -> Iterator[BinaryIO]:
+    """A file that is durable under its name once all of it is written, or absent."""
     temporary = f"{path}.{os.getpid()}.part"
-    with HostLog(paths, None) as log, open_container(paths, container) as db:
-        try:
-            with open(temporary, "xb") as file:
-                frames = collect_frames(log, db, container, key.enrolled, notes, redact)
-                with contextlib.closing(frames) as collected:
-                    written = _write_file(file, collected, container, key)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            raise StateError(f"{path}: cannot write the evidence: {error.strerror}") from None
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-    return written
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StateError(f"{path}: cannot write the evidence: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
 
 
 def collect_frames(

@@ -66,9 +66,12 @@ class Client:
             writer.close() if self._tls is None else writer.transport.abort()
             self._streams = None
 
-    async def get(self, path: str, most: int = ANSWER_BYTES_MAX) -> Got:
+    async def get(
+        self, path: str, most: int = ANSWER_BYTES_MAX,
+        headers: Mapping[str, str] = http.NO_HEADERS,
+    ) -> Got:  # fmt: skip
         """GET; PeerError."""
-        return await self._ask("GET", path, b"", most)
+        return await self._ask("GET", path, b"", most, headers)
 
     async def post(
         self, path: str, body: bytes, most: int = ANSWER_BYTES_MAX,
@@ -76,6 +79,13 @@ class Client:
     ) -> Got:  # fmt: skip
         """POST; PeerError."""
         return await self._ask("POST", path, body, most, headers)
+
+    async def put(
+        self, path: str, body: bytes, most: int = ANSWER_BYTES_MAX,
+        headers: Mapping[str, str] = http.NO_HEADERS,
+    ) -> Got:  # fmt: skip
+        """PUT; PeerError."""
+        return await self._ask("PUT", path, body, most, headers)
 
     async def _ask(
         self, method: str, path: str, body: bytes, most: int,

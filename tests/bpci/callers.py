@@ -13,6 +13,8 @@ from chainlite.bpci.actor import make_keyid
 from chainlite.bpci.app import ROUTES, App
 from chainlite.bpci.desk import Desk
 from chainlite.bpci.identity import Identities
+from chainlite.bpci.reading import Reading, Room
+from chainlite.bpci.serving import get_now_ms
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.cage.client import Answer, Caller
 from chainlite.cage.middleware import Cage
@@ -38,7 +40,10 @@ class Served:
             directory / "cage.db", boot_id="boot", now_ms=time.time_ns() // 10**6
         )
         self.identities = Identities(self.reader, KEY, self.server.intake.access)
-        self.app = App(self.desk, self.reader, KEY, self.identities.authenticate)
+        self.auditors = SqliteStore(str(directory), is_writer=False)
+        self.room = Room(self.auditors)
+        auditing = Reading(self.room, KEY, self.identities.authenticate, get_now_ms)
+        self.app = App(self.desk, self.reader, KEY, self.identities.authenticate, auditing)
         self.cage = Cage(
             self.app, ROUTES, find_key=self.identities.find_key, key=KEY.pair,
             keyid=KEY.origin, authorities={NAME}, store=self.cage_store,
@@ -50,6 +55,8 @@ class Served:
 
     async def __aexit__(self, *_: object) -> None:
         await self.desk.close()
+        self.room.close()
+        self.auditors.close()
         self.reader.close()
         self.server.store.close()
         self.cage_store.close()

@@ -16,6 +16,8 @@ from chainlite.bpci.store import (
     Changes,
     Host,
     Leaf,
+    Place,
+    Ranges,
     Run,
     Segment,
     Store,
@@ -149,6 +151,28 @@ class StoreConformance:
         assert store.find_segments(HOSTS[0], BOX, 0, 0, 9) == segments[:5]
         assert store.find_segments(HOSTS[0], BOX, 0, 25, 1) == [segments[2]]
         assert store.find_segments(HOSTS[0], BOX, 1, 0, 2) == segments[5:7]
+        assert store.find_segments(HOSTS[0], BOX, 0, 54, 9) == segments[4:5]
+        assert store.find_segments(HOSTS[0], BOX, 0, 55, 9) == []
+        assert store.find_segments(HOSTS[0], BOX, 0, 2**64 - 1, 9) == []
+        places = [Place(*one[:8]) for one in segments]
+        assert store.read_places(HOSTS[0], 0, -1, 99) == places  # their times rise with them
+        after = places[3]
+        assert store.read_places(HOSTS[0], after.time_first, after.leaf_index, 2) == places[4:6]
+        assert store.read_places(HOSTS[0], after.time_first, after.leaf_index - 1, 1) == [after]
+        assert store.read_container_places(HOSTS[0], BOX, 0, 0, 99) == places
+        assert store.read_container_places(HOSTS[0], BOX, 0, 40, 3) == places[4:7]
+        assert store.read_container_places(HOSTS[0], other, 0, 0, 9) == []
+        for size, ranges, wanted in (
+            (99, (0, 2**64 - 1, 0, 2**64 - 1), (5, 45, 55)),
+            (6, (0, 2**64 - 1, 0, 2**64 - 1), (5, 25, 35)),
+            (99, (20, 30, 0, 2**64 - 1), (15, 25, 55)),
+            (99, (0, 99, 31, 41), (25, 35, 55)),
+            (99, (0, 99, 1000, 2000), (-1, 45, 55)),
+            (99, (0, 4, 0, 2**64 - 1), (5, -1, 55)),
+            (1, (0, 99, 0, 99), (-1, -1, 0)),
+        ):
+            found_now = store.find_touched(HOSTS[0], BOX, 0, size, Ranges(*ranges))
+            assert found_now == wanted, (size, ranges)
         found = store.read_container_leaves(HOSTS[0], BOX, 9)
         assert [one.leaf_index for one in found] == [3, 7, 11, 15, 19]
         assert [one.container for one in store.read_runs(HOSTS[0], b"", 9)] == [other, BOX]

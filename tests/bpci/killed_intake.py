@@ -21,8 +21,8 @@ from tests.bpci.servers import Server
 from tests.ledger.offered import get_size
 
 
-def die_at(point: int) -> None:
-    """Before or after the POINTth of these calls."""
+def die_at(point: int, *more: tuple[object, str]) -> None:
+    """Before or after the POINTth of these calls, and of `more`."""
     count = 0
 
     def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +38,8 @@ def die_at(point: int) -> None:
 
         return counted
 
-    for owner, name in ((SqliteStore, "commit"), (SqliteStore, "_write"), (os, "replace")):
+    steps = ((SqliteStore, "commit"), (SqliteStore, "_write"), (os, "replace"), *more)
+    for owner, name in steps:
         setattr(owner, name, wrap(getattr(owner, name)))
 
 

@@ -143,6 +143,20 @@ def test_a_server_with_a_new_key_goes_on_with_all_acts(top: Path) -> None:
             act_log.seal_anew(store, KEY, ServerKey(b"\x66" * 32))
 
 
+def test_a_file_that_cannot_be_written_says_less_and_nothing_is_lost(top: Path) -> None:
+    with Server(top) as server:
+        (top / f"{act_log.FILE}.part").mkdir()
+        with pytest.raises(StateError, match="cannot be written"):
+            admit(server, 7, Role.READER)
+        (top / f"{act_log.FILE}.part").rmdir()
+        assert len(server.intake.access.members) == 3 and server.audit() == []
+        admit(server, 8, Role.READER)
+        assert server.intake.acts.state.size == 6
+    with Server(top) as server:
+        assert len(server.intake.access.members) == 4
+    assert audit_acts(top) == []
+
+
 def test_a_commit_that_failed_changes_nobodys_rights(top: Path) -> None:
     with Server(top) as server:
         server.store._db.execute("PRAGMA max_page_count = 1")

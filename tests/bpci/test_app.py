@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chainlite import checkpoint, cosignature, hostlog, keys, merkle, tile
-from chainlite.bpci import actor, app, desk, ingest, members
+from chainlite.bpci import actor, app, desk, ingest, members, reading
 from chainlite.bpci.acknowledgement import decode_held
 from chainlite.bpci.batch import encode_batch
 from chainlite.bpci.grant import Grant, sign_grant
@@ -268,6 +268,7 @@ def test_a_writer_that_ended_keeps_nobody_waiting(paths: Paths, tmp_path: Path) 
 def test_the_table_of_routes_is_what_is_answered(tmp_path: Path) -> None:
     caged = {(one.method, one.pattern) for one in app.ROUTES if one.access is Access.CAGED}
     own = {(one.method, one.pattern) for one in members.ROUTES if one.access is Access.CAGED}
+    own |= {(one.method, one.pattern) for one in reading.ROUTES}
     assert caged == own | {("POST", "/v1/receipts"), ("GET", "/v1/hosts/{host}")}
     assert {one.access for one in app.ROUTES} == {Access.CAGED, Access.PUBLIC}
 

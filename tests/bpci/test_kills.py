@@ -11,15 +11,21 @@ import sys
 from pathlib import Path
 
 from chainlite import cosignature, merkle, tlogproof
+from chainlite.bpci import act_log
 from chainlite.bpci.acknowledgement import Acknowledgement
+from chainlite.bpci.audit import audit
 from chainlite.bpci.rows import make_reader
+from chainlite.keys import compute_host_id
 from docklock.paths import Paths
+from tests.bpci.joined import make_pair
+from tests.bpci.killed_office import KEYS
 from tests.bpci.servers import KEY, Server, check
 from tests.evidence.recording import make_id, record
 from tests.ledger.offered import get_size, make_host
 
 TOP = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("killed_intake.py")
+OFFICE = Path(__file__).with_name("killed_office.py")
 
 
 def take_and_die(
@@ -83,3 +89,42 @@ def test_nothing_acknowledged_is_lost_wherever_it_is_killed(
                 finished += 1
                 shutil.rmtree(directory)
     assert finished
+
+
+def rule_and_die(
+    paths: Paths, directory: Path, host: bytes, point: int, seed: int
+) -> list[tuple[str, int]]:
+    """What it said that it had done, before it killed itself."""
+    argv = [sys.executable, str(OFFICE), paths.state, str(directory), host.hex()]
+    done = subprocess.run(
+        [*argv, str(point), str(seed)], capture_output=True, text=True, cwd=TOP,
+        env=os.environ | {"PYTHONPATH": str(TOP)},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    words = [line.split() for line in done.stdout.splitlines()]
+    return [(word, int(number)) for word, number in words]
+
+
+def test_no_act_that_was_said_to_be_done_is_lost_wherever_it_is_killed(
+    tmp_path: Path, seed: int, full: bool
+) -> None:
+    paths, rng, directory = make_host(tmp_path), random.Random(seed), tmp_path / "server"
+    with Server(directory) as server:
+        host = server.enrol(paths)
+    said = list[tuple[str, int]]()
+    for _ in range(100 if full else 8):
+        said += rule_and_die(paths, directory, host, rng.randint(1, 80), rng.randrange(2**32))
+        with Server(directory) as server:
+            members = server.intake.access.members
+            revoked = {one.member: bool(one.revoked_ms) for one in members.values()}
+            names = {key: compute_host_id(make_pair(key).public) for key in KEYS}
+            assert all(names[number] in members for word, number in said if word == "in")
+            assert all(revoked[names[number]] for word, number in said if word == "out")
+            limits = [number for word, number in said if word == "quota"]
+            assert not limits or server.intake.access.get_quota("acme").bytes >= limits[-1]
+            ends = [number for word, number in said if word == "erased"]
+            for one in server.store.read_segments(host, 0, 999):
+                assert one.erased or one.leaf_index >= max(ends, default=0)
+            acts = str(directory / act_log.FILE)
+            assert list(audit(server.store, KEY, acts)) == []
+    assert {word for word, _ in said} == {"in", "out", "quota", "erased"}

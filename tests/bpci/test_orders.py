@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chainlite.bpci import order_socket, orders
+from chainlite.bpci import order_socket, orders, retention
 from chainlite.bpci.ordering import carry_out, order_directory
 from chainlite.bpci.orders import (
     Erase,
@@ -23,6 +23,7 @@ from chainlite.bpci.quota import UNLIMITED
 from chainlite.errors import DocklockError, SpecError, StateError
 from tests.bpci.callers import Served
 from tests.bpci.servers import KEY, NOW_MS
+from tests.ledger.offered import make_host
 
 ORDERS: tuple[Order, ...] = (
     Revoke(bytes(range(32))), SetQuota("acme", {}),
@@ -106,6 +107,25 @@ def test_an_order_reaches_the_process_that_serves(tmp_path: Path) -> None:
         order_directory(str(deep), KEY, SetRetention("acme", 3), lambda: NOW_MS)
     erased = order_directory(str(deep), KEY, Erase("acme"), lambda: NOW_MS)
     assert erased["erased"] == [{"tenant": "acme", "segments": 0, "alerts": 0, "damaged": 0}]
+
+
+def test_two_who_erase_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "STEP", 1)
+    paths = make_host(tmp_path)
+
+    async def run() -> None:
+        async with Served(tmp_path / "server") as served:
+            server, office = served.server, served.app.office
+            server.sync(paths, server.enrol(paths))
+            await carry_out(served.desk, office, SetRetention("acme", 30), NOW_MS)
+            done = await asyncio.gather(
+                *[carry_out(served.desk, office, Erase(""), NOW_MS + n) for n in range(3)]
+            )
+            counts = [one["erased"][0]["segments"] for one in done]  # type: ignore[index]
+            assert sorted(counts)[:2] == [0, 0] and max(counts) > 1
+            assert server.audit() == []
+
+    asyncio.run(run())
 
 
 def test_a_quota_that_is_not_named_stays() -> None:

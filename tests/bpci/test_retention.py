@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chainlite import hostlog
-from chainlite.bpci import act_log, retention
+from chainlite.bpci import act_log, retention, sqlite_store
 from chainlite.bpci.alert import decode_evidence
 from chainlite.bpci.at_rest import Vault, label_alert, label_segment, unseal
 from chainlite.bpci.audit import audit
@@ -19,6 +19,7 @@ from chainlite.bpci.retention import Erased
 from chainlite.bpci.sqlite_store import SqliteStore
 from chainlite.bpci.store import Alert, Segment
 from chainlite.cage.refusal import Refusal
+from chainlite.errors import StateError
 from docklock.paths import Paths, get_paths
 from tests.bpci.batches import make_batch, make_data
 from tests.bpci.joined import make_office
@@ -279,6 +280,27 @@ def test_what_was_begun_before_a_kill_is_ended_afterwards(
         # killed after the last row, before the act that ends it
         steps = make_office(server).erase("", NOW_MS)
         assert [one.is_done for one in steps] == [True]
+
+
+def test_what_somebody_still_reads_is_gone_after_the_next_run(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "PURGE_S", 0.1)
+    top = tmp_path / "server"
+    with Server(top) as server, SqliteStore(str(top), is_writer=False) as reader:
+        host = server.enrol(paths)
+        server.sync(paths, host)
+        keep(server, DAYS)
+        boxes = [one.box for one in read_segments(server, host)]
+        with reader.moment():
+            assert [one.box for one in reader.read_segments(host, 0, 99)] == boxes
+            with pytest.raises(StateError, match="while it is read"):
+                erase_all(server)
+            assert count_left(top, boxes) > 0
+        erasure = server.intake.access.erasures["acme"]
+        assert (erasure.segments, erasure.is_done) == (len(boxes), True)
+        assert erase_all(server).segments == 0
+        assert count_left(top, boxes) == 0 and server.audit() == []
 
 
 def test_a_host_that_is_asked_again_sends_nothing_that_was_erased(

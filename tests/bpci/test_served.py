@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import pytest
 
@@ -46,13 +46,16 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 class Process:
-    """`docklock bpci serve` on a port of its own."""
+    """`docklock bpci serve` on a port of its own; `program` may stand for docklock."""
 
-    def __init__(self, directory: Path, *words: str) -> None:
+    def __init__(
+        self, directory: Path, *words: str, program: tuple[str, ...] = ("docklock.cli.main",),
+        stderr: IO[bytes] | None = None,
+    ) -> None:  # fmt: skip
         argv = ["bpci", "serve", str(directory), "--listen", "127.0.0.1:0", "--name", NAME]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "docklock.cli.main", *argv, *words],
-            cwd=TOP, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", *program, *argv, *words],
+            cwd=TOP, stdout=subprocess.PIPE, stderr=stderr, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

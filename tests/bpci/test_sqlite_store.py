@@ -141,7 +141,7 @@ def test_of_what_is_erased_no_piece_is_left_wherever_it_had_been_moved(
 def test_what_somebody_reads_is_purged_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "BUSY_S", 0.1)
+    monkeypatch.setattr(sqlite_store, "PURGE_S", 0.1)
     with SqliteStore(str(tmp_path), is_writer=True) as store:
         store.commit(Changes(hosts=[make_host(0)]))
         with SqliteStore(str(tmp_path), is_writer=False) as reader, reader.moment():
