@@ -152,11 +152,7 @@ class Outbox:
             if made is None:
                 return trouble
             try:
-                answer = await self._send(server, made)
-            except Elsewhere:
-                if not made.start:
-                    raise
-                answer = await self._send(server, self._make_first())
+                answer = await self._send_or_ask(server, made)
             except Alerted as alert:
                 is_alerted, start = True, self._take_part(server, alert, made)
                 continue
@@ -171,6 +167,15 @@ class Outbox:
                 trouble = f"it had {start} leaves, and stood at {checked.size}: sent again"
             start = checked.size
         return trouble
+
+    async def _send_or_ask(self, server: Server, made: MadeOffer) -> bytes:
+        """The answer to a batch, or to the first leaf where the server stands elsewhere."""
+        try:
+            return await self._send(server, made)
+        except Elsewhere:
+            if not made.start:
+                raise
+            return await self._send(server, self._make_first())
 
     async def _send(self, server: Server, made: MadeOffer) -> bytes:
         """The answer to a batch; how much the next holds follows from how this one fared."""

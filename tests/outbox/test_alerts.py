@@ -45,6 +45,7 @@ from tests.outbox.sends import (
 from tests.outbox.servers import Answer as Said
 from tests.outbox.servers import Books, BooksServer, Request
 from tests.outbox.test_with_intake import IntakeBooks
+from tests.outbox.test_with_server import Serving, run
 
 TURNED = make_id(2)
 """The container whose evidence is spoilt."""
@@ -86,11 +87,16 @@ def put_tags(paths: Paths, tags: bytes) -> None:
     db.close()
 
 
-def make_spoilt(tmp_path: Path, books: IntakeBooks) -> tuple[Paths, Callable[[], None]]:
-    """Three containers' evidence, the second's spoilt; enrolled."""
+def record_three(tmp_path: Path) -> Paths:
     paths = make_paths(tmp_path)
     for number in (1, 2, 3):
         record(paths, make_id(number), count=4)
+    return paths
+
+
+def make_spoilt(tmp_path: Path, books: IntakeBooks) -> tuple[Paths, Callable[[], None]]:
+    """Three containers' evidence, the second's spoilt; enrolled."""
+    paths = record_three(tmp_path)
     books.call(lambda: books.server.enrol(paths))
     return paths, spoil(paths)
 
@@ -254,6 +260,22 @@ def test_a_fork_stops_it_until_somebody_is_there(
     assert [one["kind"] for one in list_alert_leaves(paths)] == [kind]
 
 
+def test_an_alert_in_place_of_where_it_stands_counts_too(
+    tmp_path: Path, server: BooksServer
+) -> None:
+    paths, held = make_grown(tmp_path, server)
+
+    def act(request: Request) -> Said:
+        if request.offer.start:
+            return 409, b"nothing of this host is here", {}
+        return refuse(server.books, paths, "fork", held)
+
+    server.act = act
+    outcome = run_pass(paths, server)
+    assert outcome.standing.state == ALERTED and outcome.standing.size == held
+    assert [one["leaf"] for one in list_alert_leaves(paths)] == [str(held)]
+
+
 def test_the_names_of_alerts_are_the_servers() -> None:
     assert backoff.ALERTS_FOR_GOOD == (verification.FORK, verification.ROLLBACK)
 
@@ -286,3 +308,28 @@ def test_an_alert_whose_acknowledgement_contradicts_this_log_is_both(
     assert [one["leaf"] for one in list_alert_leaves(paths)] == ["50"]
     server.requests.clear()
     assert run_sync(paths, "status")[0] == 3 and not server.requests
+
+
+def test_the_whole_program_takes_the_part_says_so_and_goes_on(tmp_path: Path) -> None:
+    """`docklock bpci serve` itself, and what an operator types."""
+    serving = Serving(tmp_path / "server").start()
+    paths = record_three(tmp_path)
+    config = serving.write_config(tmp_path / "agent.toml")
+    try:
+        serving.enrol(paths, config, tmp_path / "grant")
+        mend = spoil(paths)
+        for _ in range(2):
+            code, out, err = run_sync(paths, "now", "--config", config)
+            assert code == 3 and "office: alert receipt: " in err and "alerted" in out
+        code, out, _ = run_sync(paths, "receipts", "--format", "json")
+        statuses = [one["status"] for one in json.loads(out)["calls"]]
+        assert code == 0 and statuses == [422, 422, 422, 200]
+        mend()
+        assert run_sync(paths, "now", "--config", config)[0] == 0
+        code, out, _ = run_sync(paths, "status", "--format", "json")
+        [shown] = json.loads(out)["servers"]
+        assert (code, shown["state"], shown["lag_leaves"]) == (0, "well", 0)
+        assert len(shown["alerts"]) == 1, "what was said is not forgotten"
+    finally:
+        serving.kill()
+    assert "whole" in run("bpci", "audit", serving.directory)

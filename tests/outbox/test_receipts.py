@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from docklock.paths import Paths
 from tests.evidence.recording import make_id, make_paths, record
 from tests.outbox.sends import run_sync
 from tests.outbox.test_with_server import Serving, run
+
+
+def stop(serving: Serving) -> None:
+    """As an operator does: all is written."""
+    serving.process.send_signal(signal.SIGTERM)
+    assert serving.process.wait(30) == 0
+    assert serving.process.stdout is not None
+    serving.process.stdout.close()
 
 
 @pytest.fixture
@@ -27,7 +36,7 @@ def called(tmp_path: Path) -> tuple[Paths, Serving]:
             assert run_sync(paths, "now", "--config", config)[0] == 0
             record(paths, make_id(number))
     finally:
-        serving.stop()
+        stop(serving)
     return paths, serving
 
 

@@ -52,13 +52,6 @@ class Serving:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
-    def stop(self) -> None:
-        """As an operator does; all is written."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(WAIT_S) == 0
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
     def enrol(self, paths: Paths, config: str, file: Path) -> None:
         keyring.ensure_host_key(paths)
         host = Path(paths.keys, "host.pub").read_text().strip()
