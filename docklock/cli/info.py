@@ -120,7 +120,7 @@ def describe_server(one: ServerStatus) -> str:
     if one.standing.state:
         text += f", {STATES[one.standing.state]}"
     if one.alerts:
-        text += f", {len(one.alerts)} alerts, the last: {one.alerts[-1].kind}"
+        text += f", alerts: {len(one.alerts)}, the last: {one.alerts[-1].kind}"
     return text
 
 

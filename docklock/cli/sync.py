@@ -245,7 +245,7 @@ def render_status(found: list[ServerStatus]) -> str:
 
     rows, troubles = [], []
     for one in found:
-        standing = one.standing
+        standing, name = one.standing, f"{one.server.name}: "
         rows.append([
             one.server.name,
             STATES[standing.state],
@@ -256,9 +256,9 @@ def render_status(found: list[ServerStatus]) -> str:
             format_time(standing.next_ms // 1000) if standing.next_ms else "",
         ])  # fmt: skip
         if standing.trouble:
-            troubles.append(f"{one.server.name}: {standing.trouble}\n")
+            troubles.append(f"{name}{standing.trouble.removeprefix(name)}\n")
         for alert in one.alerts:
             when = format_time(alert.time_ms // 1000)
             what = f"alert {alert.kind} at leaf {alert.leaf}, {when}: {alert.why}"
-            troubles.append(f"{one.server.name}: {escape(what)}\n")
+            troubles.append(f"{name}{escape(what)}\n")
     return show_table(HEADERS, rows) + "".join(troubles)

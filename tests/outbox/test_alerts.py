@@ -183,7 +183,7 @@ def test_status_info_and_metrics_show_it(
     [alert] = shown["alerts"]
     assert (alert["kind"], alert["leaf"]) == ("receipt", leaf) and alert["why"]
     [line] = get_servers(paths)
-    assert line.endswith(", alerted, 1 alerts, the last: receipt")
+    assert line.endswith(", alerted, alerts: 1, the last: receipt")
     found = read_status(paths, (server.settings,))
     page = parse_page(
         format_metrics(COUNTS._replace(outbox=list_figures([one.describe() for one in found])))

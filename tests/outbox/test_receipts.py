@@ -11,7 +11,9 @@ import pytest
 
 from docklock.paths import Paths
 from tests.evidence.recording import make_id, make_paths, record
-from tests.outbox.sends import run_sync
+from tests.ledger.offered import make_host
+from tests.outbox.sends import run_sync, write_config
+from tests.outbox.servers import BooksServer
 from tests.outbox.test_with_server import Serving, run
 
 
@@ -133,8 +135,9 @@ def test_who_denies_a_call_is_shown_wrong(tmp_path: Path, called: tuple[Paths, S
     ],
 )
 def test_what_does_not_parse_is_said(
-    called: tuple[Paths, Serving], words: tuple[str, ...], code: int, said: str
+    tmp_path: Path, server: BooksServer, words: tuple[str, ...], code: int, said: str
 ) -> None:
-    paths, _ = called
+    paths = make_host(tmp_path)
+    run_sync(paths, "now", "--config", write_config(tmp_path / "agent.toml", server))
     found, _, err = run_sync(paths, *words)
     assert found == code and said in err
