@@ -71,6 +71,27 @@ def get_clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
+def measure_bounds(work: Path) -> dict[str, float]:
+    """Ed25519 verifications and fdatasyncs of 4 KiB a second, one process, one after the other."""
+    from chainlite import keys
+
+    pair = keys.make_key_pair(bytes(32))
+    signature = keys.sign(pair, b"\x91", b"m" * 143)
+    start, count = time.perf_counter(), 5_000
+    for _ in range(count):
+        keys.is_signed(pair.public, b"\x91", b"m" * 143, signature)
+    verified = count / (time.perf_counter() - start)
+    with (work / "bound").open("wb", buffering=0) as file:
+        file.write(bytes(1 << 20))
+        os.fsync(file.fileno())
+        start, count = time.perf_counter(), 300
+        for number in range(count):
+            os.pwrite(file.fileno(), bytes([number & 255]) * 4096, 0)
+            os.fdatasync(file.fileno())
+        synced = count / (time.perf_counter() - start)
+    return {"verifications_per_s": verified, "fdatasyncs_per_s": synced}
+
+
 def finish(name: str, result: dict[str, Any], *, save: bool) -> None:
     """Print the result as one line of JSON; with `save` keep it in benchmarks/results/."""
     now = time.gmtime()

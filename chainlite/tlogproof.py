@@ -120,10 +120,18 @@ def render_log_proof(proven: LogProven) -> str:
 
 
 def _name_kind(leaf: bytes) -> str:
+    from chainlite.bpci.acknowledgement import decode_held  # which is made of such proofs
+
     try:
         return type(hostlog.decode_leaf(leaf)).__name__
     except SpecError:
+        pass
+    try:
+        held = decode_held(leaf)
+    except SpecError:
         return "something that is no host-log leaf"
+    root = held.root.hex()
+    return f"the statement that {held.size} leaves of host {held.host.hex()}, root {root}, are held"
 
 
 def _encode(value: bytes) -> str:

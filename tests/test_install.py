@@ -89,8 +89,9 @@ def test_the_installed_wheel_brings_the_policy_profiles(core: Path) -> None:
 
 
 SERVED = (
-    "chainlite.bpci.app", "chainlite.bpci.listening", "chainlite.bpci.members",
-    "chainlite.bpci.reading", "chainlite.bpci.serving",
+    "chainlite.bpci.app", "chainlite.bpci.blocks", "chainlite.bpci.listening",
+    "chainlite.bpci.logblocks", "chainlite.bpci.members", "chainlite.bpci.reading",
+    "chainlite.bpci.serving",
 )  # fmt: skip
 
 

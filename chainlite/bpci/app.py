@@ -20,11 +20,14 @@ from starlette.routing import Route as Address
 from chainlite import cosignature, tile
 from chainlite.bpci import (
     addresses,
+    blocks,
     ingest,
+    logblocks,
     members,
     members_addresses,
     openapi,
     own_log,
+    pipeline_addresses,
     reading,
     reading_addresses,
 )
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.desk import Desk
     from chainlite.bpci.store import Store
     from chainlite.cage.asgi import Receive, Scope, Send
+    from chainlite.proofs.light_client import LightClient
 
 ROUTES = (
     Route(
@@ -59,11 +63,14 @@ ROUTES = (
     Route("GET", "/metrics", Access.PUBLIC, 100),
     Route("GET", openapi.PATH, Access.PUBLIC, 100),
     *reading.ROUTES,
+    *logblocks.ROUTES,
+    *blocks.ROUTES,
 )  # fmt: skip
 DESCRIPTIONS = {
     **addresses.DESCRIPTIONS,
     **members_addresses.DESCRIPTIONS,
     **reading_addresses.DESCRIPTIONS,
+    **pipeline_addresses.DESCRIPTIONS,
 }
 """Of all of ROUTES; who adds routes adds what is said of them, both from a module of its own."""
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
@@ -79,6 +86,7 @@ class App:
         key: ServerKey,
         authenticate: Authenticate,
         auditing: reading.Reading,
+        chain: LightClient | None = None,
     ) -> None:
         self._desk, self._store, self._key = desk, reader, key
         self._authenticate = authenticate
@@ -97,6 +105,8 @@ class App:
                 Address("/metrics", self._show_metrics),
                 Address(openapi.PATH, self._show_document),
                 *auditing.addresses,
+                *logblocks.LogBlocks(desk, reader, authenticate).addresses,
+                *blocks.Blocks(chain).addresses,
             ],
             exception_handlers={DocklockError: _answer_error, HTTPException: _answer_nothing},
         )

@@ -84,9 +84,10 @@ class Desk:
         answer: Answer = await self._wait(request, len(request.data))
         return answer
 
-    async def run(self, work: Callable[[], Made]) -> Made:
-        """What this makes in the writer's thread, in its turn. Busy; what it raises."""
-        made: Made = await self._wait(work, 0)
+    async def run(self, work: Callable[[], Made], size: int = 0) -> Made:
+        """What this makes in the writer's thread, in its turn; `size` is what it holds meanwhile.
+        Busy; what it raises."""
+        made: Made = await self._wait(work, size)
         return made
 
     async def _wait(self, request: Request | Callable[[], object], size: int) -> Any:

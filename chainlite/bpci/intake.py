@@ -25,6 +25,7 @@ from chainlite.bpci.act_log import ActLog
 from chainlite.bpci.alert import Evidence, encode_evidence
 from chainlite.bpci.at_rest import Vault
 from chainlite.bpci.batch import decode_batch, decompress
+from chainlite.bpci.handed import Contradiction, NotYet, decode_handed, judge_handed, measure_block
 from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.quota import Quota
@@ -34,6 +35,8 @@ from chainlite.bpci.store import (
     Changes,
     Host,
     Leaf,
+    LogBlock,
+    Notarised,
     Run,
     Segment,
     StoreDamage,
@@ -67,7 +70,7 @@ ALERTS_MAX = 16
 FUTURE_MAX_NS = 600 * 10**9
 """How far ahead of the server's clock a receipt may be without an alert."""
 TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
-STRANGER, REVOKED, EXCEEDED = "stranger", "revoked", "exceeded"
+STRANGER, REVOKED, EXCEEDED, NOT_YET = "stranger", "revoked", "exceeded", "not yet"
 
 
 class Request(NamedTuple):
@@ -100,10 +103,19 @@ class Answer(NamedTuple):
     which: int = -1
 
 
+class HandedIn(NamedTuple):
+    """LogBlocks (handed.encode_handed) that a host hands in, which has shown its newest key."""
+
+    host: bytes
+    data: bytes
+
+
 class _Group:
     """What will be one commit."""
 
     def __init__(self) -> None:
+        self.blocks: list[LogBlock] = []
+        self.notarised: list[Notarised] = []
         self.hosts: dict[bytes, KnownHost] = {}
         self.leaves: list[Leaf] = []
         self.segments: list[Segment] = []
@@ -216,6 +228,47 @@ class Intake:
                 held = self._acknowledge(known.row)
             answers.append(answer._replace(acknowledgement=held))
         return answers
+
+    def hand_in(self, handed: HandedIn) -> Answer:
+        """Keep LogBlocks that hold, all of them or none; durable when this returns.
+
+        NOT_YET: they do not begin where their chain stands, or speak of what has not come yet.
+        EXCEEDED: a quota does not allow it.
+        StateError: they could not be written.
+        """
+        group, known = _Group(), self.find(handed.host)
+        if known is None:
+            return Answer(REFUSED, why="the host is not enrolled here")
+        try:
+            judged = judge_handed(self._store, known.row, decode_handed(handed.data))
+        except Contradiction as error:
+            trouble = Trouble(
+                verification.LOGBLOCK, error.leaf_index, verification.NO_RECEIPT,
+                verification.NO_RECEIPT, str(error),
+            )  # fmt: skip
+            self._raise_alert(group, known, trouble, Request(handed.host, handed.data))
+            self._commit(group)
+            return Answer(REFUSED, why=trouble.why, alert=trouble.kind)
+        except StoreDamage as error:
+            return Answer(BROKEN, why=str(error))
+        except NotYet as error:
+            return Answer(NOT_YET, why=str(error))
+        except (SpecError, TamperError) as error:
+            return Answer(REFUSED, why=str(error))
+        if not judged.blocks:
+            return Answer(KNOWN)
+        row, size = known.row, sum(map(measure_block, judged.blocks))
+        more = Quota(0, size, 0)
+        exceeded = self.tally.judge(row.tenant, row.host, more, self._clock_ms(), group.acts)
+        if exceeded is not None:
+            self._commit(group)
+            return Answer(EXCEEDED, why=exceeded.why, which=exceeded.which)
+        group.blocks, group.notarised = list(judged.blocks), list(judged.runs)
+        group.hosts[handed.host] = known
+        known.row = row._replace(stored_bytes=row.stored_bytes + size)
+        self.tally.add(row.tenant, stored_bytes=size)
+        self._commit(group)
+        return Answer(TAKEN)
 
     def _take(self, group: _Group, known: KnownHost, batch: Offer, request: Request) -> Answer:
         if batch.start != known.progress.size:
@@ -338,6 +391,8 @@ class Intake:
                     alerts=list(group.alerts.values()),
                     acts=acts.rows,
                     note=staged.note if staged else b"",
+                    blocks=group.blocks,
+                    notarised=group.notarised,
                 )
             )
         except BaseException:

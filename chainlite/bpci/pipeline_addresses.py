@@ -57,6 +57,7 @@ DESCRIPTIONS = {
             ),
             Answer(422, "Their notary signed what cannot be true: an alert.", reasons=("refused",)),
             Answer(429, "Too many wait.", reasons=("busy",)),
+            Answer(507, "A quota of its tenant is used up.", reasons=("quota",)),
             UNWRITABLE,
         ),
         request=(Body(BINARY),),

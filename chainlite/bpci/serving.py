@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from chainlite.bpci.office import Office
     from chainlite.bpci.orders import Order
+    from chainlite.proofs.light_client import LightClient
 
 KEY_FILE, CAGE_FILE = "server.key", "cage.db"
 
@@ -54,9 +55,12 @@ def load_server_key(directory: str) -> ServerKey:
     return load_key_file(f"{directory}/{KEY_FILE}")
 
 
-async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> None:
+async def serve(
+    directory: str, listen: Listen, tell: Callable[[str], None], chain: LightClient | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; `tell` hears the address once it is open.
 
+    `chain` reads the chain whose blocks are shown, if there is one.
     StateError where it cannot listen; TamperError where the store is not what was signed.
     """
     key = load_server_key(directory)
@@ -72,7 +76,7 @@ async def serve(directory: str, listen: Listen, tell: Callable[[str], None]) -> 
         )
         identities, room = Identities(reader, key, intake.access), Room(auditors)
         auditing = Reading(room, key, identities.authenticate, get_now_ms)
-        app = App(desk, reader, key, identities.authenticate, auditing)
+        app = App(desk, reader, key, identities.authenticate, auditing, chain)
         cage = Cage(
             app, ROUTES,
             find_key=identities.find_key, key=key.pair, keyid=key.origin,

@@ -24,6 +24,8 @@ from chainlite.bpci.store import (
     Changes,
     Host,
     Leaf,
+    LogBlock,
+    Notarised,
     Place,
     Ranges,
     Run,
@@ -90,6 +92,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX segments_of_times ON segments (host, time_first, leaf_index, time_last,"
         " container, run, first_index, event_count)",
     ),
+    (
+        "CREATE TABLE logblocks (host BLOB NOT NULL, notary_key BLOB NOT NULL, app TEXT NOT NULL,"
+        " height INTEGER NOT NULL, block BLOB NOT NULL, signature BLOB NOT NULL,"
+        " leaves BLOB NOT NULL, PRIMARY KEY (host, notary_key, app, height)) WITHOUT ROWID",
+        "CREATE TABLE notarised (host BLOB NOT NULL, notary_key BLOB NOT NULL, app TEXT NOT NULL,"
+        " container BLOB NOT NULL, run INTEGER NOT NULL, leaf_index INTEGER NOT NULL,"
+        " PRIMARY KEY (host, notary_key, app, container, run)) WITHOUT ROWID",
+    ),
 )
 """The statements of each version of the schema after the one before; none is ever changed."""
 _HOST = ", ".join(Host._fields)
@@ -97,6 +107,7 @@ _LEAF = ", ".join(Leaf._fields)
 _SEGMENT = ", ".join(Segment._fields)
 _PLACE = ", ".join(Place._fields)
 _ALERT = ", ".join(Alert._fields)
+_CHAIN = "host = ? AND notary_key = ? AND app = ?"
 
 
 class SqliteStore:
@@ -161,6 +172,8 @@ class SqliteStore:
         many(f"INSERT INTO segments VALUES ({_mark(Segment)})", changes.segments)
         many("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", changes.runs)
         many(f"INSERT OR IGNORE INTO alerts VALUES ({_mark(Alert)})", changes.alerts)
+        many(f"INSERT INTO logblocks VALUES ({_mark(LogBlock)})", changes.blocks)
+        many(f"INSERT OR REPLACE INTO notarised VALUES ({_mark(Notarised)})", changes.notarised)
         many("INSERT INTO acts VALUES (?, ?)", changes.acts)
         many(
             "UPDATE segments SET box = ?, erased = 1 WHERE host = ? AND leaf_index = ?",
@@ -282,6 +295,37 @@ class SqliteStore:
         )
         return self._read(Alert, ask, host, first, limit)
 
+    def find_newest_block(self, host: bytes, notary_key: bytes, app: str) -> LogBlock | None:
+        ask = f"SELECT * FROM logblocks WHERE {_CHAIN} ORDER BY height DESC LIMIT 1"
+        return self._find(LogBlock, ask, host, notary_key, app)
+
+    def find_block(self, host: bytes, notary_key: bytes, app: str, height: int) -> LogBlock | None:
+        ask = f"SELECT * FROM logblocks WHERE {_CHAIN} AND height = ?"
+        return self._find(LogBlock, ask, host, notary_key, app, height)
+
+    def read_blocks(
+        self, host: bytes, notary_key: bytes, app: str, height: int, limit: int
+    ) -> list[LogBlock]:
+        ask = (
+            "SELECT * FROM logblocks WHERE host = ? AND (notary_key, app, height) > (?, ?, ?)"
+            " ORDER BY notary_key, app, height LIMIT ?"
+        )
+        return self._read(LogBlock, ask, host, notary_key, app, height, limit)
+
+    def find_notarised(
+        self, host: bytes, notary_key: bytes, app: str, container: bytes, run: int
+    ) -> Notarised | None:
+        ask = f"SELECT * FROM notarised WHERE {_CHAIN} AND container = ? AND run = ?"
+        return self._find(Notarised, ask, host, notary_key, app, container, run)
+
+    def read_notarised(self, after: Notarised, limit: int) -> list[Notarised]:
+        ask = (
+            "SELECT * FROM notarised WHERE host = ?"
+            " AND (notary_key, app, container, run) > (?, ?, ?, ?)"
+            " ORDER BY notary_key, app, container, run LIMIT ?"
+        )
+        return self._read(Notarised, ask, *after[:5], limit)
+
     def read_acts(self, first: int, limit: int) -> list[ActRow]:
         ask = "SELECT number, box FROM acts WHERE number >= ? ORDER BY number LIMIT ?"
         return self._read(ActRow, ask, first, limit)
@@ -350,13 +394,13 @@ _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
     for kind in (
         *(Tenant, Host, Run, Leaf, Segment, Place, Touched, Alert, ActRow, TenantTotals),
-        *(_Log, _Hashes),
+        *(LogBlock, Notarised, _Log, _Hashes),
     )
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 
 
-def _mark(row: type[Host | Leaf | Segment | Alert]) -> str:
+def _mark(row: type[Host | Leaf | Segment | Alert | LogBlock | Notarised]) -> str:
     return ", ".join("?" * len(row._fields))
 
 

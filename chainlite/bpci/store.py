@@ -150,8 +150,32 @@ class TenantTotals(NamedTuple):
     stored_bytes: int
 
 
+class LogBlock(NamedTuple):
+    """A notary's block of a host's segments in an app; `leaves` are where they are, u64 each."""
+
+    host: bytes
+    notary_key: bytes
+    app: str
+    height: int
+    block: bytes
+    signature: bytes
+    leaves: bytes
+
+
+class Notarised(NamedTuple):
+    """How far a run is in a chain of LogBlocks: the leaf of its last segment there."""
+
+    host: bytes
+    notary_key: bytes
+    app: str
+    container: bytes
+    run: int
+    leaf_index: int
+
+
 class Changes(NamedTuple):
-    """What one commit writes: new rows, and hosts, runs and notes in place of older ones.
+    """What one commit writes: new rows, and hosts, runs, what is notarised and notes in place of
+    older ones.
 
     `note` is the server's checkpoint over its log with
     these leaves; empty where no leaf joins it. Of `erased` rows the boxes take the place of older
@@ -168,6 +192,8 @@ class Changes(NamedTuple):
     erased_segments: Sequence[Segment] = ()
     erased_alerts: Sequence[Alert] = ()
     note: bytes = b""
+    blocks: Sequence[LogBlock] = ()
+    notarised: Sequence[Notarised] = ()
 
 
 class Store(Protocol):
@@ -238,6 +264,25 @@ class Store(Protocol):
 
     def read_alerts(self, host: bytes, first: int, limit: int) -> list[Alert]:
         """A host's alerts in order of leaf and kind, from this leaf on."""
+
+    def find_newest_block(self, host: bytes, notary_key: bytes, app: str) -> LogBlock | None:
+        """The newest LogBlock of a chain."""
+
+    def find_block(self, host: bytes, notary_key: bytes, app: str, height: int) -> LogBlock | None:
+        """The LogBlock at this height of a chain."""
+
+    def read_blocks(
+        self, host: bytes, notary_key: bytes, app: str, height: int, limit: int
+    ) -> list[LogBlock]:
+        """A host's LogBlocks in order of notary, app and height, after this one."""
+
+    def find_notarised(
+        self, host: bytes, notary_key: bytes, app: str, container: bytes, run: int
+    ) -> Notarised | None:
+        """How far a run is in a chain."""
+
+    def read_notarised(self, after: Notarised, limit: int) -> list[Notarised]:
+        """Of a host in order of notary, app, container and run, after this one."""
 
     def read_acts(self, first: int, limit: int) -> list[ActRow]:
         """Acts from this number on, in order."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FORK, ROLLBACK, GAP, RECEIPT, FUTURE = "fork", "rollback", "gap", "receipt", "future"
 """What an alert says: another history; an older one that went on; receipts are missing; a receipt
 or record does not hold; times ahead of the server's clock."""
+LOGBLOCK = "logblock"
+"""And what LogBlocks show: their notary has signed what cannot be true (handed)."""
 NO_RECEIPT = -1
 
 

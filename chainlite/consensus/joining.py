@@ -35,7 +35,7 @@ from chainlite.proofs.light_format import LINKS_MAX
 from chainlite.proofs.trusted import check_fresh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from chainlite.ledger.block import Block
     from chainlite.ledger.header import Seals
@@ -77,6 +77,25 @@ class _Offer(NamedTuple):
     peer: PeerId
     block: Block
     seals: Seals
+
+
+async def follow_changes(
+    ask: Callable[[WantSnapshot], Awaitable[bytes]],
+    trusted: Trusted,
+    before: int,
+    get_now_ms: Callable[[], int],
+) -> Trusted:
+    """What is trusted after the changes of validators before a height that a peer is asked for.
+
+    `ask` has the peer's answer to a question. TamperError, SpecError: they do not hold.
+    """
+    for _ in range(LINKS_MAX // LINKS_IN_ANSWER_MAX):
+        want = WantSnapshot(snapshot_wire.LINKS, trusted.height)
+        links = [link for link in decode_links(await ask(want)) if link.header.height < before]
+        trusted = follow_links(links, trusted, get_now_ms())
+        if len(links) < LINKS_IN_ANSWER_MAX:
+            return trusted
+    raise SpecError(f"more than {LINKS_MAX} changes of the validators lead to its block")
 
 
 class Joining:
@@ -161,21 +180,10 @@ class Joining:
         try:
             check_sealed(header, seals, trusted, self._get_now_ms())
         except TamperError:  # then the validators are others by now
-            trusted = await self._follow_changes(offer.peer, trusted, header.height)
+            trusted = await follow_changes(
+                lambda want: self._ask(offer.peer, want), trusted, header.height, self._get_now_ms
+            )
             check_sealed(header, seals, trusted, self._get_now_ms())
-
-    async def _follow_changes(self, peer: PeerId, trusted: Trusted, before: int) -> Trusted:
-        for _ in range(LINKS_MAX // LINKS_IN_ANSWER_MAX):
-            want = WantSnapshot(snapshot_wire.LINKS, trusted.height)
-            links = [
-                link
-                for link in decode_links(await self._ask(peer, want))
-                if link.header.height < before
-            ]
-            trusted = follow_links(links, trusted, self._get_now_ms())
-            if len(links) < LINKS_IN_ANSWER_MAX:
-                return trusted
-        raise SpecError(f"more than {LINKS_MAX} changes of the validators lead to its block")
 
     # What to fetch
 

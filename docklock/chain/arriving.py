@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING
 from chainlite.consensus.joining import Joining
 from chainlite.errors import SpecError
 from chainlite.trust import add_trust_options, read_trust
-from docklock.chain.introducing import Introducing
-from docklock.chain.meeting import Meeting
-from docklock.chain.presence import get_now_ms, make_presence
-from docklock.chain.registering import read_listed
+from docklock.chain.onlooking import look_on
+from docklock.chain.presence import get_now_ms
 
 if TYPE_CHECKING:
     from chainlite.consensus.joining import Taken
@@ -61,18 +59,7 @@ async def take_state(
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    settings, certificate, registration, mesh = make_presence(directory, chain, key)
-    members = chain.genesis.members
-    names = {member.public for member in members}
-    introducing = Introducing(
-        mesh, registration, certificate, settings._replace(introduce=None), names.__contains__,
-        log.warning,
-    )  # fmt: skip
-    meeting = Meeting(mesh, chain.id, lambda: members, log.warning)
-    await mesh.start()
-    try:
-        await introducing.start(read_listed(directory, chain))
-        meeting.look()
+    async with look_on(directory, chain, key, log.warning) as mesh:
         notifier.send("READY=1", "STATUS=takes a snapshot of the state")
         joining = asyncio.ensure_future(Joining(mesh, trusted, get_now_ms, log.info).run())
         stopped = asyncio.ensure_future(stopping.wait())
@@ -81,7 +68,3 @@ async def take_state(
             task.cancel()
         await asyncio.gather(joining, stopped, return_exceptions=True)
         return None if stopping.is_set() else joining.result()
-    finally:
-        await meeting.close()
-        await introducing.close()
-        await mesh.close()

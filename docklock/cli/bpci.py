@@ -17,9 +17,17 @@ from docklock.cli import bpci_access, bpci_export, call_receipts, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from chainlite.proofs.light_client import LightClient
     from docklock.paths import Paths
 
+    ReadChain = Callable[[], AbstractAsyncContextManager[LightClient | None]]
+
 LISTEN_DEFAULT = "127.0.0.1:7390"
+OPERATOR = "bpci"
+"""What a server calls itself among a chain's nodes."""
 INIT = Command("bpci init", "DIRECTORY", "Make a server's key and its empty store; print its keys.")
 KEYS = Command("bpci keys", "DIRECTORY", "Print the keys of a server's log (Ed25519, ML-DSA-44).")
 SERVE = Command(
@@ -33,6 +41,14 @@ SERVE = Command(
                metavar="HOST[:PORT]"),
         text("--certificate", help="its chain, for TLS", metavar="FILE"),
         text("--private-key", help="the certificate's key", metavar="FILE"),
+        text("--genesis", help="the chain whose final blocks are shown", metavar="FILE"),
+        listed("--chain-node", help="a node of it that introduces newcomers; may be given several "
+               "times", metavar="HOST:PORT"),
+        text("--header-checkpoint", metavar="FILE",
+             help="believe this header of the chain, and show what follows from it"),
+        listed("--witness-key", metavar="FILE|KEY",
+               help="a witness whose cosignature of the header checkpoint counts"),
+        text("--witness-policy", metavar="FILE", help="which witnesses must have cosigned it"),
     ),
 )  # fmt: skip
 AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
@@ -112,9 +128,46 @@ def _serve(values: dict[str, Any], words: list[str]) -> int:
         address.strip("[]"), int(port), named, values["certificate"] or "",
         values["private_key"] or "",
     )  # fmt: skip
+    read_chain = _open_chain(values, words[0])
     gc.enable()  # it lives longer than a command
-    asyncio.run(serve(words[0], listen, lambda url: print(f"serving on {url}", flush=True)))
+
+    async def run() -> None:
+        async with read_chain() as chain:
+            await serve(words[0], listen, lambda url: print(f"serving on {url}", flush=True), chain)
+
+    asyncio.run(run())
     return 0
+
+
+def _open_chain(values: dict[str, Any], server: str) -> ReadChain:
+    """What opens the reader of the chain that is named, as a node in DIRECTORY/chain."""
+    from contextlib import nullcontext
+
+    if not values["genesis"]:
+        if values["chain_node"] or values["header_checkpoint"]:
+            raise SpecError("docklock bpci serve: of which chain? Name its --genesis")
+        return nullcontext
+    from chainlite.proofs.trusted import trust_genesis
+    from docklock.chain.arriving import read_trusted
+    from docklock.chain.directory import ChainDirectory, read_genesis_file
+    from docklock.chain.onlooking import read_lightly
+    from docklock.chain.settings import parse_address
+    from docklock.chain.setup import init_node
+
+    chain = read_genesis_file(values["genesis"])
+    directory = ChainDirectory(os.path.abspath(f"{server}/chain"))
+    wanted: dict[str, object] = {"operator": OPERATOR}
+    if values["chain_node"]:
+        wanted["introducers"] = tuple([parse_address(one) for one in values["chain_node"]])
+    init_node(directory, wanted, chain)
+    trusted = read_trusted(
+        directory, values["header_checkpoint"], values["witness_key"], values["witness_policy"]
+    )
+
+    def warn(line: str) -> None:
+        print(f"docklock: chain: {line}", file=sys.stderr, flush=True)
+
+    return lambda: read_lightly(directory, chain, trusted or trust_genesis(chain.genesis), warn)
 
 
 def name_authorities(names: list[str], port: str) -> tuple[str, ...]:

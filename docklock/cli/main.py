@@ -55,6 +55,7 @@ COMMANDS = {
     "audit": ("audit", "run_audit", "Read hosts' evidence at a server, with proofs"),
     "chain": ("chain", "run_chain", "Make, run and ask a node of a chain of validators"),
     "sync": ("sync", "run_sync", "Send this host's evidence to its servers"),
+    "demo": ("demo", "run_demo", "Show all of it at work on this machine, and remove it"),
     "mend": ("mend", "run_mend", "Mend dead runs; start what restart policies say"),
     "policy": ("policy", "run_policy", "List, show, check and compile policies"),
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
@@ -67,8 +68,8 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "admin", "agent", "audit", "bpci", "chain", "check", "keys", "log", "mend", "notary", "policy",
-    "info", "version", "images", "import", "load", "sync", "witness",
+    "admin", "agent", "audit", "bpci", "chain", "check", "demo", "keys", "log", "mend", "notary",
+    "policy", "info", "version", "images", "import", "load", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

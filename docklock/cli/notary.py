@@ -1,7 +1,8 @@
-"""`docklock notary run|status|logblocks|poe|export|aside`: LogBlocks and PoE bundles of this host.
+"""`docklock notary VERB`: LogBlocks and PoE bundles of this host; hand them to a server.
 
 Not here: what a notary does (enc.notary), its file's checks (chainlite.notarised), which `docklock
-verify FILE` runs. `run` exits 3 where something bad was set aside.
+verify FILE` runs. `run` exits 3 where something bad was set aside,
+`hand-in` where a server holds what contradicts what is here.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def run_notary(argv: list[str], paths: Paths) -> int:
         "logblocks": _show_blocks,
         "poe": _show_poe,
         "export": _export,
+        "hand-in": _hand_in,
         "aside": _write_aside,
     }
     try:
@@ -61,12 +63,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     poe.add_argument("--window", metavar="TIME", help="only this one: 2026-11-24T18:00Z")
     export = verbs.add_parser("export", help="write an app's LogBlocks and bundles to one file")
     export.add_argument("-o", "--output", metavar="FILE", help="else APP.logblocks, here")
+    handing = verbs.add_parser(
+        "hand-in", help="hand this host's LogBlocks to a server, which has its receipts already"
+    )
+    handing.add_argument("server", metavar="SERVER", help="as `docklock sync status` names it")
+    handing.add_argument("--config", metavar="FILE", help="the file that names the servers")
     aside = verbs.add_parser("aside", help="write a bad frame that was set aside to a file")
     aside.add_argument("number", metavar="NUMBER", type=int, help="as `status` shows it")
     aside.add_argument("-o", "--output", metavar="FILE", help="else NUMBER.aside, here")
     for verb in (blocks, poe, export):
         verb.add_argument("app", metavar="APP", help="a container's name")
-    for verb in (status, blocks, poe):
+    for verb in (status, blocks, poe, handing):
         verb.add_argument("--json", action="store_true")
     return parser.parse_args(argv)
 
@@ -291,6 +298,28 @@ def _export(options: argparse.Namespace, paths: Paths) -> int:
     sys.stdout.write(
         f"{output}: {blocks} LogBlocks, {len(state.bundles)} PoE bundles, {size} bytes\n"
     )
+    return 0
+
+
+def _hand_in(options: argparse.Namespace, paths: Paths) -> int:
+    import asyncio
+    import json
+
+    from chainlite.errors import StateError
+    from chainlite.report import escape
+    from docklock.handing import hand_in
+    from docklock.outbox.status import find_servers
+
+    servers = {one.name: one for one in find_servers(paths, options.config)}
+    if options.server not in servers:
+        known = ", ".join(servers) or "none"
+        raise StateError(f"{options.server}: no server of the settings is called that: {known}")
+    for one in asyncio.run(hand_in(paths, servers[options.server])):
+        if options.json:
+            sys.stdout.write(json.dumps(one._asdict()) + "\n")
+        else:
+            held = f"{one.height} LogBlocks are held, {one.new} of them new"
+            sys.stdout.write(f"{escape(one.app)}: {held}\n")
     return 0
 
 

@@ -37,6 +37,7 @@ PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
@@ -128,6 +129,11 @@ def prctl(option: int, a: int = 0, b: int = 0, step: str = "set a process attrib
 def set_death_signal(signal: int = SIGKILL) -> None:
     """Have the kernel send `signal` when the parent thread ends; a change of user clears it."""
     prctl(PR_SET_PDEATHSIG, signal, step="bind this process's life to its parent's")
+
+
+def set_subreaper(*, is_one: bool) -> None:
+    """Have descendants whose parents end become children of this process, or no longer."""
+    prctl(PR_SET_CHILD_SUBREAPER, is_one, step="take over the orphans below this process")
 
 
 def set_no_new_privs() -> None:

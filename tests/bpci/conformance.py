@@ -16,6 +16,8 @@ from chainlite.bpci.store import (
     Changes,
     Host,
     Leaf,
+    LogBlock,
+    Notarised,
     Place,
     Ranges,
     Run,
@@ -181,6 +183,33 @@ class StoreConformance:
         assert [(one.leaf_index, one.kind) for one in found_alerts] == [
             (1, "a"), (1, "b"), (3, "a"),
         ]  # fmt: skip
+
+    def test_logblocks_are_found_by_their_chain_and_never_replaced(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        chains = [(HOSTS[0], key, app) for key in (BOX, HOSTS[1]) for app in ("a", "b")]
+        blocks = [LogBlock(*chain, n, b"%d" % n, BOX, b"") for chain in chains for n in range(3)]
+        runs = [Notarised(*chain, HOSTS[2], n, n) for chain in chains for n in range(2)]
+        elsewhere = blocks[0]._replace(host=HOSTS[3])
+        store.commit(Changes(blocks=[*reversed(blocks), elsewhere], notarised=runs))
+        for _ in range(2):
+            assert store.find_newest_block(*chains[1]) == blocks[5]
+            assert store.find_block(*chains[2], 1) == blocks[7]
+            assert store.find_block(*chains[2], 3) is None
+            assert store.find_newest_block(HOSTS[4], BOX, "a") is None
+            assert store.read_blocks(HOSTS[0], b"", "", -1, 99) == blocks
+            assert store.read_blocks(HOSTS[0], *chains[0][1:], 1, 3) == blocks[2:5]
+            assert store.find_notarised(*chains[3], HOSTS[2], 1) == runs[7]
+            assert store.find_notarised(*chains[3], HOSTS[2], 2) is None
+            first = Notarised(HOSTS[0], b"", "", b"", -1, 0)
+            assert store.read_notarised(first, 99) == runs
+            assert store.read_notarised(runs[2], 2) == runs[3:5]
+            self.close(store)
+            store = self.open_writer(tmp_path)
+        store.commit(Changes(notarised=[runs[0]._replace(leaf_index=7)]))
+        assert store.find_notarised(*runs[0][:5]) == runs[0]._replace(leaf_index=7)
+        with pytest.raises(StateError):
+            store.commit(Changes(blocks=[blocks[0]._replace(block=b"other")]))
 
     def test_acts_are_never_replaced_and_are_read_in_order(self, store: Store) -> None:
         acts = [ActRow(number, b"box %d" % number) for number in range(5)]

@@ -55,13 +55,15 @@ def split(data: bytes) -> Frames:
     return found[:-1]
 
 
-def seal(frames: Frames, after: export_frames.Position | None = None) -> bytes:
-    """A part that the server itself has sealed, whatever is in it."""
+def seal(
+    frames: Frames, after: export_frames.Position | None = None, key: keys.KeyPair = KEY.pair
+) -> bytes:
+    """A part that the server itself, or who has that key, has sealed, whatever is in it."""
     digest, parts = bundle.compute_first_digest(export_frames.LAYOUT), [bundle.EXPORT_MAGIC]
     for kind, payload in frames:
         data, digest = bundle.encode_frame(kind, payload, digest)
         parts.append(data)
-    payload = export_frames.sign_seal(KEY.pair, digest, export_frames.Seal(NOW_MS, after))
+    payload = export_frames.sign_seal(key, digest, export_frames.Seal(NOW_MS, after))
     return b"".join(parts) + bundle.encode_frame(export_frames.SEAL, payload, digest)[0]
 
 

@@ -269,7 +269,8 @@ def test_the_table_of_routes_is_what_is_answered(tmp_path: Path) -> None:
     caged = {(one.method, one.pattern) for one in app.ROUTES if one.access is Access.CAGED}
     own = {(one.method, one.pattern) for one in members.ROUTES if one.access is Access.CAGED}
     own |= {(one.method, one.pattern) for one in reading.ROUTES}
-    assert caged == own | {("POST", "/v1/receipts"), ("GET", "/v1/hosts/{host}")}
+    posts = {("POST", path) for path in ("/v1/receipts", "/v1/logblocks")}
+    assert caged == own | posts | {("GET", "/v1/hosts/{host}")}
     assert {one.access for one in app.ROUTES} == {Access.CAGED, Access.PUBLIC}
 
     async def do(served: Served) -> None:

@@ -14,12 +14,14 @@ from chainlite.bpci.actor import Role
 from chainlite.bpci.at_rest import ServerKey
 from chainlite.bpci.audit import _audit, audit
 from chainlite.bpci.batch import encode_batch
+from chainlite.bpci.intake import TAKEN, HandedIn
 from chainlite.bpci.orders import SetQuota, SetRetention
 from chainlite.bpci.quota import DAY_MS
 from chainlite.bpci.sqlite_store import FILE, SqliteStore
 from chainlite.errors import TamperError
 from docklock.paths import get_paths
 from tests.bpci.batches import make_batch
+from tests.bpci.handing import make_handed_data
 from tests.bpci.joined import admit, make_office
 from tests.bpci.servers import KEY, NOW_MS, Server
 from tests.bpci.test_sqlite_store import edit
@@ -27,7 +29,10 @@ from tests.bpci.test_verification import find_kind, hostlog, spoil_body
 from tests.evidence.recording import append_durably, begin, make_id, record
 from tests.ledger.offered import make_host
 
-TABLES = ("tenants", "hosts", "leaves", "segments", "runs", "alerts", "acts", "log")
+TABLES = (
+    "tenants", "hosts", "leaves", "segments", "runs", "alerts", "acts", "log", "logblocks",
+    "notarised",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for end in (number + 3, None):
             server.sync(first, host, end)
         server.sync(second, other)
+        assert server.intake.hand_in(HandedIn(host, make_handed_data(first))).kind == TAKEN
+        record(first, make_id(3), count=4)
+        server.sync(first, host)
+        assert server.intake.hand_in(HandedIn(host, make_handed_data(first))).kind == TAKEN
         admit(server, 1, Role.ADMIN)
         office = make_office(server)
         office.set_retention(SetRetention("acme", 30), NOW_MS)

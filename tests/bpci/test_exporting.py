@@ -6,11 +6,13 @@ import io
 import itertools
 import random
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from chainlite import bundle, export_frames, segment
+from chainlite import bundle, export_frames, keys, segment
+from chainlite.bpci import exporting
 from chainlite.bpci.asking import parse_search
 from chainlite.bpci.exporting import BadCursor, write_export, write_part
 from chainlite.bpci.orders import SetRetention
@@ -51,6 +53,10 @@ from tests.evidence.recording import (
 )
 from tests.ledger.offered import get_size, make_host
 
+GOLDEN = [
+    "e4da812dc844b442", "b92ed031265ed9fb", "db9dc3c4a38a84da",
+    "f3a9f6032799ca5d", "283e9afb3d3340b2",
+]  # fmt: skip
 FIRST, SECOND = bytes.fromhex(make_id(1)), bytes.fromhex(make_id(2))
 
 
@@ -70,6 +76,13 @@ def long_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     recorder.close(0)
     record(paths, make_id(1), run=1, count=5)
     return paths
+
+
+def wait_for_leaf(paths: Paths, size: int) -> None:
+    """The log has a segment a moment after the container's file."""
+    deadline = time.monotonic() + 10
+    while get_size(paths) == size and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 def get_times(server: Server, paths: Paths, run: int = 0) -> list[tuple[int, int]]:
@@ -193,6 +206,32 @@ def is_refused(frames: Frames) -> bool:
         return True
 
 
+def test_whatever_a_hostile_server_seals_shows_nothing_that_was_not(
+    long_run: Paths, tmp_path: Path, seed: int, full: bool
+) -> None:
+    rng, host = random.Random(seed), get_host(long_run)
+    narrow = SCOPE._replace(container=FIRST, run=0, first=2, last=6)
+    with make_server(tmp_path / "server", long_run) as server:
+        frames = split(export(server, narrow))
+    whole, _ = check(seal(frames), trust(host))
+    for _ in range(5_000 if full else 400):
+        number = rng.randrange(1, len(frames))
+        kind, payload = frames[number]
+        spoilt = bytearray(payload or b"x")
+        for _ in range(rng.choice((1, 1, 1, 4))):
+            at = rng.randrange(len(spoilt))
+            cut = rng.choice((b"", bytes([rng.randrange(256)]), rng.randbytes(4)))
+            spoilt[at : at + rng.choice((1, len(cut)))] = cut or b"\0"
+        if rng.random() < 0.1:
+            kind = rng.choice(list(export_frames.SIZE_LIMITS))
+        changed = [*frames[:number], (kind, bytes(spoilt)), *frames[number + 1 :]]
+        found, code = check(seal(changed), trust(host))
+        if code == 0:
+            assert found["hosts"] == whole["hosts"] and found["missing"] == whole["missing"]
+        else:
+            assert code == 3 and found["first_bad"]["why"]
+
+
 def test_who_has_not_the_servers_key_cannot_seal(paths: Paths, tmp_path: Path) -> None:
     with make_server(tmp_path / "server", paths) as server:
         frames = split(export(server))
@@ -203,6 +242,25 @@ def test_who_has_not_the_servers_key_cannot_seal(paths: Paths, tmp_path: Path) -
     at = data.rindex(b"other")
     found, code = check(data[:at] + b"acme2" + data[at + 5 :], trust(get_host(paths)))
     assert code == 3 and "changed here" in found["first_bad"]["why"]
+    forged = seal(frames, key=keys.make_key_pair(b"\x05" * 32))
+    found, code = check(forged, trust(get_host(paths)))
+    assert code == 3 and found["first_bad"]["why"].startswith("the seal: ")
+
+
+def test_the_end_of_a_run_that_is_open_is_missed(tmp_path: Path) -> None:
+    """Nothing in the log says that there was more; the row of the run does."""
+    paths = make_paths(tmp_path)
+    recorder = begin(paths, make_id(1))
+    size = get_size(paths)
+    for number in range(3):
+        append_durably(recorder, number)
+        wait_for_leaf(paths, size + number)
+    with make_server(tmp_path / "server", paths) as server:
+        recorder.close(0)
+        assert get_shown(export(server), paths) == [(0, "nothing later", "0", "3")]
+        edit(tmp_path / "server", "DELETE FROM segments WHERE first_index = 2")
+        with pytest.raises(StoreDamage, match="receipts are missing"):
+            export(server)
 
 
 def test_a_range_of_receipts_or_times_is_shown_with_what_is_around(
@@ -270,9 +328,7 @@ def test_what_is_missing_is_said_and_by_whom(tmp_path: Path) -> None:
     recorder = begin(paths, make_id(2))
     size = get_size(paths)
     append_durably(recorder, 1)
-    deadline = time.monotonic() + 10
-    while get_size(paths) == size and time.monotonic() < deadline:
-        time.sleep(0.002)  # the log has it a moment after the container's file
+    wait_for_leaf(paths, size)
     idle = get_paths(str(tmp_path / "idle"))
     record(idle, make_id(3), count=1)
     with make_server(tmp_path / "server", paths) as server:
@@ -386,6 +442,17 @@ def export_one(server: Server, scope: export_frames.Scope, file: io.BytesIO) -> 
     return write_part(server.store, KEY, scope, file.write, NOW_MS, 1).after
 
 
+def test_what_is_looked_at_for_a_part_is_bounded_and_comes_to_its_end(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "SCANNED_MAX", 1)
+    record(paths, make_id(9), count=3, app="db")
+    with make_server(tmp_path / "server", paths) as server:
+        for app, receipts, parts in (("db", "3", 3), ("nothing", "0", 3), ("", "19", 3)):
+            found, code = check(export(server, SCOPE._replace(app=app)), trust(get_host(paths)))
+            assert (code, found["receipts"]) == (0, receipts) and found["parts"] >= parts, app
+
+
 def test_a_cursor_that_nothing_begins_at_is_refused(long_run: Paths, tmp_path: Path) -> None:
     with make_server(tmp_path / "server", long_run) as server:
         host = get_host(long_run)
@@ -488,6 +555,24 @@ def test_frames_decode_to_what_encodes_to_the_same(paths: Paths, tmp_path: Path)
     start = Position(FIRST, SECOND, 3, 4, 5)
     assert export_frames.decode_position(export_frames.encode_position(start)) == start
     assert Part().hosts == []
+
+
+def test_formats_still_have_their_golden_bytes() -> None:
+    start = Position(FIRST, SECOND, 3, 4, 5)
+    scope = export_frames.Scope(
+        b"\x01" * 32, b"\x02" * 1312, "acme", FIRST, SECOND, "web", 1, 2, 3, 4, 5, start
+    )
+    logged = bundle.LoggedLeaf(7, b"leaf", (b"\x03" * 32,))
+    held = export_frames.HeldFrame(b"said", (b"\x04" * 32,), ())
+    made = (
+        export_frames.encode_scope(scope),
+        export_frames.encode_held_frame(held),
+        export_frames.encode_leaf_frame(export_frames.LeafFrame(export_frames.ERASED, logged)),
+        export_frames.encode_gap(export_frames.Gap(export_frames.NO_NOTE, 8, 9)),
+        export_frames.sign_seal(KEY.pair, bytes(32), export_frames.Seal(10, start)),
+    )
+    digests = [sha256(one).hexdigest()[:16] for one in made]
+    assert digests == GOLDEN
 
 
 def test_another_tenants_hosts_are_in_no_export(paths: Paths, tmp_path: Path) -> None:

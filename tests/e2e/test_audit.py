@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from docklock.paths import get_paths
 from tests.e2e.conftest import Docklock
+from tests.evidence.recording import make_id, record
 
 LIMIT_S = 20
 
@@ -159,3 +161,52 @@ def test_an_auditor_with_public_keys_alone_proves_what_two_hosts_did(
     auditor("search", code=1)
     dock("rm", "web")
     second("rm", "db")
+
+
+def test_a_fork_is_listed_and_its_file_convicts_anywhere(server: Server, tmp_path: Path) -> None:
+    host, other = Docklock(tmp_path / "host"), Docklock(tmp_path / "other")
+    record(get_paths(str(host.root)), make_id(1), count=3)
+    config = server.enrol_host(host)
+    host("sync", "now", "--config", config)
+    shutil.copytree(host.root, other.root)  # as of a machine that was put back
+    record(get_paths(str(host.root)), make_id(2), count=3)
+    host("sync", "now", "--config", config)
+    for number in (3, 4):
+        record(get_paths(str(other.root)), make_id(number), count=2)
+    assert other("sync", "now", "--config", config, code=None).returncode != 0
+    auditor = enrol(server, "auditor", tmp_path / "auditor")
+    [alert] = auditor.ask("alerts")["alerts"]
+    assert (alert["kind"], alert["first"]) == ("fork", None)
+    said = auditor("alerts", "--lag", "0", "--proofs", str(tmp_path / "proofs"))
+    assert "(proven)" in said and "lag" in said
+    [proof] = list((tmp_path / "proofs").iterdir())
+    third = Docklock(tmp_path / "third")
+    assert third("verify", str(proof), code=3).stdout.startswith("FORKED: ")
+    server.dock("bpci", "audit", str(server.directory))
+
+
+def test_what_cannot_be_asked_is_said(tmp_path: Path) -> None:
+    dock, keys = Docklock(tmp_path / "root"), tmp_path / "keys"
+    keys.write_text("x")
+    key = tmp_path / "member.key"
+    dock("audit", "key", str(key))
+    here = ("--server", "http://127.0.0.1:1", "--server-key", str(keys), "--key", str(key))
+    for words, code, said in (
+        (("audit",), 2, "verbs are key, enrol"),
+        (("audit", "serch"), 2, "search"),
+        (("audit", "search"), 2, "--server"),
+        (("audit", "search", "--server", "http://x"), 2, "--server-key"),
+        (("audit", "search", *here), 2, "log-key"),
+        (("audit", "search", "--limit", "0", *here), 2, "--limit"),
+        (("audit", "search", "--from", "x", *here), 2, "--from x"),
+        (("audit", "search", "--host", "x", *here), 2, "64 hex digits"),
+        (("audit", "range", "web"), 2, "--server"),
+        (("bpci", "export", str(tmp_path), "x"), 2, "--tenant"),
+    ):
+        done = dock(*words, code=None)
+        assert (done.returncode, said in done.stderr) == (code, True), (words, done.stderr)
+    keys.write_text(dock("bpci", "init", str(tmp_path / "bpci")).stdout)
+    dock("audit", "search", *here, code=1)  # nobody listens there
+    dock("audit", "range", "web", *here, code=2)  # no file is named
+    dock("bpci", "export", "--tenant", "x", str(tmp_path / "bpci"), str(tmp_path / "f"), code=1)
+    assert not (tmp_path / "f").exists()
