@@ -10,6 +10,7 @@ nothing of it is believed; a batch that does not begin where its host stands cha
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog, keys, merkle
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.tally import Exceeded
     from chainlite.ledger.offer import Offer
 
-HOSTS_OPEN_MAX = 4096
+HOSTS_OPEN_MAX = NEWEST_CACHED = 4096
 ALERTS_MAX = 16
 """Of one host: each keeps a batch, and what comes after is only counted."""
 FUTURE_MAX_NS = 600 * 10**9
@@ -481,9 +482,15 @@ def find_newest_publics(store: Store, key: ServerKey, host: bytes) -> tuple[byte
     if row is None or tenant is None:
         return ()
     if row.progress:
-        return (read_keys(host, list(decode_progress(row).key_leaves)).public,)
+        return (_read_newest(host, decode_progress(row).key_leaves),)
     tenant_key = Vault(key).open_tenant_key(row.tenant, tenant.sealed_key)
     return (at_rest.open_enrolment(row.enrolment, tenant_key, row.tenant, host),)
+
+
+@lru_cache(maxsize=NEWEST_CACHED)
+def _read_newest(host: bytes, key_leaves: tuple[bytes, ...]) -> bytes:
+    """The newest key of these records: each call asks for it, and each record is a signature."""
+    return read_keys(host, list(key_leaves)).public
 
 
 def _read(request: Request) -> Offer:
