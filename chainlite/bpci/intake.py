@@ -449,12 +449,19 @@ class Intake:
         self._commit(group)
 
     def find(self, host: bytes) -> KnownHost | None:
-        """The host as it stands; None where it is not enrolled."""
+        """The host as it stands; None: none is here. StoreDamage: its row is not as sealed."""
         known = self._hosts.pop(host, None)
         if known is None:
             row = self._store.find_host(host)
             if row is None:
                 return None
+            try:  # whoever writes rows moves no host to a tenant of theirs, and makes none
+                key = self.open_tenant(row.tenant)
+                at_rest.open_enrolment(row.enrolment, key, row.tenant, host)
+            except StoreDamage:
+                raise
+            except TamperError as error:
+                raise StoreDamage(f"host {host.hex()[:16]}: {error}") from None
             known = KnownHost(row, self._store)
         self._remember(known)
         return known
@@ -477,8 +484,7 @@ def find_newest_publics(store: Store, key: ServerKey, host: bytes) -> tuple[byte
     if row.progress:
         return (_read_newest(host, decode_progress(row).key_leaves),)
     tenant_key = Vault(key).open_tenant_key(row.tenant, tenant.sealed_key)
-    label = at_rest.label_enrolment(row.tenant, host)
-    return (at_rest.unseal(row.enrolment, tenant_key, label),)
+    return (at_rest.open_enrolment(row.enrolment, tenant_key, row.tenant, host),)
 
 
 @lru_cache(maxsize=NEWEST_CACHED)
