@@ -10,7 +10,6 @@ nothing of it is believed; a batch that does not begin where its host stands cha
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog, keys, merkle
@@ -26,10 +25,10 @@ from chainlite.bpci.alert import Evidence, encode_evidence
 from chainlite.bpci.at_rest import Vault
 from chainlite.bpci.batch import decode_batch, decompress
 from chainlite.bpci.handed import Contradiction, NotYet, decode_handed, judge_handed, measure_block
-from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
+from chainlite.bpci.known_host import KnownHost, encode_run_row, load_host, open_tenant
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.quota import Quota
-from chainlite.bpci.rows import get_header, make_leaf_row, make_reader, make_segment_row
+from chainlite.bpci.rows import make_leaf_row, make_reader, make_segment_row
 from chainlite.bpci.store import (
     Alert,
     Changes,
@@ -42,17 +41,17 @@ from chainlite.bpci.store import (
     StoreDamage,
     Tenant,
 )
-from chainlite.bpci.tally import Tally
+from chainlite.bpci.tally import Tally, measure
 from chainlite.bpci.verification import (
     Trouble,
     Verdict,
     find_contradiction,
+    find_future,
     get_newest_key,
     judge_batch,
 )
 from chainlite.cage.refusal import Refusal
 from chainlite.errors import SpecError, StateError, TamperError
-from chainlite.ledger.bodies import read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.tally import Exceeded
     from chainlite.ledger.offer import Offer
 
-HOSTS_OPEN_MAX = NEWEST_CACHED = 4096
+HOSTS_OPEN_MAX = 4096
 ALERTS_MAX = 16
 """Of one host: each keeps a batch, and what comes after is only counted."""
 FUTURE_MAX_NS = 600 * 10**9
@@ -289,7 +288,8 @@ class Intake:
             self._raise_alert(group, known, trouble, request)
             why = f"leaf {trouble.leaf_index}: {trouble.why}"
             return Answer(REFUSED, why=why, alert=trouble.kind)
-        future = self._find_future(batch, verdict)
+        limit_ns = self._clock_ms() * 10**6 + FUTURE_MAX_NS
+        future = find_future(batch, verdict, limit_ns)
         if future is not None:
             self._raise_alert(group, known, future, request)
         receipts = known.progress.receipts - before
@@ -329,23 +329,9 @@ class Intake:
     ) -> Exceeded | None:
         if verdict.taken is None or self.access.get_quota(known.row.tenant) == Quota():
             return None
-        size = sum([len(one.leaf) + len(one.body) for one in batch.items[: verdict.leaves]])
-        more = Quota(verdict.taken.receipts, size, 0)
+        more = measure(batch, verdict)
         row = known.row
         return self.tally.judge(row.tenant, row.host, more, self._clock_ms(), group.acts)
-
-    def _find_future(self, batch: Offer, verdict: Verdict) -> Trouble | None:
-        """The first segment whose times are ahead of this server's clock by more than allowed."""
-        limit = self._clock_ms() * 10**6 + FUTURE_MAX_NS
-        for index, item in enumerate(batch.items[: verdict.leaves], batch.start):
-            if item.leaf[0] != hostlog.SEGMENT_KIND:
-                continue
-            header = get_header(item.leaf)
-            if header.time_last > limit:
-                first, last = header.first_index, header.first_index + header.event_count - 1
-                why = f"its last receipt is of {header.time_last} ns, which is still to come"
-                return Trouble(verification.FUTURE, index, first, last, why)
-        return None
 
     def _raise_alert(
         self, group: _Group, known: KnownHost, trouble: Trouble, request: Request
@@ -427,13 +413,7 @@ class Intake:
 
     def open_tenant(self, name: str) -> bytes:
         """The key of a tenant's boxes."""
-        tenant = self._store.find_tenant(name)
-        if tenant is None:
-            raise StoreDamage(f"tenant {name!r} is gone")
-        try:
-            return self._vault.open_tenant_key(name, tenant.sealed_key)
-        except TamperError as error:
-            raise StoreDamage(f"the key of tenant {name!r}: {error}") from None
+        return open_tenant(self._store, self._vault, name)
 
     def commit_rows(self, known: KnownHost, row: Host, changes: Changes) -> None:
         """Write this, with the host's row, of which nothing else waits to be written."""
@@ -452,17 +432,9 @@ class Intake:
         """The host as it stands; None: none is here. StoreDamage: its row is not as sealed."""
         known = self._hosts.pop(host, None)
         if known is None:
-            row = self._store.find_host(host)
-            if row is None:
+            known = load_host(self._store, self._vault, host)
+            if known is None:
                 return None
-            try:  # whoever writes rows moves no host to a tenant of theirs, and makes none
-                key = self.open_tenant(row.tenant)
-                at_rest.open_enrolment(row.enrolment, key, row.tenant, host)
-            except StoreDamage:
-                raise
-            except TamperError as error:
-                raise StoreDamage(f"host {host.hex()[:16]}: {error}") from None
-            known = KnownHost(row, self._store)
         self._remember(known)
         return known
 
@@ -473,24 +445,6 @@ class Intake:
             oldest = next(idle, None)
             if oldest is not None and oldest != known.row.host:
                 del self._hosts[oldest]
-
-
-def find_newest_publics(store: Store, key: ServerKey, host: bytes) -> tuple[bytes, ...]:
-    """A host's newest key, as far as the server knows its log; none where it is not enrolled."""
-    row = store.find_host(host)
-    tenant = store.find_tenant(row.tenant) if row is not None else None
-    if row is None or tenant is None:
-        return ()
-    if row.progress:
-        return (_read_newest(host, decode_progress(row).key_leaves),)
-    tenant_key = Vault(key).open_tenant_key(row.tenant, tenant.sealed_key)
-    return (at_rest.open_enrolment(row.enrolment, tenant_key, row.tenant, host),)
-
-
-@lru_cache(maxsize=NEWEST_CACHED)
-def _read_newest(host: bytes, key_leaves: tuple[bytes, ...]) -> bytes:
-    """The newest key of these records: each call asks for it, and each record is a signature."""
-    return read_keys(host, list(key_leaves)).public
 
 
 def _read(request: Request) -> Offer:
