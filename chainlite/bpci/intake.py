@@ -10,6 +10,7 @@ nothing of it is believed; a batch that does not begin where its host stands cha
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import hostlog, keys, merkle
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.tally import Exceeded
     from chainlite.ledger.offer import Offer
 
-HOSTS_OPEN_MAX = 4096
+HOSTS_OPEN_MAX = NEWEST_CACHED = 4096
 ALERTS_MAX = 16
 """Of one host: each keeps a batch, and what comes after is only counted."""
 FUTURE_MAX_NS = 600 * 10**9
@@ -448,12 +449,19 @@ class Intake:
         self._commit(group)
 
     def find(self, host: bytes) -> KnownHost | None:
-        """The host as it stands; None where it is not enrolled."""
+        """The host as it stands; None: none is here. StoreDamage: its row is not as sealed."""
         known = self._hosts.pop(host, None)
         if known is None:
             row = self._store.find_host(host)
             if row is None:
                 return None
+            try:  # whoever writes rows moves no host to a tenant of theirs, and makes none
+                key = self.open_tenant(row.tenant)
+                at_rest.open_enrolment(row.enrolment, key, row.tenant, host)
+            except StoreDamage:
+                raise
+            except TamperError as error:
+                raise StoreDamage(f"host {host.hex()[:16]}: {error}") from None
             known = KnownHost(row, self._store)
         self._remember(known)
         return known
@@ -474,10 +482,15 @@ def find_newest_publics(store: Store, key: ServerKey, host: bytes) -> tuple[byte
     if row is None or tenant is None:
         return ()
     if row.progress:
-        return (read_keys(host, list(decode_progress(row).key_leaves)).public,)
+        return (_read_newest(host, decode_progress(row).key_leaves),)
     tenant_key = Vault(key).open_tenant_key(row.tenant, tenant.sealed_key)
-    label = at_rest.label_enrolment(row.tenant, host)
-    return (at_rest.unseal(row.enrolment, tenant_key, label),)
+    return (at_rest.open_enrolment(row.enrolment, tenant_key, row.tenant, host),)
+
+
+@lru_cache(maxsize=NEWEST_CACHED)
+def _read_newest(host: bytes, key_leaves: tuple[bytes, ...]) -> bytes:
+    """The newest key of these records: each call asks for it, and each record is a signature."""
+    return read_keys(host, list(key_leaves)).public
 
 
 def _read(request: Request) -> Offer:

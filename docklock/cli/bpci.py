@@ -1,7 +1,8 @@
 """`docklock bpci init|keys|serve|audit|openapi`: a server that takes hosts' evidence.
 
-Not here: who may do what there (bpci_access), exports (bpci_export), what it does (chainlite/bpci).
-Exit of `audit`: 0 nothing differs; 3 something does, and each such row has a line.
+Not here: who may do what there (bpci_access), exports (bpci_export), receipts of calls
+(call_receipts), what it does (chainlite/bpci). Exit of `audit`: 0 nothing differs; 3 something
+does, and each such row has a line.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli import bpci_access, bpci_export, options
+from docklock.cli import bpci_access, bpci_export, call_receipts, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
@@ -56,8 +57,11 @@ SUBCOMMANDS = {
     "init": INIT, "keys": KEYS, "grant": bpci_access.GRANT, "members": bpci_access.MEMBERS,
     "revoke": bpci_access.REVOKE, "quota": bpci_access.QUOTA, "retention": bpci_access.RETENTION,
     "serve": SERVE, "audit": AUDIT, "export": bpci_export.EXPORT, "openapi": OPENAPI,
+    "receipts": call_receipts.OF_SERVER,
 }  # fmt: skip
 COUNTS = {"openapi": 0, "grant": 3, "revoke": 2, "quota": 2, "retention": 2, "export": 2}
+MORE = {"receipts": 1}
+"""Words that may be there beside these."""
 
 
 def run_bpci(argv: list[str], _: Paths) -> int:
@@ -70,13 +74,14 @@ def run_bpci(argv: list[str], _: Paths) -> int:
         raise options.UsageError(f"docklock bpci: want one of {', '.join(SUBCOMMANDS)}")
     values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
     count = COUNTS.get(verb, 1)
-    check_count(SUBCOMMANDS[verb], words, count, count)
+    check_count(SUBCOMMANDS[verb], words, count, count + MORE.get(verb, 0))
     _check_extra()
     run = {
         "init": _init, "keys": _show_keys, "grant": bpci_access.grant,
         "members": bpci_access.show_members, "revoke": bpci_access.revoke,
         "quota": bpci_access.rule_quota, "retention": bpci_access.rule_retention, "serve": _serve,
         "audit": _audit, "export": bpci_export.export, "openapi": _show_document,
+        "receipts": call_receipts.show_server_calls,
     }  # fmt: skip
     return run[verb](values, words)
 
