@@ -54,11 +54,16 @@ def audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[Da
     `published_acts`: the file that says how many acts there are (act_log). StateError or
     TamperError where the store itself cannot be read.
     """
+    seen = None
+    try:  # before the moment: what is written meanwhile may be more than it says, never less
+        seen = act_log.read_published(key, published_acts) if published_acts else None
+    except TamperError as error:
+        yield Damage("acts", "server", -1, str(error))
     with store.moment():
-        yield from _audit(store, key, published_acts)
+        yield from _audit(store, key, seen)
 
 
-def _audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[Damage]:
+def _audit(store: Store, key: ServerKey, seen: act_log.State | None = None) -> Iterator[Damage]:
     vault, tenants = Vault(key), dict[str, bytes]()
     for tenant in store.read_tenants():
         try:
@@ -66,7 +71,7 @@ def _audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[D
         except TamperError as error:
             yield Damage("tenants", tenant.name, -1, str(error))
     access = Access()
-    yield from _audit_acts(store, key, published_acts, access)
+    yield from _audit_acts(store, key, seen, access)
     yield from _audit_log(store, key)
     after = b""
     while rows := store.read_hosts(after, STEP):
@@ -75,14 +80,11 @@ def _audit(store: Store, key: ServerKey, published_acts: str = "") -> Iterator[D
         after = rows[-1].host
 
 
-def _audit_acts(store: Store, key: ServerKey, path: str, access: Access) -> Iterator[Damage]:
+def _audit_acts(
+    store: Store, key: ServerKey, seen: act_log.State | None, access: Access
+) -> Iterator[Damage]:
     """Each act opens in its place and follows from those before; none is missing at the end."""
     state: act_log.State | None = act_log.State()
-    seen, damage = None, list[str]()
-    try:
-        seen = act_log.read_published(key, path) if path else None
-    except TamperError as error:
-        damage.append(str(error))
     for row, act, after in act_log.read_acts(store, key):
         if act is None:
             yield Damage("acts", "server", row.number, "the box does not open in this place")
@@ -101,9 +103,7 @@ def _audit_acts(store: Store, key: ServerKey, path: str, access: Access) -> Iter
         if seen is not None and state is not None and state.size < seen.size:
             act_log.check_published(state, seen)
     except TamperError as error:
-        damage.append(str(error))
-    for why in damage:
-        yield Damage("acts", "server", -1, why)
+        yield Damage("acts", "server", -1, str(error))
 
 
 def _audit_log(store: Store, key: ServerKey) -> Iterator[Damage]:

@@ -4,8 +4,9 @@ uvicorn reads and writes HTTP, and bounds neither how long a head takes, nor an 
 reads, nor connections that never ask: here each has its time and its place. Not here: what a
 request may hold (chainlite.cage), the time of a body that is read (cage.routes), who is answered.
 Invariants: no connection stays that waits for its other side longer than is said below; at most
-CONNECTIONS_MAX are open, those in a TLS handshake too, and OF_ADDRESS_MAX of one address; what
-is no HTTP, or framed twice, gets a refusal and its connection ends.
+CONNECTIONS_MAX are open, those in a TLS handshake too, and OF_ADDRESS_MAX of one address; answers
+that wait to be read have UNSENT_BYTES_MAX and what comes in one turn; what is no HTTP, or framed
+twice, gets a refusal and its connection ends.
 Source: RFC 9112, sections 6.1 and 6.3 (two framings), 9.5 (time).
 """
 
@@ -51,7 +52,10 @@ IDLE_S = 75.0
 CROWDED_S = 2.0
 """In place of HEAD_S and IDLE_S while more than half of the places are taken."""
 WRITE_S = 30.0
-"""Until what was written is taken, or as much of it as makes room for more."""
+"""Until what was written is taken, or PROGRESS_BYTES of it."""
+PROGRESS_BYTES = 1 << 20
+UNSENT_BYTES_MAX = 256 << 20
+"""Of answers that are not taken yet; beyond it who has most of them unread loses its connection."""
 LINGER_S = 5.0
 """For the other side's part of the end of TLS."""
 SWEEP_S = 1.0
@@ -78,6 +82,7 @@ class Connection(H11Protocol):
         self._has_begun = False  # a part of a head is here
         self._phase: object = None
         self._since_s = self._blocked_since_s = 0.0
+        self.unsent_bytes = self._blocked_bytes = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -124,10 +129,11 @@ class Connection(H11Protocol):
         phase = (self.cycle, state, self._has_begun)
         if phase != self._phase:
             self._phase, self._since_s = phase, now_s
-        if not self.transport.get_write_buffer_size():
+        self.unsent_bytes = unsent = self.transport.get_write_buffer_size()
+        if not unsent:
             self._blocked_since_s = 0.0
-        elif not self._blocked_since_s:
-            self._blocked_since_s = now_s
+        elif not self._blocked_since_s or unsent <= self._blocked_bytes - PROGRESS_BYTES:
+            self._blocked_since_s, self._blocked_bytes = now_s, unsent
         elif now_s - self._blocked_since_s > WRITE_S:
             self.transport.abort()
             return
@@ -238,9 +244,16 @@ class Listener:
         date = formatdate(time.time(), usegmt=True).encode()
         self._state.default_headers = [(b"date", date)]
         is_crowded = len(self._open) > self._places // 2
-        for one in list(self._state.connections):
-            assert isinstance(one, Connection)
+        connections = [one for one in self._state.connections if isinstance(one, Connection)]
+        for one in connections:
             one.check_time(now_s, is_crowded=is_crowded)
+        left = sum(one.unsent_bytes for one in connections)
+        if left > UNSENT_BYTES_MAX:
+            for one in sorted(connections, key=lambda one: -one.unsent_bytes):
+                one.transport.abort()
+                left -= one.unsent_bytes
+                if left <= UNSENT_BYTES_MAX:
+                    break
 
     async def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         for one in list(self._state.connections):

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document of a server: each route with its terms, its description, the cage's.
 
-Pure. What one address takes and answers is said beside its route (describing); what every caged or
+What one address takes and answers is said beside its route (describing); what every caged or
 public call is asked, and how it may be refused, here. Not here: who may call what (cage.routes).
 Invariants: the document has the operations of the table of routes and no others; each reason for
 which a call is refused is in it. Source: OpenAPI 3.1.1; RFC 9421, RFC 9457, RFC 9530.

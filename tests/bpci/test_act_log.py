@@ -157,6 +157,15 @@ def test_a_file_that_cannot_be_written_says_less_and_nothing_is_lost(top: Path) 
     assert audit_acts(top) == []
 
 
+def test_acts_of_while_it_is_audited_are_not_missed(top: Path) -> None:
+    with Server(top) as server, SqliteStore(str(top), is_writer=False) as reader:
+        found = audit(reader, KEY, str(top / act_log.FILE))
+        edit(top, "UPDATE tenants SET sealed_key = x'00' WHERE name = 'acme'")
+        assert next(found).table == "tenants"  # its moment has begun
+        admit(server, 9, Role.READER)
+        assert list(found) == []
+
+
 def test_a_commit_that_failed_changes_nobodys_rights(top: Path) -> None:
     with Server(top) as server:
         server.store._db.execute("PRAGMA max_page_count = 1")

@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_from_bytes
 import pytest
 
 from chainlite.bpci import batch
+from chainlite.bpci.actor import Role
 from chainlite.bpci.app import DESCRIPTIONS, ROUTES
 from chainlite.bpci.batch import BATCH_LIMIT_BYTES, WIRE_LIMIT_BYTES
 from chainlite.bpci.openapi import make_document
@@ -17,8 +18,9 @@ from chainlite.cage.refusal import CONTENT_TYPE
 from chainlite.cage.routes import Access, Route
 from chainlite.errors import SpecError
 from chainlite.segment import get_zstd
-from tests.bpci.attacked import Attacked, Response, parse_responses, write_request
+from tests.bpci.attacked import PART_BYTES, Attacked, Response, parse_responses, write_request
 from tests.bpci.test_served import NAME
+from tests.conftest import FULL
 
 EVIL = (
     b"' OR '1'='1", b"'; DROP TABLE hosts; --", b'" UNION SELECT sealed_key FROM tenants --',
@@ -46,7 +48,7 @@ DOCUMENT = json.loads(json.dumps(make_document(ROUTES, DESCRIPTIONS)))
 
 def check_answers(method: str, pattern: str, request: bytes, data: bytes) -> list[Response]:
     """No more answers than heads, documented ones, and nothing in them that is the server's."""
-    answers = parse_responses(data)
+    answers = parse_responses(data, may_be_cut=len(request) > PART_BYTES)
     assert len(answers) <= request.replace(b"\r", b"").count(b"\n\n"), request
     for one in answers:
         known = DOCUMENT["paths"].get(pattern.replace(":path", ""), {}).get(method.lower())
@@ -62,24 +64,27 @@ def check_answers(method: str, pattern: str, request: bytes, data: bytes) -> lis
     return answers
 
 
-def list_encodings(evil: bytes) -> Iterator[str]:
+def list_encodings(evil: bytes) -> list[str]:
     """As it is, encoded, encoded twice, each byte of it encoded."""
-    yield evil.decode("latin-1")
-    yield quote_from_bytes(evil, safe="")
-    yield quote(quote_from_bytes(evil, safe=""), safe="")
-    yield "".join([f"%{one:02x}" for one in evil])
+    once = quote_from_bytes(evil, safe="")
+    each = "".join([f"%{one:02x}" for one in evil])
+    return [evil.decode("latin-1"), once, quote(once, safe=""), each]
 
 
 def fill(pattern: str, evil: str) -> str:
     return re.sub(r"\{\w+(:path)?\}", lambda _: evil, pattern)
 
 
+OF_HOSTS = ("/v1/receipts", "/v1/hosts/{host}")
+
+
 def list_targets(route: Route) -> Iterator[str]:
     """With each evil text in each parameter, and in a query that is not described."""
     described = DESCRIPTIONS[f"{route.method} {route.pattern}"].parameters
     queries = ["", "x=", *[f"{one.name}=" for one in described if one.place == "query"]]
-    for evil in EVIL:
-        for text in list_encodings(evil):
+    for number, evil in enumerate(EVIL):
+        encodings = list_encodings(evil)
+        for text in encodings if FULL else (encodings[1], encodings[number % 4]):
             yield from (f"{fill(route.pattern, '00')}?{one}{text}" for one in queries)
             if "{" in route.pattern:
                 yield fill(route.pattern, text)
@@ -88,13 +93,15 @@ def list_targets(route: Route) -> Iterator[str]:
 
 def test_nothing_is_injected_through_a_path_or_a_query(attacked: Attacked) -> None:
     asked = list[tuple[str, str, bytes]]()
+    admin, _ = attacked.let_in(Role.ADMIN)
     for route in ROUTES:
+        caller = attacked.caller if route.pattern in OF_HOSTS else admin
         for target in list_targets(route):
             head = write_request(route.method, target, {"host": NAME, "connection": "close"})
             asked.append((route.method, route.pattern, head))
             if route.access is Access.CAGED:
                 try:
-                    signed = attacked.sign(route.method, target)
+                    signed = attacked.sign(route.method, target, caller=caller)
                 except SpecError:
                     continue  # no client can sign what is no target
                 asked.append((route.method, route.pattern, signed))
@@ -245,8 +252,7 @@ def test_what_is_too_large_is_refused_before_it_is_there(attacked: Attacked) -> 
     for (request, wanted), data in zip(
         requests.items(), attacked.exchange_all(*requests), strict=True
     ):
-        # Who goes on sending may have its answer cut off by a reset.
-        statuses = {one.status for one in parse_responses(data)}
+        statuses = {one.status for one in parse_responses(data, may_be_cut=True)}
         assert statuses <= wanted, (request[:80], statuses)
     attacked.check_well()
 
