@@ -100,6 +100,7 @@ class _Door:
 
     def close(self) -> None:
         self._client.close()
+        self._calls.close()
 
     async def post(self, handed: Handed) -> int:
         """How many LogBlocks of the chain the server holds then."""
@@ -112,13 +113,12 @@ class _Door:
             got = await self._client.post(PATH, body, ANSWER_BYTES_MAX, call.fields)
         except AwayError as error:
             raise StateError(f"{name}: {error}") from None
-        pairs = [(key.decode("latin-1"), value.decode("latin-1"))
-                 for key, value in got.headers.items()]  # fmt: skip
         said = escape(read_reason(got.body))
         try:
-            answer = call.caller.check(call.prepared, got.status, pairs, got.body)
+            answer = call.check(got)
         except PeerError as error:
             raise StateError(f"{name}: status {got.status}: {said or error}") from None
+        self._calls.keep(self._server, call, answer)
         if got.status == NOT_HOLDING:
             raise TamperError(f"{name}: {handed.app}: {said}")
         if got.status != OK:

@@ -110,7 +110,7 @@ def _repair_run(paths: Paths, container_id: str) -> None:
 
 
 def _close_run(paths: Paths, container_id: str) -> None:
-    from docklock.evidence.recovery import recover_runs
+    from docklock.evidence.recovery import find_last_run, recover_runs
     from docklock.runtime import remove_files
 
     recover_runs(paths, lambda other: other != container_id)
@@ -123,7 +123,12 @@ def _close_run(paths: Paths, container_id: str) -> None:
         return
     if container.auto_remove:
         remove_files(paths, container_id, container.name)
-    elif state.status != STOPPED:
+        return
+    # It may have died between the run's start in the log and in state.json.
+    last = find_last_run(paths, container_id)
+    if state.status != STOPPED or state.run != last:
         code = state.exit_code if state.status == RESTARTING else EXIT_KILLED
-        ended = state.end(code, "its supervisor was killed")._replace(is_cut=True)
+        ended = state.end(code, "its supervisor was killed")._replace(run=last, is_cut=True)
+        if state.status == STOPPED:  # who had stopped it has started it again
+            ended = ended._replace(is_stopped_by_user=False)
         write_state(paths, container_id, ended)

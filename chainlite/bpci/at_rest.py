@@ -118,6 +118,14 @@ def label_segment(tenant: str, host: bytes, leaf_index: int, erased: int = 0) ->
     return Label(ERASED if erased else SEGMENT, tenant, host, leaf_index)
 
 
+def open_enrolment(box: bytes, key: bytes, tenant: str, host: bytes) -> bytes:
+    """The first public key of a host of this tenant; TamperError where it is not one's."""
+    public = unseal(box, key, label_enrolment(tenant, host))
+    if keys.compute_host_id(public) != host:
+        raise TamperError("its enrolled key is another host's")
+    return public
+
+
 def label_act(number: int) -> Label:
     """Of an act's box."""
     return Label(ACT, "", b"", number)

@@ -24,7 +24,6 @@ from chainlite.bpci.known_host import decode_progress, encode_run_row
 from chainlite.bpci.restoring import NOT_LOGGED
 from chainlite.bpci.rows import make_leaf_row, make_reader, make_segment_row
 from chainlite.errors import DocklockError, SpecError, TamperError
-from chainlite.keys import compute_host_id
 from chainlite.ledger.bodies import HostBodies, RunState, Taking, read_keys
 from chainlite.ledger.offer import Item
 
@@ -208,10 +207,7 @@ class _HostAudit:
         try:
             if self._tenant is None:
                 raise TamperError(f"there is no tenant {row.tenant!r}")
-            label = at_rest.label_enrolment(row.tenant, row.host)
-            public = at_rest.unseal(row.enrolment, self._tenant, label)
-            if compute_host_id(public) != row.host:
-                raise TamperError("its enrolled key is another host's")
+            at_rest.open_enrolment(row.enrolment, self._tenant, row.tenant, row.host)
         except TamperError as error:
             yield self._name_damage("hosts", -1, f"enrolment: {error}")
         size = 0

@@ -22,8 +22,7 @@ from chainlite.bpci.acknowledgement import (
     encode_held,
     sign_acknowledgement,
 )
-from chainlite.bpci.intake import find_newest_publics
-from chainlite.bpci.known_host import decode_progress, decode_run
+from chainlite.bpci.known_host import decode_progress, decode_run, find_newest_publics
 from chainlite.bpci.opening import iterate_hosts, open_segment, open_tenant
 from chainlite.bpci.rows import get_header, make_reader
 from chainlite.bpci.store import Ranges, StoreDamage

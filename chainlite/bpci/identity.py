@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chainlite.bpci.actor import Actor, Role, parse_keyid
-from chainlite.bpci.intake import find_newest_publics
+from chainlite.bpci.known_host import find_newest_publics
 from chainlite.cage.answers import Call
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.signature import Known

@@ -38,11 +38,11 @@ from chainlite.bpci.at_rest import Vault
 from chainlite.bpci.batch import decode_batch, decompress
 from chainlite.bpci.group import Group
 from chainlite.bpci.handed import Contradiction, NotYet, decode_handed, judge_handed, measure_block
-from chainlite.bpci.known_host import KnownHost, decode_progress, encode_run_row
+from chainlite.bpci.known_host import KnownHost, encode_run_row, load_host, open_tenant
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.quota import Quota
 from chainlite.bpci.restoring import NOT_LOGGED, Restore
-from chainlite.bpci.rows import get_header, make_leaf_row, make_reader, make_segment_row
+from chainlite.bpci.rows import make_leaf_row, make_reader, make_segment_row
 from chainlite.bpci.store import (
     Alert,
     Changes,
@@ -50,17 +50,17 @@ from chainlite.bpci.store import (
     StoreDamage,
     Tenant,
 )
-from chainlite.bpci.tally import Tally
+from chainlite.bpci.tally import Tally, measure
 from chainlite.bpci.verification import (
     Trouble,
     Verdict,
     find_contradiction,
+    find_future,
     get_newest_key,
     judge_batch,
 )
 from chainlite.cage.refusal import Refusal
 from chainlite.errors import SpecError, StateError, TamperError
-from chainlite.ledger.bodies import read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -268,7 +268,8 @@ class Intake:
             self._raise_alert(group, known, trouble, request)
             why = f"leaf {trouble.leaf_index}: {trouble.why}"
             return Answer(REFUSED, why=why, alert=trouble.kind)
-        future = self._find_future(batch, verdict)
+        limit_ns = self._clock_ms() * 10**6 + FUTURE_MAX_NS
+        future = find_future(batch, verdict, limit_ns)
         if future is not None:
             self._raise_alert(group, known, future, request)
         receipts = known.progress.receipts - before
@@ -311,23 +312,9 @@ class Intake:
             return None  # it was held before
         if verdict.taken is None or self.access.get_quota(known.row.tenant) == Quota():
             return None
-        size = sum([len(one.leaf) + len(one.body) for one in batch.items[: verdict.leaves]])
-        more = Quota(verdict.taken.receipts, size, 0)
+        more = measure(batch, verdict)
         row = known.row
         return self.tally.judge(row.tenant, row.host, more, self._clock_ms(), group.acts)
-
-    def _find_future(self, batch: Offer, verdict: Verdict) -> Trouble | None:
-        """The first segment whose times are ahead of this server's clock by more than allowed."""
-        limit = self._clock_ms() * 10**6 + FUTURE_MAX_NS
-        for index, item in enumerate(batch.items[: verdict.leaves], batch.start):
-            if item.leaf[0] != hostlog.SEGMENT_KIND:
-                continue
-            header = get_header(item.leaf)
-            if header.time_last > limit:
-                first, last = header.first_index, header.first_index + header.event_count - 1
-                why = f"its last receipt is of {header.time_last} ns, which is still to come"
-                return Trouble(verification.FUTURE, index, first, last, why)
-        return None
 
     def _raise_alert(
         self, group: Group, known: KnownHost, trouble: Trouble, request: Request
@@ -410,13 +397,7 @@ class Intake:
 
     def open_tenant(self, name: str) -> bytes:
         """The key of a tenant's boxes."""
-        tenant = self._store.find_tenant(name)
-        if tenant is None:
-            raise StoreDamage(f"tenant {name!r} is gone")
-        try:
-            return self._vault.open_tenant_key(name, tenant.sealed_key)
-        except TamperError as error:
-            raise StoreDamage(f"the key of tenant {name!r}: {error}") from None
+        return open_tenant(self._store, self._vault, name)
 
     def commit_rows(self, known: KnownHost, row: Host, changes: Changes) -> None:
         """Write this, with the host's row, of which nothing else waits to be written."""
@@ -432,13 +413,12 @@ class Intake:
         self.commit(group)
 
     def find(self, host: bytes) -> KnownHost | None:
-        """The host as it stands; None where it is not enrolled."""
+        """The host as it stands; None: none is here. StoreDamage: its row is not as sealed."""
         known = self._hosts.pop(host, None)
         if known is None:
-            row = self._store.find_host(host)
-            if row is None:
+            known = load_host(self._store, self._vault, host)
+            if known is None:
                 return None
-            known = KnownHost(row, self._store)
         self._remember(known)
         return known
 
@@ -449,19 +429,6 @@ class Intake:
             oldest = next(idle, None)
             if oldest is not None and oldest != known.row.host:
                 del self._hosts[oldest]
-
-
-def find_newest_publics(store: Store, key: ServerKey, host: bytes) -> tuple[bytes, ...]:
-    """A host's newest key, as far as the server knows its log; none where it is not enrolled."""
-    row = store.find_host(host)
-    tenant = store.find_tenant(row.tenant) if row is not None else None
-    if row is None or tenant is None:
-        return ()
-    if row.progress:
-        return (read_keys(host, list(decode_progress(row).key_leaves)).public,)
-    tenant_key = Vault(key).open_tenant_key(row.tenant, tenant.sealed_key)
-    label = at_rest.label_enrolment(row.tenant, host)
-    return (at_rest.unseal(row.enrolment, tenant_key, label),)
 
 
 def _read(request: Request) -> Offer:

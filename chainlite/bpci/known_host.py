@@ -7,12 +7,15 @@ Invariant: what was applied and is not yet committed is found here, before what 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from chainlite import bundle
+from chainlite.bpci import at_rest
+from chainlite.bpci.at_rest import Vault
 from chainlite.bpci.store import Host, Run, StoreDamage
 from chainlite.codec import Reader
-from chainlite.errors import SpecError
+from chainlite.errors import SpecError, TamperError
 from chainlite.ledger.bodies import (
     HostBodies,
     Progress,
@@ -21,13 +24,16 @@ from chainlite.ledger.bodies import (
     decode_taken,
     encode_run,
     encode_taken,
+    read_keys,
     read_run,
 )
 
 if TYPE_CHECKING:
+    from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.store import Store
 
 RUNS_CACHED_MAX = 1024
+NEWEST_CACHED_MAX = 4096
 
 
 class KnownHost(HostBodies):
@@ -77,6 +83,51 @@ class KnownHost(HostBodies):
         self.hashes.clear()
         if len(self._runs) > RUNS_CACHED_MAX:
             self._runs.clear()
+
+
+def load_host(store: Store, vault: Vault, host: bytes) -> KnownHost | None:
+    """The host as the store has it; None: none is there. StoreDamage: its row is not as sealed.
+
+    So whoever writes rows moves no host to a tenant of theirs, and makes none.
+    """
+    row = store.find_host(host)
+    if row is None:
+        return None
+    key = open_tenant(store, vault, row.tenant)
+    try:
+        at_rest.open_enrolment(row.enrolment, key, row.tenant, host)
+    except TamperError as error:
+        raise StoreDamage(f"host {host.hex()[:16]}: {error}") from None
+    return KnownHost(row, store)
+
+
+def open_tenant(store: Store, vault: Vault, name: str) -> bytes:
+    """The key of a tenant's boxes; StoreDamage where it does not open."""
+    tenant = store.find_tenant(name)
+    if tenant is None:
+        raise StoreDamage(f"tenant {name!r} is gone")
+    try:
+        return vault.open_tenant_key(name, tenant.sealed_key)
+    except TamperError as error:
+        raise StoreDamage(f"the key of tenant {name!r}: {error}") from None
+
+
+def find_newest_publics(store: Store, key: ServerKey, host: bytes) -> tuple[bytes, ...]:
+    """A host's newest key, as far as the server knows its log; none where it is not enrolled."""
+    row = store.find_host(host)
+    tenant = store.find_tenant(row.tenant) if row is not None else None
+    if row is None or tenant is None:
+        return ()
+    if row.progress:
+        return (_read_newest(host, decode_progress(row).key_leaves),)
+    tenant_key = Vault(key).open_tenant_key(row.tenant, tenant.sealed_key)
+    return (at_rest.open_enrolment(row.enrolment, tenant_key, row.tenant, host),)
+
+
+@lru_cache(maxsize=NEWEST_CACHED_MAX)
+def _read_newest(host: bytes, key_leaves: tuple[bytes, ...]) -> bytes:
+    """The newest key of these records: each call asks for it, and each record is a signature."""
+    return read_keys(host, list(key_leaves)).public
 
 
 def encode_progress(progress: Progress) -> bytes:

@@ -18,6 +18,8 @@ from chainlite.cage.refusal import Refusal
 if TYPE_CHECKING:
     from chainlite.bpci.access import Access
     from chainlite.bpci.store import Store
+    from chainlite.bpci.verification import Verdict
+    from chainlite.ledger.offer import Offer
 
 
 class Exceeded(NamedTuple):
@@ -25,6 +27,13 @@ class Exceeded(NamedTuple):
 
     which: int
     why: str
+
+
+def measure(batch: Offer, verdict: Verdict) -> Quota:
+    """What of a batch would be kept, as quotas count it."""
+    items = batch.items[: verdict.leaves]
+    size = sum([len(one.leaf) + len(one.body) for one in items])
+    return Quota(verdict.taken.receipts if verdict.taken else 0, size, 0)
 
 
 class Tally:

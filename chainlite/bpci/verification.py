@@ -129,6 +129,21 @@ def _is_ahead(known: HostBodies, taken: Taken | None, data: bytes) -> bool:
     return count > run.event_count
 
 
+def find_future(batch: Offer, verdict: Verdict, limit_ns: int) -> Trouble | None:
+    """The first segment of what is kept whose times are above this one, a time ahead of now."""
+    for index, item in enumerate(batch.items[: verdict.leaves], batch.start):
+        if item.leaf[0] != hostlog.SEGMENT_KIND:
+            continue
+        leaf = hostlog.decode_leaf(item.leaf)
+        assert isinstance(leaf, hostlog.Segment), "its kind says so"
+        header = segment.decode_header(leaf.header)
+        if header.time_last > limit_ns:
+            first, last = header.first_index, header.first_index + header.event_count - 1
+            why = f"its last receipt is of {header.time_last} ns, which is still to come"
+            return Trouble(FUTURE, index, first, last, why)
+    return None
+
+
 def find_contradiction(known: HostBodies, note: bytes, read: Read, batch: Offer) -> Trouble | None:
     """What a batch that does not begin where the host stands shows against the host, if anything.
 

@@ -139,6 +139,11 @@ def make_signature_base(
             raise unsigned("missing-component", f"{line}covered, and not there")
         lines.append(line + value)
     lines.append(f'"@signature-params": {inner}{parameters}')
+    return encode_base(lines)
+
+
+def encode_base(lines: list[str]) -> bytes:
+    """A base of these lines; Refusal where a value in one of them would end it."""
     base = "\n".join(lines).encode("utf-8", "replace")
     # Fast: what is left without the bytes that may be there is the ends of the lines.
     if base.translate(None, _SIGNABLE) != b"\n" * (len(lines) - 1):

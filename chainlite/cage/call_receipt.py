@@ -12,21 +12,25 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import domains, sodium
 from chainlite.cage.digest import encode_content_digest
 from chainlite.cage.fields import encode_bytes, parse_bytes, parse_dictionary, parse_parameters
-from chainlite.cage.signature import TAG
+from chainlite.cage.signature import LABEL, TAG
 from chainlite.codec import Reader, encode_head, encode_text
 from chainlite.codec import encode_bytes as encode_sized
-from chainlite.errors import SpecError, TamperError
+from chainlite.errors import PeerError, SpecError, TamperError
+
+if TYPE_CHECKING:
+    from chainlite.cage.fields import Value
 
 VERSION = 1
 ACTOR_BYTES_MAX = 128
 METHOD_BYTES_MAX = 32
 AUTHORITY_BYTES_MAX = 256
 TARGET_BYTES_MAX = 4096
+RECEIPT_BYTES_MAX = 8192
 BASE_BYTES_MAX = 65_536
 FIELD = "x-receipt"
 
@@ -104,11 +108,11 @@ def check_signed_receipt(data: bytes, server: bytes) -> CallReceipt:
     base, signature = decode_signed_receipt(data)
     if not sodium.is_signed(server, base, signature):
         raise TamperError("call receipt: not signed by this server")
-    lines = _read_lines(base)
+    lines, _ = read_base(base)
     value = lines.get('"x-receipt"', "")
     try:
         receipt = decode_call_receipt(parse_bytes(value, FIELD))
-    except SpecError as error:
+    except (PeerError, SpecError) as error:
         raise TamperError(f"call receipt: {error}") from None
     agrees = (
         receipt.server == server
@@ -127,17 +131,21 @@ def encode_field(data: bytes) -> str:
     return encode_bytes(data)
 
 
-def _read_lines(base: bytes) -> dict[str, str]:
-    """The lines of a signature base of the cage's own; TamperError."""
+def read_base(base: bytes) -> tuple[dict[str, str], dict[str, Value]]:
+    """The lines of a signature base of the cage's own, and its parameters; TamperError."""
     try:
         lines = [line.partition(": ") for line in base.decode("ascii").split("\n")]
     except UnicodeDecodeError:
         raise TamperError("call receipt: the signature base is not ASCII") from None
     values = {name: value for name, _, value in lines}
     name, _, last = lines[-1]
-    member = parse_dictionary(f"cage={last}", "signature base").get("cage")
-    if name != '"@signature-params"' or len(values) != len(lines) or member is None:
-        raise TamperError("call receipt: not a signature base")
-    if parse_parameters(member.parameters, "signature base").get("tag") != TAG:
-        raise TamperError("call receipt: not the signature of a response of a cage")
-    return values
+    try:
+        member = parse_dictionary(f"{LABEL}={last}", "signature base").get(LABEL)
+        if name != '"@signature-params"' or len(values) != len(lines) or member is None:
+            raise TamperError("call receipt: not a signature base")
+        said = parse_parameters(member.parameters, "signature base")
+    except PeerError as error:
+        raise TamperError(f"call receipt: {error}") from None
+    if said.get("tag") != TAG:
+        raise TamperError("call receipt: not a signature of a cage")
+    return values, said

@@ -74,6 +74,7 @@ _EMPTY_DIGEST = hashlib.sha256().digest()
 class _Arrived(NamedTuple):
     """A call whose head is read and whose route is found; `length`: its body's, if known."""
 
+    now_ms: int
     audit_id: str
     address: str
     request: Request
@@ -161,10 +162,10 @@ class Cage:
             raise RuntimeError(f"{scope['type']}: not let through")
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
-        audit_id, address = os.urandom(16).hex(), self._find_address(scope)
+        audit_id, address, now_ms = os.urandom(16).hex(), self._find_address(scope), self._now_ms()
         try:
-            self._strangers.check(address, self._now_ms())
-            arrived = self._read_head(scope, audit_id, address)
+            self._strangers.check(address, now_ms)
+            arrived = self._read_head(scope, audit_id, address, now_ms)
             if arrived.route.access is Access.CAGED:
                 await self._take_caged(arrived, scope, receive, send)
             else:
@@ -178,14 +179,14 @@ class Cage:
         except Gone:
             return
 
-    def _read_head(self, scope: Scope, audit_id: str, address: str) -> _Arrived:
+    def _read_head(self, scope: Scope, audit_id: str, address: str, now_ms: int) -> _Arrived:
         request = read_request(scope)
         if request.authority not in self._authorities:
             raise Refusal(421, "another-server", "this server is not that host")
         route, length = self.routes.find(request.method, scope["path"]), get_length(request)
         if length is not None and length > route.request_bytes_max:
             raise Refusal(413, "too-large", f"a body of more than {route.request_bytes_max} bytes")
-        return _Arrived(audit_id, address, request, route, length)
+        return _Arrived(now_ms, audit_id, address, request, route, length)
 
     async def _read(self, arrived: _Arrived, receive: Receive) -> bytes:
         """The body, which has its place in memory before any of it is there."""
@@ -209,7 +210,7 @@ class Cage:
             if not is_name(actor):
                 raise Refusal(403, "no-certificate", "this route wants a client certificate")
             account = f"tls {actor}"
-        charged = self._strangers.pay(account, route.cost_m, self._now_ms())
+        charged = self._strangers.pay(account, route.cost_m, arrived.now_ms)
         body = await self._read(arrived, receive)
         call = Call(arrived.audit_id, actor, "", b"")
         rate_pass = encode_pass(charged.account, self._tariff, charged.price_m)
@@ -232,7 +233,7 @@ class Cage:
     async def _take_caged(
         self, arrived: _Arrived, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        now_ms, request, audit_id = self._now_ms(), arrived.request, arrived.audit_id
+        now_ms, request, audit_id = arrived.now_ms, arrived.request, arrived.audit_id
         signed = verify_request_head(request, self._find_key, now_s=now_ms // 1000)
         charged = self._store.admit(signed, arrived.route.cost_m, now_ms)
         call = Call(audit_id, signed.actor, signed.keyid, signed.public)

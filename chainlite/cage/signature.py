@@ -20,6 +20,7 @@ from chainlite.cage.base import (
     Components,
     Request,
     Response,
+    encode_base,
     make_signature_base,
     parse_components,
 )
@@ -67,6 +68,9 @@ _USUAL = re.compile(
     rf"{LABEL}=(\([^()]*\))(;created=([1-9][0-9]{{0,14}});nonce=\"([!#-\[\]-~]{{1,128}})\""
     rf";keyid=\"([!#-\[\]-~]{{1,128}})\";alg=\"{ALGORITHM}\";tag=\"{TAG}\")"
 )
+
+
+_USUAL_SIGNATURE = re.compile(rf"{LABEL}=(:[A-Za-z0-9+/]{{86}}==:)")
 
 
 class Known(NamedTuple):
@@ -130,8 +134,12 @@ def sign_response(
     """
     inner = _cover_response(tuple(response.fields))
     parameters = f';created={created_s};keyid="{keyid}";alg="{ALGORITHM}";tag="{TAG}"'
-    covered = Response(response.status, {**response.fields, "content-digest": digest})
-    base = make_signature_base(inner, parameters, covered, request)
+    lines = [f'"@status": {response.status}', f'"content-digest": {digest}']
+    lines += [f'"{name}": {value}' for name, value in response.fields.items()]
+    bare, path = _find_bare(request.fields["signature"]), request.path or "/"
+    values = zip(RESPONSE_COVERS_OF_REQUEST, (bare, request.method, path), strict=True)
+    lines += [f"{name}: {value}" for name, value in values]
+    base = encode_base([*lines, f'"@signature-params": {inner}{parameters}'])
     return _make_fields(digest, inner, parameters, key.sign(base)), base
 
 
@@ -225,7 +233,7 @@ def _find_signature(fields: Mapping[str, str]) -> tuple[str, str, dict[str, Valu
     """Our inner list, its parameters as text and by name, and our signature."""
     if "signature-input" not in fields or "signature" not in fields:
         raise unsigned("no-signature", "not signed: Signature-Input and Signature are wanted")
-    signature = parse_dictionary(fields["signature"], "signature").get(LABEL)
+    bare = _find_bare(fields["signature"])
     usual = _USUAL.fullmatch(fields["signature-input"])
     said: dict[str, Value]
     if usual is not None:
@@ -238,11 +246,20 @@ def _find_signature(fields: Mapping[str, str]) -> tuple[str, str, dict[str, Valu
             raise unsigned("no-signature", f"no signature is labelled {LABEL}")
         inner, parameters = member.inner, member.parameters
         said = parse_parameters(parameters, "signature-input")
-    if signature is None:
+    return inner, parameters, said, parse_bytes(bare, "signature")
+
+
+def _find_bare(text: str) -> str:
+    """Our signature in the field, as it is written there."""
+    usual = _USUAL_SIGNATURE.fullmatch(text)
+    if usual is not None:
+        return usual[1]
+    member = parse_dictionary(text, "signature").get(LABEL)
+    if member is None:
         raise unsigned("no-signature", f"no signature is labelled {LABEL}")
-    if signature.inner or signature.parameters:
+    if member.inner or member.parameters:
         raise unsigned("bad-signature", "signature: want a byte sequence alone")
-    return inner, parameters, said, parse_bytes(signature.bare, "signature")
+    return member.bare
 
 
 def _refuse_uncovered(wanted: Iterable[str], covered: frozenset[str]) -> Refusal:

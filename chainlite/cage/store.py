@@ -1,13 +1,13 @@
-"""cage.db: the nonces that were let through, actors' accounts, the newest receipts.
+"""cage.db: actors' accounts, the newest receipts, and beside it the nonces that were let through.
 
-Shared by all workers of a server; each has the file open. A nonce is written by itself before its
-call is let through; accounts and receipts follow in groups, at most GROUP_MAX calls later. Not
-here: what a call costs (prices), what a receipt says (call_receipt), when a group is due
-(middleware). Invariants: a nonce stays in the file until its time is over, so kill -9 of any worker
-at any moment forgets none. What a machine that lost its power may have forgotten (commits are not
-synced) is refused by time: after a boot nothing is let through that was signed before it. A clock
-that goes back opens nothing: what was signed before nonces were dropped stays refused. No two
-receipts have one epoch and number, since each opening begins an epoch. The file's size is bounded,
+Shared by all workers of a server; each has the files open. A nonce is written by itself (nonces)
+before its call is let through; accounts and receipts follow in groups, at most GROUP_MAX calls
+later. Not here: what a call costs (prices), what a receipt says (call_receipt), when a group is due
+(middleware). Invariants: a nonce stays until its time is over, so kill -9 of any worker at any
+moment forgets none. What a machine that lost its power may have forgotten (nothing here is synced
+for each call) is refused by time: after a boot nothing is let through that was signed before it. A
+clock that goes back opens nothing: what was signed before nonces were dropped stays refused. No two
+receipts have one epoch and number, since each opening begins an epoch. What is stored is bounded,
 and when it is full, calls are refused. Source: sqlite.org/wal.html; README.md, section Replay.
 """
 
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite.cage import prices
 from chainlite.cage.call_receipt import compute_receipt_hash
+from chainlite.cage.nonces import NAME_BYTES, Nonces
 from chainlite.cage.prices import Account, Change, Charged, Tariff
 from chainlite.cage.refusal import Refusal, unsigned
 from chainlite.cage.signature import AGE_MAX_S, AHEAD_MAX_S
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from chainlite.cage.signature import Signed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+WITH_NONCES = 1
+"""The version whose nonces lay in a table here."""
 PAGE_BYTES = 4096
 FILE_BYTES_MAX = 256 * 1024 * 1024
 ACCOUNTS_MAX = 65_536
@@ -49,8 +52,6 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SCHEMA = (
     "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), boot TEXT NOT NULL,"
     " floor INTEGER NOT NULL, epoch INTEGER NOT NULL)",
-    "CREATE TABLE seen (created INTEGER NOT NULL, name BLOB NOT NULL,"
-    " PRIMARY KEY (created, name)) WITHOUT ROWID",
     "CREATE TABLE accounts (actor TEXT PRIMARY KEY, balance INTEGER NOT NULL,"
     " at INTEGER NOT NULL, level INTEGER NOT NULL, strikes INTEGER NOT NULL,"
     " good INTEGER NOT NULL) WITHOUT ROWID",
@@ -58,14 +59,11 @@ _SCHEMA = (
     " base BLOB NOT NULL, signature BLOB NOT NULL)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-# A nonce that is older than the floor is as one that is there.
-_ADD_NONCE = (
-    "INSERT OR IGNORE INTO seen SELECT ?1, ?2 WHERE ?1 >= (SELECT floor FROM meta WHERE id = 0)"
-)
-
-_RAISE_FLOOR = (
-    "UPDATE meta SET floor ="
-    " max(floor, ifnull((SELECT max(created) + 1 FROM seen WHERE created < ?), 0))"
+_RAISE_FLOOR = "UPDATE meta SET floor = max(floor, ?)"
+_FROM_FIRST = (
+    "UPDATE meta SET floor = max(floor, ifnull((SELECT max(created) + 1 FROM seen), 0))",
+    "DROP TABLE seen",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 _DROP_RECEIPTS = "DELETE FROM receipts WHERE place <= (SELECT max(place) FROM receipts) - ?"
 
@@ -105,12 +103,13 @@ class CageStore:
         self._dropped_s = 0
         self._accounts: dict[str, Account] = {}
         self._events: dict[str, list[Change]] = {}
-        self._waiting: list[Kept] = []
+        self._waiting: list[tuple[bytes, bytes, bytes]] = []
         self._count = 0
         self._db = sqlite3.connect(
             path, isolation_level=None, timeout=WAIT_S, check_same_thread=False
         )
         self._transaction = _Transaction(self._db)
+        self._nonces = Nonces(f"{path}-nonces", self._read_floor, self._raise_floor)
         try:
             self._place = self._set_up(boot_id, now_ms)
         except BaseException:
@@ -130,13 +129,18 @@ class CageStore:
                 for statement in _SCHEMA:
                     db.execute(statement)
                 db.execute("INSERT INTO meta VALUES (0, ?, 0, 0)", (boot_id,))
+            elif version == WITH_NONCES:
+                for statement in _FROM_FIRST:
+                    db.execute(statement)
             elif version != SCHEMA_VERSION:
                 raise SpecError(f"{self.path}: schema {version}, not {SCHEMA_VERSION}")
             floor_s = now_ms // 1000 + AHEAD_MAX_S + 1
-            db.execute(
+            is_booted = db.execute(
                 "UPDATE meta SET boot = ?1, floor = max(floor, ?2) WHERE boot <> ?1",
                 (boot_id, floor_s),
-            )
+            ).rowcount
+            if is_booted:
+                self._nonces.clear()
             db.execute("UPDATE meta SET epoch = max(epoch + 1, ?)", (now_ms,))
             epoch_ms = db.execute("SELECT epoch FROM meta").fetchone()[0]
             last = db.execute("SELECT receipt FROM receipts ORDER BY place DESC LIMIT 1").fetchone()
@@ -154,6 +158,7 @@ class CageStore:
         try:
             self.write()
         finally:
+            self._nonces.close()
             self._db.close()
 
     def admit(self, signed: Signed, cost_m: int, now_ms: int) -> Charged:
@@ -162,7 +167,7 @@ class CageStore:
         Refusal where the nonce is not new (401) or the file takes no more (503). A call that its
         actor cannot pay is not refused here: `retry_after_s` says so, and its nonce is taken.
         """
-        name = sha256(f"{signed.keyid}\0{signed.nonce}".encode()).digest()[:16]
+        name = sha256(f"{signed.keyid}\0{signed.nonce}".encode()).digest()[:NAME_BYTES]
         actor = signed.actor
         try:
             if self._count >= WAITING_MAX:
@@ -170,9 +175,9 @@ class CageStore:
             if now_ms // 1000 > self._dropped_s:
                 self._drop_old(now_ms // 1000)
             account = self._accounts.get(actor) or self._open_account(actor, now_ms)
-            if self._db.execute(_ADD_NONCE, (signed.created_s, name)).rowcount != 1:
+            if not self._nonces.add(signed.created_s, name):
                 raise unsigned("replayed", "this request came before, or may have: sign anew")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _refuse(error) from None
         charged = prices.charge(account, self.tariff, cost_m, now_ms)
         self._count += 1
@@ -194,7 +199,7 @@ class CageStore:
         epoch_ms, number, _ = self._place
         receipt = make(self._place)
         self._place = Place(epoch_ms, number + 1, compute_receipt_hash(receipt))
-        self._waiting.append(Kept(receipt, signed.base, signed.signature))
+        self._waiting.append((receipt, signed.base, signed.signature))
         return receipt
 
     def is_due(self) -> bool:
@@ -238,7 +243,7 @@ class CageStore:
 
     def count_nonces(self) -> int:
         """How many nonces are held."""
-        return int(self._db.execute("SELECT count(*) FROM seen").fetchone()[0])
+        return self._nonces.count()
 
     def _note(self, actor: str, account: Account, event: Change) -> None:
         self._accounts[actor] = account
@@ -270,10 +275,14 @@ class CageStore:
         leaves no hour in which all is refused.
         """
         self._dropped_s = now_s
-        before_s = now_s - AGE_MAX_S
+        self._nonces.drop(now_s - AGE_MAX_S)
+
+    def _read_floor(self) -> int:
+        return int(self._db.execute("SELECT floor FROM meta").fetchone()[0])
+
+    def _raise_floor(self, floor_s: int) -> None:
         with self._transaction:
-            self._db.execute(_RAISE_FLOOR, (before_s,))
-            self._db.execute("DELETE FROM seen WHERE created < ?", (before_s,))
+            self._db.execute(_RAISE_FLOOR, (floor_s,))
 
 
 class _Transaction:
@@ -301,6 +310,6 @@ def read_boot_id() -> str:
     return BOOT_ID.read_text("ascii").strip()
 
 
-def _refuse(error: sqlite3.Error) -> Refusal:
+def _refuse(error: Exception) -> Refusal:
     """Nothing is let through that cannot be written down."""
     return Refusal(503, "store", f"the cage's store: {error}", retry_after_s=RETRY_AFTER_S)

@@ -149,7 +149,8 @@ def _list_chain(figures: dict[str, float]) -> list[Family]:
 
 
 def _get_unit(name: str) -> str:
-    return "seconds" if name.endswith("_seconds") else ""
+    unit = name.rpartition("_")[2]
+    return unit if unit in ("seconds", "bytes") else ""
 
 
 def _list_histograms(sums: dict[str, list[int]]) -> list[Family]:

@@ -1,8 +1,8 @@
 """`docklock bpci init|keys|serve|audit|openapi`: a server that takes hosts' evidence.
 
-Not here: who may do what there (bpci_access), exports (bpci_export), copies (bpci_copies), what it
-does (chainlite/bpci).
-Exit of `audit`: 0 nothing differs; 3 something does, and each such row has a line.
+Not here: who may do what there (bpci_access), exports (bpci_export), copies (bpci_copies), receipts
+of calls (call_receipts), what it does (chainlite/bpci). Exit of `audit`: 0 nothing differs; 3
+something does, and each such row has a line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli import bpci_access, bpci_copies, bpci_export, options
+from docklock.cli import bpci_access, bpci_copies, bpci_export, call_receipts, options
 from docklock.cli.options import Command, HelpWanted, check_count, listed, text
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ SUBCOMMANDS = {
     "init": INIT, "keys": KEYS, "grant": bpci_access.GRANT, "members": bpci_access.MEMBERS,
     "revoke": bpci_access.REVOKE, "quota": bpci_access.QUOTA, "retention": bpci_access.RETENTION,
     "serve": SERVE, "audit": AUDIT, "export": bpci_export.EXPORT, "openapi": OPENAPI,
+    "receipts": call_receipts.OF_SERVER,
     "backup": bpci_copies.BACKUP, "restore": bpci_copies.RESTORE,
 }  # fmt: skip
 COUNTS = {
     "openapi": (0, 0), "grant": (3, 3), "revoke": (2, 2), "quota": (2, 2), "retention": (2, 2),
-    "export": (2, 2), "backup": (2, 2), "restore": (1, 2),
+    "export": (2, 2), "receipts": (1, 2), "backup": (2, 2), "restore": (1, 2),
 }  # fmt: skip
 
 
@@ -82,6 +83,7 @@ def run_bpci(argv: list[str], _: Paths) -> int:
         "quota": bpci_access.rule_quota, "retention": bpci_access.rule_retention, "serve": _serve,
         "audit": _audit, "export": bpci_export.export, "openapi": _show_document,
         "backup": bpci_copies.run_backup, "restore": bpci_copies.run_restore,
+        "receipts": call_receipts.show_server_calls,
     }  # fmt: skip
     return run[verb](values, words)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 from docklock import __version__
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, text
 from docklock.lifecycle import is_live, list_containers
 from docklock.paths import Paths
+
+if TYPE_CHECKING:
+    from docklock.outbox.status import ServerStatus
 
 INFO = Command(
     "info",
@@ -103,11 +107,21 @@ def get_servers(paths: Paths) -> list[str]:
         found = read_status(paths, find_servers(paths))
     except (DocklockError, OSError) as error:
         return [str(error)]
-    return [
-        f"{one.server.name}: {one.standing.size} of {one.size} leaves acknowledged"
-        + (f", {one.lag_s:.0f} s behind" if one.lag_leaves else "")
-        for one in found
-    ]
+    return [describe_server(one) for one in found]
+
+
+def describe_server(one: ServerStatus) -> str:
+    """How far a server is, how much it lacks, and what it says is wrong."""
+    from docklock.outbox.sent import STATES
+
+    text = f"{one.server.name}: {one.standing.size} of {one.size} leaves acknowledged"
+    if one.lag.leaves:
+        text += f", {one.lag.size_bytes:,} bytes and {one.lag.age_s:.0f} s behind"
+    if one.standing.state:
+        text += f", {STATES[one.standing.state]}"
+    if one.alerts:
+        text += f", alerts: {len(one.alerts)}, the last: {one.alerts[-1].kind}"
+    return text
 
 
 def parse_release(release: str) -> tuple[int, int]:

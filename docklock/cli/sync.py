@@ -1,8 +1,8 @@
-"""`docklock sync status|now|run|enrol|proof`: this host's evidence to its servers.
+"""`docklock sync status|now|run|enrol|proof|receipts`: this host's evidence to its servers.
 
-Not here: sending (docklock.outbox), who the servers are (agent.toml, [[server]]). Exit codes: `now`
-0 all servers have all, 1 something is due still, 3 somebody contradicts themselves; `status` 0,
-or 3 as `now`.
+Not here: sending (docklock.outbox), who the servers are (agent.toml, [[server]]), receipts of calls
+(call_receipts). Exit codes: `now` 0 all servers have all, 1 something is due still, 3 somebody
+contradicts themselves, or a server has raised an alert; `status` 0, or 3 as `now`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from docklock.cli import options
+from docklock.cli import call_receipts, options
 from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, text
 
 if TYPE_CHECKING:
@@ -58,8 +58,15 @@ COMMANDS = {
         (CONFIG, text("-o", "--output", help="write to this file (SERVER.tlog-proof)",
                       metavar="FILE")),
     ),
+    "receipts": Command(
+        "sync receipts", "[OPTIONS] [AUDIT-ID]",
+        "List the calls that servers have answered, newest first; write one as a file for `verify "
+        "FILE --log-key KEYS`; compare with a server's.",
+        (CONFIG, text("--server", help="of this one alone", metavar="NAME"),
+         *call_receipts.OPTIONS),
+    ),
 }  # fmt: skip
-HEADERS = ["SERVER", "STATE", "ACKNOWLEDGED", "BEHIND", "SECONDS", "NEXT TRY"]
+HEADERS = ["SERVER", "STATE", "ACKNOWLEDGED", "BEHIND", "BYTES", "SECONDS", "NEXT TRY"]
 EXIT_DUE, EXIT_CONTRADICTED = 1, 3
 
 
@@ -74,8 +81,9 @@ def run_sync(argv: list[str], paths: Paths) -> int:
         known = ", ".join(COMMANDS)
         raise UsageError(f"docklock sync: {verb or 'no verb'}{hint}; verbs are {known}")
     values, words = options.parse(COMMANDS[verb], argv[1:])
-    if verb in ("enrol", "proof"):
-        return (_enrol if verb == "enrol" else _prove)(values, words, paths)
+    own = {"enrol": _enrol, "proof": _prove, "receipts": _show_receipts}
+    if verb in own:
+        return own[verb](values, words, paths)
     check_count(COMMANDS[verb], words, 0, 0)
     if values["format"] not in (None, "json", "text"):
         raise UsageError(f"docklock sync {verb}: --format takes json or text")
@@ -122,6 +130,14 @@ def _prove(values: dict[str, Any], words: list[str], paths: Paths) -> int:
         f"{output}: {words[0]} holds the first {made.held.size} leaves of this host's log ({when})"
     )
     return 0
+
+
+def _show_receipts(values: dict[str, Any], words: list[str], paths: Paths) -> int:
+    check_count(COMMANDS["receipts"], words, 0, 1)
+    origin = None
+    if values["server"]:
+        origin = _find_server(values, values["server"], paths).origin
+    return call_receipts.show_host_calls(values, words, paths, origin)
 
 
 def _find_server(values: dict[str, Any], name: str, paths: Paths) -> Server:
@@ -223,21 +239,26 @@ def _show(values: dict[str, Any], paths: Paths, servers: tuple[Server, ...]) -> 
 
 def render_status(found: list[ServerStatus]) -> str:
     """A row for each server, and below what is wrong with it."""
-    from chainlite.report import format_time
+    from chainlite.report import escape, format_time
     from docklock.image.listing import show_table
     from docklock.outbox.sent import STATES
 
     rows, troubles = [], []
     for one in found:
-        standing = one.standing
+        standing, name = one.standing, f"{one.server.name}: "
         rows.append([
             one.server.name,
             STATES[standing.state],
             f"{standing.size} of {one.size}",
-            str(one.lag_leaves),
-            f"{one.lag_s:.1f}",
+            str(one.lag.leaves),
+            f"{one.lag.size_bytes:,}",
+            f"{one.lag.age_s:.1f}",
             format_time(standing.next_ms // 1000) if standing.next_ms else "",
         ])  # fmt: skip
         if standing.trouble:
-            troubles.append(f"{one.server.name}: {standing.trouble}\n")
+            troubles.append(f"{name}{standing.trouble.removeprefix(name)}\n")
+        for alert in one.alerts:
+            when = format_time(alert.time_ms // 1000)
+            what = f"alert {alert.kind} at leaf {alert.leaf}, {when}: {alert.why}"
+            troubles.append(f"{name}{escape(what)}\n")
     return show_table(HEADERS, rows) + "".join(troubles)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 
+CALL = b"DOCKLOCK-CALL\0"
+"""How a record of a call at a server begins."""
+
+
 def run_verify(argv: list[str], paths: Paths) -> int:
     """Verify a container, a file, or everything (also when nothing is named)."""
     import argparse
@@ -131,6 +135,11 @@ def _verify_target(paths: Paths, target: str, trust: Trust, *, as_json: bool) ->
         return show_report(report, trust, as_json=as_json)
     try:
         with open(target, "rb") as file:
+            if _begins(target, CALL):
+                from chainlite.bpci.call_report import show_call_record
+                from chainlite.cage.call_record import RECORD_BYTES_MAX
+
+                return show_call_record(file.read(RECORD_BYTES_MAX), trust, as_json=as_json)
             return check_file(file.read, trust, as_json=as_json)
     except OSError as error:
         raise StateError(f"{target}: cannot read it: {error.strerror}") from None

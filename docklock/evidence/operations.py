@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # What a leaf may be named, and what its labels say. `create` is also written by a first start.
 OPERATIONS = {
+    "alert": "a server says that this host's evidence does not hold; labels: server, kind, leaf",
     "attach": "a client reads a running container's output, or writes its input",
     "cp": "files go into a container, or out of it; label: direction",
     "create": "a container is made",

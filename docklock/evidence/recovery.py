@@ -61,6 +61,14 @@ def recover_runs(paths: Paths, is_alive: Callable[[str], bool]) -> list[Recovere
     return recovered
 
 
+def find_last_run(paths: Paths, container: str) -> int:
+    """The number of the container's last run that the log has the start of; -1 if there is none."""
+    if not has_host_log(paths):
+        return -1
+    with HostLog(paths, None) as log:
+        return max([run.run for run in log.get_runs(container)], default=-1)
+
+
 def find_journals(paths: Paths) -> list[str]:
     """The containers whose journal is there, alive or not."""
     try:

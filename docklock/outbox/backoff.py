@@ -1,7 +1,7 @@
 """When a server is tried again that was tried for nothing, and what is noted of it.
 
 Not here: who waits (following). Invariants: never before a server said; hosts that lost a server
-together do not come back together; what cannot be true is not tried again by itself.
+together do not come back together; what cannot be true, and a fork, is not tried again by itself.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import PeerError, TamperError
 from docklock.outbox.checking import Contradicted
-from docklock.outbox.door import Busy
-from docklock.outbox.sent import AWAY, BUSY, CONTRADICTED, REFUSED, TAMPERED
+from docklock.outbox.door import Alerted, Busy
+from docklock.outbox.sent import ALERTED, AWAY, BUSY, CONTRADICTED, REFUSED, TAMPERED
 
 if TYPE_CHECKING:
     from chainlite.errors import DocklockError
@@ -23,6 +23,8 @@ BACKOFF_MAX_S = 300.0
 DOUBLINGS_MAX = 10
 REFUSED_AGAIN_S = 900.0
 """A refusal is for good until somebody changes something there."""
+ALERTS_FOR_GOOD = ("fork", "rollback")
+"""Two histories: no leaf that this host can send is taken any more."""
 RETRY_AFTER_MAX_S = 86_400.0
 JITTER = 0.25
 """Of a wait: hosts that lost a server together do not come back together."""
@@ -40,6 +42,9 @@ def note_failure(before: Standing, error: DocklockError, now_ms: int) -> Standin
         state, wait_s = REFUSED, REFUSED_AGAIN_S
     elif isinstance(error, Contradicted):
         state, wait_s = CONTRADICTED, 0.0
+    elif isinstance(error, Alerted):
+        state = ALERTED
+        wait_s = 0.0 if error.kind in ALERTS_FOR_GOOD else REFUSED_AGAIN_S
     elif isinstance(error, TamperError):
         state, wait_s = TAMPERED, BACKOFF_MAX_S
     wait_ms = int(1000 * wait_s * (1 + random.uniform(0, JITTER)))

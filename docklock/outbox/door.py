@@ -1,10 +1,11 @@
 """The way to one server: batches over HTTP/1.1 and TLS, one request at a time.
 
 Not here: what is sent and what an answer means (sending, checking), the exchange itself
-(docklock.witness.client), signatures (signing). Invariants: a server's certificate is always
-verified; no redirect is followed, so nobody else is handed the token or the evidence; what a server
-says in words is cut and escaped before anybody reads it; 200 counts if the server signed it for
-this very call. Source: RFC 9110, sections 10.2.3 and 15; RFC 9457; RFC 9659.
+(docklock.witness.client), signatures and what is kept of a call (signing). Invariants: a server's
+certificate is always verified; no redirect is followed, so nobody else is handed the token or the
+evidence; what a server says in words is cut and escaped before anybody reads it; 200 and an alert
+(422) count if the server signed them for this very call; whatever it signed is kept.
+Source: RFC 9110, sections 10.2.3 and 15; RFC 9457; RFC 9659.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from chainlite import domains, tlogproof
 from chainlite.bpci.batch import compress
-from chainlite.errors import DocklockError, PeerError, StateError
+from chainlite.errors import DocklockError, PeerError, SpecError, StateError, TamperError
 from chainlite.report import escape
 from docklock.json_text import parse_json
 from docklock.witness import served as served_log
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from docklock.outbox.settings import Server
-    from docklock.outbox.signing import HostCalls
+    from docklock.outbox.signing import HostCalls, SignedCall
     from docklock.witness.client import Got
 
     Found = TypeVar("Found")
@@ -44,10 +45,12 @@ SEEN_FIELD = "bpci-log-size"
 RESTORING = b'"urn:docklock:cage:restoring"'
 """The type of a problem."""
 OK = 200
-UNAUTHORIZED = 401
-CONFLICT = 409
-REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY, UNAVAILABLE = 408, 425, 429, 503
+UNAUTHORIZED, CONFLICT, NOT_HOLDING = 401, 409, 422
+REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY, UNAVAILABLE, FULL = 408, 425, 429, 503, 507
 SERVER_ERRORS = range(500, 600)
+
+
+ALERT_CHARS_MAX = 16
 
 
 class Busy(StateError):
@@ -70,6 +73,21 @@ class Elsewhere(StateError):
     """The server does not stand where the batch begins, and has not said where: perhaps nowhere."""
 
 
+class Alerted(TamperError):
+    """The server has found, and says under its signature, that evidence of this host does not hold.
+
+    `kind` is its alert, `why` its words, `acknowledgement` what it holds, of which nothing is
+    checked; `answer` is the body that says so, and `record` that of the call.
+    """
+
+    def __init__(
+        self, name: str, kind: str, why: str, acknowledgement: bytes, answer: bytes, record: bytes
+    ) -> None:
+        super().__init__(f"{name}: alert {kind}: {why}")
+        self.kind, self.why, self.acknowledgement = kind, why, acknowledgement
+        self.answer, self.record = answer, record
+
+
 class Door(Protocol):
     """A way to one server."""
 
@@ -78,7 +96,8 @@ class Door(Protocol):
         size of the server's own log that this host has a checkpoint of.
 
         Restoring: see there. Busy: later. Elsewhere: not from there on. StateError: it is away.
-        PeerError: it refuses this for good, and why.
+        PeerError: it refuses this for good, and why. Alerted: it has taken what holds before
+        something that does not.
         """
 
     async def enrol(self, grant: bytes) -> bytes:
@@ -135,12 +154,38 @@ class HttpDoor:
             got = await self._get_client().post(path, body, ANSWER_BYTES_MAX, sent)
         except AwayError as error:
             raise StateError(f"{self._server.name}: {error}") from None
-        if got.status != OK:
-            raise self._read_refusal(got)
+        if self._calls is None or call is None:
+            if got.status != OK:
+                raise self._read_refusal(got)
+            return got.body
+        return self._take_answer(self._calls, call, got)
+
+    def _take_answer(self, calls: HostCalls, call: SignedCall, got: Got) -> bytes:
+        """What was answered to a signed call; it is kept if the server has signed it."""
         try:
-            return got.body if call is None else call.read(got)
+            answer = call.check(got)
         except PeerError as error:
+            if got.status != OK:
+                raise self._read_refusal(got) from None
             raise PeerError(f"{self._server.name}: its answer: {error}") from None
+        record = calls.keep(self._server, call, answer)
+        if got.status == OK:
+            return answer.body
+        if got.status == NOT_HOLDING:
+            self._raise_alert(answer.body, record)
+        raise self._read_refusal(got)
+
+    def _raise_alert(self, body: bytes, record: bytes) -> None:
+        """Alerted, if that is what the body says."""
+        from chainlite.bpci.ingest import decode_refused
+
+        try:
+            why, kind, acknowledgement = decode_refused(body)
+        except SpecError:
+            return
+        if kind.isascii() and kind.isalpha() and len(kind) <= ALERT_CHARS_MAX:
+            said = escape(why[:REASON_CHARS_MAX])
+            raise Alerted(self._server.name, kind, said, acknowledgement, body, record)
 
     async def enrol(self, grant: bytes) -> bytes:
         """As Door."""
@@ -177,12 +222,14 @@ class HttpDoor:
         """As Door."""
         if self._client is not None:
             self._client.close()
+        if self._calls is not None:
+            self._calls.close()
 
     def _read_refusal(self, got: Got) -> DocklockError:
         """What any other status means. Who said it is not known: it costs time, and no more."""
         said = escape(read_reason(got.body))
         why = f"{self._server.name}: status {got.status}" + (f": {said}" if said else "")
-        if got.status in (TOO_MANY, UNAVAILABLE):
+        if got.status in (TOO_MANY, UNAVAILABLE, FULL):
             retry_after = got.headers.get(b"retry-after", b"").decode("ascii", "replace")
             kind = Restoring if RESTORING in got.body else Busy
             return kind(why, parse_retry_after(retry_after, time.time()))

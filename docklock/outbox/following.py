@@ -14,7 +14,7 @@ from chainlite.errors import DocklockError, StateError
 from docklock.evidence.database import sqlite3
 from docklock.evidence.kept_log import look_at_log
 from docklock.outbox.sending import Outcome, get_now_ms
-from docklock.outbox.sent import BUSY, CONTRADICTED
+from docklock.outbox.sent import ALERTED, BUSY, CONTRADICTED
 from docklock.program import is_wanted
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def _follow_one(
 def _is_due(outbox: Outbox, server: Server) -> bool | None:
     """Whether a pass is due now, whatever the log does; None: if the log has grown."""
     standing = outbox.get_standing(server)
-    if standing.state == CONTRADICTED:
+    if standing.state in (CONTRADICTED, ALERTED) and not standing.next_ms:
         return False
     if standing.next_ms:
         return not standing.tried_ms <= get_now_ms() < standing.next_ms  # clocks are set back, too

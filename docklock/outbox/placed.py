@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from chainlite import tlogproof
 from chainlite.bpci.acknowledgement import decode_acknowledgement
 from chainlite.bpci.handover import UNSURE_MAX, Place
-from docklock.evidence.database import open_record
-from docklock.outbox.sent import get_directory
+from docklock.outbox.record_file import RecordFile
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
@@ -35,20 +34,20 @@ _SCHEMA = (
 )
 
 
-class Placed:
-    """The open file. One thread, and of one server the process that has its turn."""
+class Placed(RecordFile):
+    """The open file; of one server the process has it that has its turn."""
+
+    NAME = "placed.db"
+    WHAT = "a record of places in servers' logs"
+    SCHEMA = _SCHEMA
+    VERSION = SCHEMA_VERSION
 
     def __init__(self, paths: Paths) -> None:
-        """Open it, or make it; SpecError if it is another file."""
-        path = f"{get_directory(paths)}/placed.db"
-        self._db = open_record(path, _SCHEMA, SCHEMA_VERSION, "a record of places in servers' logs")
+        """As RecordFile."""
+        super().__init__(paths)
         self._numbers: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
         self._since_pruned = 0
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
 
     def _find_number(self, server: str) -> int:
         if server not in self._numbers:
@@ -66,22 +65,14 @@ class Placed:
         place = Place(tlogproof.parse_log_proof(made.proof).leaf_index, made.held.size)
         number = self._find_number(server)
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.execute(
-                "INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (number, *place)
-            )  # fmt: skip
+        with self.write():
+            self._db.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (number, *place))
             self._db.execute(
                 "DELETE FROM unsure WHERE server = ? AND size <= ?", (number, place.size)
             )
             self._since_pruned += 1
             if self._since_pruned % PRUNE_EVERY == 1:
                 self._prune(number)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
         self._sizes[server] = place.size
 
     def _prune(self, number: int) -> None:

@@ -2,11 +2,12 @@
 
 A pass hands one server batch after batch until it has all, is busy, away, refuses, or says what
 cannot be true. Not here: the way to a server (door), what its answers are worth (checking), what is
-kept of them (sent), whether a server's own log goes on (auditing), when the next pass is due
+kept of them (sent, calls), whether a server's own log goes on (auditing), when the next pass is due
 (following, backoff). Invariants: nothing counts as acknowledged before it was checked and is
 durable here; one batch for each server is under way, so memory does not grow with what waits; no
-server waits for another; who holds less than it did is sent again from there, and otherwise no leaf
-is sent twice, but the first one, which asks a server where it stands.
+server waits for another; after an alert (a leaf does not hold) what was taken before it counts, and
+that leaf alone is sent again; who holds less than it did is sent again from there, and otherwise no
+leaf is sent twice, but the first one, which asks a server where it stands.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from chainlite.bpci.acknowledgement import verify_acknowledgement
-from chainlite.errors import DocklockError, PeerError, StateError, TamperError
+from chainlite.bpci.acknowledgement import decode_acknowledgement, verify_acknowledgement
+from chainlite.errors import DocklockError, PeerError, SpecError, StateError, TamperError
 from docklock.evidence.database import sqlite3
 from docklock.evidence.kept_log import KeptLog
 from docklock.evidence.keyring import ensure_host_key
 from docklock.evidence.offering import BATCH, MadeOffer, make_range
+from docklock.evidence.operations import record_operation
 from docklock.outbox.auditing import audit_log
 from docklock.outbox.backoff import DOUBLINGS_MAX, note_failure
+from docklock.outbox.calls import Alert, CallFile
 from docklock.outbox.checking import Checked, Contradicted, check_answer
-from docklock.outbox.door import Busy, Elsewhere, Restoring, Unknown
+from docklock.outbox.door import Alerted, Busy, Elsewhere, Restoring, Unknown
 from docklock.outbox.handing import hand_over
 from docklock.outbox.placed import Placed
-from docklock.outbox.sent import WELL, Contradiction, Sent, Standing
+from docklock.outbox.sent import ALERTED, WELL, Contradiction, Sent, Standing
 from docklock.outbox.turns import take_turn
 from docklock.witness.forks import keep_fork
 
@@ -151,16 +154,17 @@ class Outbox:
             return ""
         start = self._check_own(log, server)
         has_fallen, trouble = False, ""
+        is_alerted = self.get_standing(server).state == ALERTED
         for _ in range(BATCHES_OF_PASS_MAX):
-            made = self._make(server, start)
+            made = self._make_next(start) if is_alerted else self._make(server, start)
             if made is None:
                 return trouble
             try:
-                answer = await self._send(server, made)
-            except Elsewhere:
-                if not made.start:
-                    raise
-                answer = await self._send(server, self._make_first())
+                answer = await self._send_or_ask(server, made)
+            except Alerted as alert:
+                is_alerted, start = True, self._take_part(server, alert, made)
+                continue
+            is_alerted = False
             self._asked.add(server.origin)
             checked = self._take(server, answer)
             is_refused = checked.size == start == made.start
@@ -171,6 +175,15 @@ class Outbox:
                 trouble = f"it had {start} leaves, and stood at {checked.size}: sent again"
             start = checked.size
         return trouble
+
+    async def _send_or_ask(self, server: Server, made: MadeOffer) -> bytes:
+        """The answer to a batch, or to the first leaf where the server stands elsewhere."""
+        try:
+            return await self._send(server, made)
+        except Elsewhere:
+            if not made.start:
+                raise
+            return await self._send(server, self._make_first())
 
     async def _send(self, server: Server, made: MadeOffer) -> bytes:
         """The answer to a batch; how much the next holds follows from how this one fared."""
@@ -252,6 +265,10 @@ class Outbox:
             return self._make_first()
         return self._made
 
+    def _make_next(self, start: int) -> MadeOffer | None:
+        """One leaf, where the server has said that the next one does not hold."""
+        return make_range(self._paths, self._open_log(), BATCH, start, start + 1)
+
     def _make_first(self) -> MadeOffer:
         """The first leaf alone."""
         made = make_range(self._paths, self._open_log(), BATCH, 0, 1)
@@ -280,6 +297,27 @@ class Outbox:
         self._placed.put(server.origin, answer)
         self._sent.put_acknowledgement(server.origin, standing, answer, checked.seen)
         return checked
+
+    def _take_part(self, server: Server, alert: Alerted, made: MadeOffer) -> int:
+        """Keep an alert and what was taken before it; from where to go on. Alerted: from nowhere.
+
+        What does not hold is told once in this host's log, and in its standing until it does.
+        """
+        try:
+            leaf = decode_acknowledgement(alert.acknowledgement).held.size
+        except SpecError as error:
+            raise PeerError(f"{server.name}: its alert: {error}") from None
+        found = Alert(alert.kind, leaf, get_now_ms(), alert.why, alert.answer, alert.record)
+        with CallFile(self._paths) as calls:
+            is_new = calls.add_alert(server.origin, found)
+        if is_new:
+            labels = ("server", server.origin), ("kind", alert.kind), ("leaf", str(leaf))
+            record_operation(self._paths, "alert", labels=labels)
+        checked = self._take(server, alert.acknowledgement)
+        self._asked.add(server.origin)
+        if checked.size <= made.start:
+            raise alert
+        return checked.size
 
     def _keep(self, server: Server, error: Contradicted) -> None:
         """Keep what a server has signed and cannot be true, and a fork so that others can check."""

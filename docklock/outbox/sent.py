@@ -10,14 +10,11 @@ that changes nothing to each server, and is told where it stands.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from docklock.evidence.database import open_record
+from docklock.outbox.record_file import RecordFile
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from docklock.paths import Paths
 
 SCHEMA_VERSION = 1
@@ -42,10 +39,10 @@ _SCHEMA = (
     "CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 0), file TEXT NOT NULL)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-WELL, BUSY, AWAY, REFUSED, CONTRADICTED, TAMPERED = 0, 1, 2, 3, 4, 5
-STATES = ("well", "busy", "away", "refused", "contradicted", "tampered")
-"""Of the last try. The last two: the server has said what cannot be true; this host's own log or
-files do not hold."""
+WELL, BUSY, AWAY, REFUSED, CONTRADICTED, TAMPERED, ALERTED = 0, 1, 2, 3, 4, 5, 6
+STATES = ("well", "busy", "away", "refused", "contradicted", "tampered", "alerted")
+"""Of the last try. The last three: the server has said what cannot be true; this host's own log or
+files do not hold; the server says so of what was sent."""
 
 
 class Standing(NamedTuple):
@@ -84,38 +81,16 @@ class Contradiction(NamedTuple):
     other: bytes
 
 
-def get_directory(paths: Paths) -> str:
-    """Where all that is known about servers lies."""
-    return f"{paths.state}/outbox"
-
-
 def has_sent(paths: Paths) -> bool:
     """Whether this host has ever had a server."""
-    return os.path.exists(_get_path(paths))
+    return Sent.is_there(paths)
 
 
-def _get_path(paths: Paths) -> str:
-    return f"{get_directory(paths)}/sent.db"
-
-
-class Sent:
+class Sent(RecordFile):
     """The open file. One thread."""
 
-    def __init__(self, paths: Paths) -> None:
-        """Open it, or make it; SpecError if it is another file."""
-        path = _get_path(paths)
-        self._db = open_record(path, _SCHEMA, SCHEMA_VERSION, "a record of what was sent")
-        self._db.execute("PRAGMA synchronous = FULL")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+    NAME, WHAT = "sent.db", "a record of what was sent"
+    SCHEMA, VERSION = _SCHEMA, SCHEMA_VERSION
 
     def get_standing(self, server: str) -> Standing:
         """How far a server is."""
@@ -139,8 +114,7 @@ class Sent:
         """A server has acknowledged: where it stands, its words, the checkpoint of its own log."""
         now_ms = standing.acknowledged_ms
         minute = now_ms // MS_PER_MINUTE
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self.write():
             self.put_standing(server, standing)
             self._db.execute(  # never one of more: a server that loses its disk has said it
                 "DELETE FROM acknowledgements WHERE server = ? AND minute = ? AND size <= ?",
@@ -157,11 +131,6 @@ class Sent:
                     f" WHERE server = ? ORDER BY {key} DESC LIMIT 1 OFFSET ?)",
                     (server, server, ACKNOWLEDGEMENTS_KEPT),
                 )
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def _put_checkpoint(self, server: str, seen: Seen, *, is_served: bool) -> None:
         """The first of a size stays: one that differs is never put here."""
@@ -182,18 +151,12 @@ class Sent:
 
     def put_audited(self, server: str, found: list[Seen], served: Seen) -> None:
         """These states were found in `served`, which is to be found in a later one."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self.write():
             self._db.executemany(
                 "UPDATE checkpoints SET is_audited = 1 WHERE server = ? AND size = ?",
                 [(server, one.size) for one in found if one.size != served.size],
             )
             self._put_checkpoint(server, served, is_served=True)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def get_acknowledgements(self, server: str, limit: int) -> list[bytes]:
         """The newest acknowledgements as they came, newest first."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import StateError
 from chainlite.sha2 import sha256
-from docklock.outbox.sent import get_directory
+from docklock.outbox.record_file import get_directory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -95,7 +95,8 @@ class Client:
         request = http.encode_request(method, self._host, target, body, headers)
         async with self._turn:
             try:
-                return await asyncio.wait_for(self._exchange(request, most), self._ask_max_s)
+                async with asyncio.timeout(self._ask_max_s):  # wait_for may lose a cancellation
+                    return await self._exchange(request, most)
             except TimeoutError:
                 why = f"no answer in {self._ask_max_s:g} s"
             except asyncio.LimitOverrunError:

@@ -33,7 +33,7 @@ EVIL = (
     b"9" * 400, b"-1", b"1e309", b"NaN", b"0x10", b"",
 )  # fmt: skip
 LEAKS = re.compile(rb"root:|Traceback|sqlite|\.py|SELECT|/usr/|/tmp/|DOCKLOCK-BPCI")
-"""What no answer may have, whatever was asked."""
+"""What no refusal may have, whatever was asked; evidence may."""
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,8 @@ def check_answers(method: str, pattern: str, request: bytes, data: bytes) -> lis
         )
         assert str(one.status) in statuses, (request[:300], one)
         assert "x-injected" not in one.fields and b"\r\nX-Injected" not in one.body
-        assert not LEAKS.search(one.body.replace(b"sqlite_", b"")), (request[:300], one.body)
         if one.status >= 400:
+            assert not LEAKS.search(one.body), (request[:300], one.body)
             assert one.fields["content-type"] == CONTENT_TYPE, (request, one)
             assert json.loads(one.body)["type"].startswith("urn:docklock:")
     return answers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chainlite import hostlog, merkle
+from chainlite import hostlog, keys, merkle
 from chainlite.bpci import at_rest, batch, intake
 from chainlite.bpci.alert import decode_evidence
 from chainlite.bpci.at_rest import Vault
@@ -17,6 +17,7 @@ from chainlite.bpci.intake import BROKEN, KNOWN, REFUSED, TAKEN, Request
 from chainlite.bpci.store import Alert
 from chainlite.errors import StateError
 from chainlite.fork import check_fork
+from docklock.evidence import keyring
 from docklock.evidence.host_log import HostLog
 from docklock.paths import Paths, get_paths
 from tests.bpci.batches import make_batch, make_data
@@ -111,6 +112,32 @@ def test_batches_of_one_group_follow_each_other_under_one_commit(paths: Paths, t
         assert server.store.find_log()[0] == 6
         assert server.store._db.total_changes > commits
         assert server.audit() == []
+
+
+def test_a_row_that_somebody_wrote_makes_no_host_and_moves_none(
+    paths: Paths, tmp_path: Path, top: Path
+) -> None:
+    """Else what a host sends from then on could be read by who reads for another tenant."""
+    other = get_paths(str(tmp_path / "other"))
+    record(other, make_id(1), count=2)
+    with Server(top) as server:
+        host = server.enrol(paths)
+        server.sync(paths, host, 3)
+        own = server.enrol(other, "other")
+    edit(top, "UPDATE hosts SET tenant = 'other' WHERE tenant = 'acme'")
+    with Server(top) as server:
+        answer = server.sync(paths, host)
+        assert (answer.kind, server.get_size(host)) == (BROKEN, 3)
+        assert server.sync(other, own).kind == TAKEN
+    edit(top, f"UPDATE hosts SET tenant = 'acme' WHERE host = x'{host.hex()}'")
+    stranger = get_paths(str(tmp_path / "stranger"))
+    record(stranger, make_id(1), count=2)
+    name = keys.compute_host_id(keyring.ensure_host_key(stranger).enrolled)
+    edit(top, f"INSERT INTO hosts SELECT x'{name.hex()}', tenant, enrolment, 0, 0, 0, 0, x'', x'',"
+         f" log_leaf, root, 0 FROM hosts WHERE host = x'{host.hex()}'")  # fmt: skip
+    with Server(top) as server:
+        assert server.take(name, make_data(stranger))[0].kind == BROKEN
+        assert server.sync(paths, host).kind == TAKEN
 
 
 def test_hosts_of_many_tenants_share_a_server(tmp_path: Path, top: Path) -> None:

@@ -16,6 +16,7 @@ from chainlite.bpci.openapi import PATH
 from tests.bpci import fuzz_hooks
 from tests.bpci.attacked import Attacked
 from tests.bpci.batches import make_data
+from tests.bpci.handing import make_handed_data
 from tests.bpci.test_served import NAME, TOP
 from tests.conftest import FULL
 from tests.evidence.recording import make_id
@@ -31,7 +32,9 @@ SETTINGS = """
 expected-statuses = [400, 401, 403, 404, 405, 409, 413, 414, 415, 421, 422, 429, 431]
 """
 CAGED = {
-    Role.HOST: {("POST", "/v1/receipts"), ("GET", "/v1/hosts/{host}")},
+    Role.HOST: {
+        ("POST", "/v1/receipts"), ("GET", "/v1/hosts/{host}"), ("POST", "/v1/logblocks"),
+    },
     Role.ADMIN: {
         ("GET", "/v1/members"), ("POST", "/v1/members/grants"), ("GET", "/v1/quota"),
         ("PUT", "/v1/quota"), ("GET", "/v1/retention"), ("PUT", "/v1/retention"),
@@ -55,11 +58,16 @@ def run_schemathesis(
     caller, own = attacked.caller, attacked.seed
     if role not in (None, Role.HOST):
         caller, own = attacked.let_in(role)
-    bodies = [attacked.grant, attacked.data, make_data(attacked.paths, 0, 3)]
-    bodies += list(map(batch.compress, bodies))
+    batches = [attacked.data, make_data(attacked.paths, 0, 3)]
+    bodies = {
+        "/v1/receipts": [*batches, *map(batch.compress, batches)],
+        "/v1/enrol": [attacked.grant],
+        "/v1/logblocks": [make_handed_data(attacked.paths)],
+    }
     known = fuzz_hooks.Known(
         NAME, own.hex() if role else "", caller.keyid,
-        attacked.caller.server.hex(), [one.hex() for one in bodies],
+        attacked.caller.server.hex(),
+        {path: [one.hex() for one in each] for path, each in bodies.items()},
         {"host": [attacked.host.hex()], "rest": ["entries/000.p/1", "0/000.p/2", "0/000"],
          "app": ["web", make_id(1)], "kind": ["receipt"], "leaf": ["3"]},
         [attacked.host.hex(), caller.keyid.partition(".")[0]],

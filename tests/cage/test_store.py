@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from chainlite.cage import nonces
 from chainlite.cage import store as store_module
 from chainlite.cage.call_receipt import compute_receipt_hash
 from chainlite.cage.prices import Change, Tariff
@@ -39,6 +42,10 @@ def get_reason(store: CageStore, nonce: str, created_s: int = NOW_S, now_ms: int
     except Refusal as refusal:
         return refusal.reason
     return "admitted"
+
+
+def get_spans(directory: Path) -> list[Path]:
+    return sorted((directory / "cage.db-nonces").iterdir())
 
 
 def test_a_nonce_is_let_through_once(tmp_path: Path) -> None:
@@ -112,11 +119,11 @@ def test_after_a_boot_nothing_from_before_it_is_let_through(tmp_path: Path) -> N
     """A power cut may lose the last commits: here the file loses all of them."""
     with open_store(tmp_path) as store:
         assert get_reason(store, "n1", NOW_S + AHEAD_MAX_S) == "admitted"
-    with sqlite3.connect(tmp_path / "cage.db") as db:
-        db.execute("DELETE FROM seen")
-    db.close()
+    for path in get_spans(tmp_path):
+        path.write_bytes(b"\xff" * 1000)
     later_ms = NOW_MS + 1000
     with open_store(tmp_path, boot="boot-2", now_ms=later_ms) as store:
+        assert store.count_nonces() == 0, "what a power cut left is nobody's word"
         assert get_reason(store, "n1", NOW_S + AHEAD_MAX_S, later_ms) == "replayed"
         fresh_s = NOW_S + 1 + AHEAD_MAX_S + 1
         assert get_reason(store, "n2", fresh_s - 1, later_ms) == "replayed"
@@ -134,8 +141,8 @@ def test_nonces_are_dropped_when_their_time_is_over_and_no_clock_brings_them_bac
             assert get_reason(store, f"n{number}") == "admitted"
         on_time_ms = NOW_MS + AGE_MAX_S * 1000
         assert get_reason(store, "n0", NOW_S, on_time_ms) == "replayed"
-        late_ms = on_time_ms + 1000
-        assert get_reason(store, "later", NOW_S + AGE_MAX_S, late_ms) == "admitted"
+        late_s = NOW_S + AGE_MAX_S + nonces.SPAN_S
+        assert get_reason(store, "later", late_s, late_s * 1000) == "admitted"
         assert store.count_nonces() == 1
         assert get_reason(store, "n0", NOW_S, NOW_MS) == "replayed"
     with open_store(tmp_path) as store:
@@ -156,20 +163,123 @@ def test_a_clock_that_was_an_hour_ahead_leaves_no_hour_of_refusals(tmp_path: Pat
 def test_a_full_file_refuses_and_forgets_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "FILE_BYTES_MAX", 24 * store_module.PAGE_BYTES)
-    with open_store(tmp_path) as store:
+    monkeypatch.setattr(nonces, "SPAN_BYTES_MAX", 500 * nonces.ENTRY_BYTES + 7)
+    with open_store(tmp_path) as store, open_store(tmp_path) as worker:
         said = []
         for number in range(5_000):
             reason = get_reason(store, f"n{number}")
             if reason != "admitted":
                 break
             said.append(f"n{number}")
-        assert reason == "store"
-        assert len(said) > 100
-        assert {get_reason(store, nonce) for nonce in said} <= {"replayed", "store"}
-        late_ms = NOW_MS + AGE_MAX_S * 1000 + 1000  # what is old makes room
-        assert get_reason(store, "later", NOW_S + AGE_MAX_S, late_ms) == "admitted"
+        assert (reason, len(said)) == ("store", 500)
+        assert {get_reason(worker, nonce) for nonce in said} == {"replayed"}
+        assert get_reason(worker, "new") == "store"
+        late_s = NOW_S + nonces.SPAN_S  # there is room again
+        assert get_reason(store, "later", late_s, late_s * 1000) == "admitted"
+    assert max(path.stat().st_size for path in get_spans(tmp_path)) == 500 * nonces.ENTRY_BYTES
+
+
+def test_accounts_and_receipts_that_find_no_room_stop_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FILE_BYTES_MAX", 24 * store_module.PAGE_BYTES)
+    monkeypatch.setattr(store_module, "WAITING_MAX", 3 * GROUP_MAX)
+    with open_store(tmp_path) as store:
+        for number in range(5_000):
+            if get_reason(store, f"n{number}") != "admitted":
+                break
+            signed = make_signed(f"n{number}", NOW_S)
+            store.add_receipt(signed, lambda _: bytes(1000))
+            if store.is_due():
+                with suppress(Refusal):
+                    store.write()
+        assert number < 2_000
+        assert get_reason(store, "one more") == "store"
+        store._waiting.clear()
     assert (tmp_path / "cage.db").stat().st_size <= 24 * store_module.PAGE_BYTES
+
+
+def test_a_span_that_another_worker_let_go_is_not_written_to(tmp_path: Path) -> None:
+    """That worker's clock was ahead for a while; this one has the file open still."""
+    with open_store(tmp_path) as store, open_store(tmp_path) as worker:
+        assert get_reason(store, "n1", NOW_S + 2) == "admitted"
+        hour_s = NOW_S + 3600
+        assert get_reason(worker, "ahead", hour_s, hour_s * 1000) == "admitted"
+        assert [path.name for path in get_spans(tmp_path)] == [f"{hour_s // nonces.SPAN_S:016x}"]
+        assert get_reason(store, "n1", NOW_S + 2) == "replayed"
+        assert get_reason(store, "n2", NOW_S + 2) == "replayed", "from below the floor"
+        assert get_reason(store, "n2", NOW_S + 3) == "admitted"
+        assert get_reason(worker, "n2", NOW_S + 3) == "replayed"
+
+
+def test_a_part_of_an_entry_is_nobodys(tmp_path: Path) -> None:
+    """A disk that was full, and a kill before the part was taken back."""
+    with open_store(tmp_path) as store, open_store(tmp_path) as worker:
+        assert get_reason(store, "n1") == "admitted"
+        [path] = get_spans(tmp_path)
+        with path.open("ab") as file:
+            file.write(b"part of one")
+        for one in (worker, store):
+            assert get_reason(one, "n1") == "replayed"
+        assert get_reason(worker, "n2") == "admitted"
+        assert get_reason(store, "n2") == "replayed"
+        assert path.stat().st_size == 2 * nonces.ENTRY_BYTES
+
+
+def test_a_full_disk_lets_nothing_through_and_passes(tmp_path: Path) -> None:
+    """A write that the kernel takes in part: RLIMIT_FSIZE stands for the disk's end."""
+    limit = 3 * nonces.ENTRY_BYTES + 5
+    with open_store(tmp_path) as store:
+        assert get_reason(store, "n0") == "admitted"
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+            reasons = [get_reason(store, f"n{number}") for number in range(1, 6)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, old)
+        assert reasons == ["admitted", "admitted", "store", "store", "store"]
+        assert get_reason(store, "n3") == "admitted", "it was not let through before"
+        [path] = get_spans(tmp_path)
+        assert path.stat().st_size == 4 * nonces.ENTRY_BYTES
+
+
+def test_a_worker_that_was_stopped_with_the_lock_keeps_calls_out_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nonces, "WAIT_S", 0.05)
+    with open_store(tmp_path) as store:
+        assert get_reason(store, "n1") == "admitted"
+        [path] = get_spans(tmp_path)
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert get_reason(store, "n2") == "store"
+        assert get_reason(store, "n2") == "admitted"
+
+
+def test_a_clock_that_leaps_holds_few_files(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.admit(make_signed("n1", NOW_S), 1, NOW_MS)
+        for number in range(3 * nonces.SPANS_OPEN_MAX):
+            created_s = NOW_S + number * nonces.SPAN_S
+            assert get_reason(store, "x", created_s, NOW_MS) == "admitted"
+        assert len(store._nonces._spans) <= nonces.SPANS_OPEN_MAX
+        assert get_reason(store, "n1", NOW_S, NOW_MS) == "replayed"
+
+
+def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "cage.db") as db:
+        for statement in store_module._SCHEMA:
+            db.execute(statement)
+        db.execute("CREATE TABLE seen (created INTEGER NOT NULL, name BLOB NOT NULL)")
+        db.execute("INSERT INTO seen VALUES (?, x'00')", (NOW_S + 3,))
+        db.execute("INSERT INTO meta VALUES (0, ?, 0, 0)", (BOOT,))
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    with open_store(tmp_path) as store:
+        assert get_reason(store, "n1", NOW_S + 3) == "replayed"
+        assert get_reason(store, "n1", NOW_S + 4) == "admitted"
 
 
 def settle(store: CageStore, nonce: str, actor: str = "alice") -> bytes:

@@ -92,14 +92,21 @@ class NodeProcess:
         self.dock, self.directory = dock, directory
         self.process = dock.start("chain", "start", "--dir", directory, *options)
         self.said = ""
+        self._is_told = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
+        self.tell_to_end()
         self.said = self.process.communicate(timeout=20)[1]
         assert self.process.returncode == 0, self.said
+
+    def tell_to_end(self) -> None:
+        """Once: a second signal would meet no handler at the very end."""
+        if not self._is_told:
+            self.process.terminate()
+        self._is_told = True
 
     def show(self) -> dict[str, Any]:
         """Its status; empty while it is not there."""

@@ -322,7 +322,7 @@ def test_systemd_is_told_when_it_serves_and_when_it_ends(host: Docklock, tmp_pat
     with manager, NodeProcess(told, net.directory("v1")) as node:
         assert manager.recv(4096).startswith(b"READY=1\n")
         assert node.show()["running"] is True
-        node.process.terminate()
+        node.tell_to_end()
         assert manager.recv(4096) == b"STOPPING=1"
 
 

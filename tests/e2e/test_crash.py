@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -101,6 +102,33 @@ def children_of(pid: int) -> list[int]:
     for child in text.split():
         found += [int(child), *children_of(int(child))]
     return found
+
+
+def test_who_died_between_the_logs_start_and_its_own_state_starts_again(dock: Docklock) -> None:
+    """Its run was begun, and then closed by the next command; the one after it is the next."""
+    dock("run", "--name", "between", "--restart", "always", "-d", "busybox", "sleep", "600")
+    container_id = str(dock.inspect("between")["Id"])
+    path = dock.root / "containers" / container_id / "state.json"
+    os.kill(dock.supervisor_pid("between"), signal.SIGKILL)
+    dock.wait_for(lambda: "lost its supervisor" in dock("ps").stderr)
+    dock("start", "between")
+    os.kill(dock.supervisor_pid("between"), signal.SIGKILL)
+    state = json.loads(path.read_text())
+    assert state["run"] == 1
+    path.write_text(json.dumps(state | {"run": 0, "status": "restarting"}))
+    dock.wait_for(lambda: "lost its supervisor" in dock("ps").stderr)
+    assert json.loads(path.read_text())["run"] == 1
+    assert dock("mend").stdout == f"{container_id}\n"
+    dock.wait_for(lambda: "Up" in dock("ps").stdout)
+    dock("stop", "-t", "0", "between")
+    stopped = path.read_text()
+    dock("start", "between")
+    os.kill(dock.supervisor_pid("between"), signal.SIGKILL)
+    path.write_text(stopped)
+    dock.wait_for(lambda: "lost its supervisor" in dock("ps").stderr)
+    assert dock("mend").stdout == f"{container_id}\n"
+    dock("rm", "-f", "between")
+    dock("verify", container_id)
 
 
 def test_two_commands_at_once_mend_once(dock: Docklock) -> None:

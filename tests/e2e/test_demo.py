@@ -88,7 +88,9 @@ def test_each_stage_is_proven_by_a_file_that_stands_alone(demo: Demo, tmp_path: 
     receipts, block, final, held = [stage["found"] for stage in shown["stages"]]
     assert (receipts["op"], receipts["decision"]) == ("syscall.mount", "denied")
     assert len(final["sealed_by"]) >= 3 and final["validators"] == 4
-    assert len(block["path"]) > 0 and final["leaf_index"] < held["held_size"]
+    # A run that was not cut in two by a slow disk is one segment, and its path is empty.
+    assert bool(block["path"]) is (block["segments"] > 1)
+    assert final["leaf_index"] < held["held_size"]
     holds = f"that {held['held_size']} leaves of host {held['host']}"
     assert holds in shown["stages"][3]["said"]
     lines = (keep / "commands").read_text().splitlines()

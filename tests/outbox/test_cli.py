@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from chainlite.errors import StateError
 from chainlite.tlogproof import check_log_proof
 from docklock.agent.metrics import format_metrics
 from docklock.cli.info import get_servers
+from docklock.evidence.host_log import HostLog
 from docklock.outbox.figures import HELP, list_figures
 from docklock.outbox.holding import check_sent
-from docklock.outbox.sent import get_directory
+from docklock.outbox.record_file import get_directory
 from docklock.outbox.status import find_servers, read_status
 from tests.agent.openmetrics import parse_page
 from tests.agent.test_metrics import COUNTS
@@ -147,7 +149,7 @@ def test_info_says_how_far_servers_are(tmp_path: Path, server: BooksServer) -> N
     grow(paths, 1)
     [line] = get_servers(paths)
     assert line.startswith(f"office: {size} of {size + 1} leaves acknowledged, ")
-    assert line.endswith(" s behind")
+    assert re.search(r", [0-9,]+ bytes and 0 s behind$", line)
     Path(config).write_text("[[server]]\n")
     assert get_servers(paths) == [
         f"{config}: line 1: url: want https://HOST:PORT, or a path below it"
@@ -167,6 +169,12 @@ def test_metrics_have_each_server_by_name(
     assert page["docklock_outbox_acknowledged_leaves"].get(server="office") == size
     assert page["docklock_outbox_lag_leaves"].get(server="office") == 4
     assert page["docklock_outbox_lag_leaves"].get(server="vault") == size + 4
+    behind = page["docklock_outbox_lag_bytes"]
+    assert behind.unit == "bytes"
+    with HostLog(paths, None) as log:
+        leaves = log.read_leaves(size, 4)
+    assert behind.get(server="office") == sum(map(len, leaves))
+    assert behind.get(server="vault") > behind.get(server="office")
     lag = page["docklock_outbox_lag_seconds"]
     assert lag.unit == "seconds" and 0 < lag.get(server="office") < lag.get(server="vault")
     assert page["docklock_outbox_well"].get(server="office") == 1

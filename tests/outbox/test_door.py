@@ -161,7 +161,7 @@ def test_a_file_that_is_no_token_sends_nothing(
         (301, PeerError), (302, PeerError), (307, PeerError), (400, PeerError), (401, PeerError),
         (403, PeerError), (404, PeerError), (408, StateError), (409, Elsewhere), (413, PeerError),
         (422, PeerError), (425, StateError), (429, Busy), (500, StateError), (502, StateError),
-        (503, Busy), (504, StateError), (204, PeerError),
+        (503, Busy), (504, StateError), (507, Busy), (204, PeerError),
     ],
 )  # fmt: skip
 def test_what_a_status_means(

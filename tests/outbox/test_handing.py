@@ -58,6 +58,8 @@ def test_each_chain_goes_on_where_the_server_has_it(handing: Handing) -> None:
         notarise(paths, flush=True)
     handing.sync()
     assert sorted(handing.hand_in()) == [("other", 1, 1), ("web", 3, 2)]
+    code, out, _ = run_sync(paths, "receipts", "--limit", "100")
+    assert code == 0 and out.count("/v1/logblocks") == 2 + 2 + 1 + 4  # asks and parts
     assert "whole" in run("bpci", "audit", handing.serving.directory)
 
 

@@ -16,7 +16,8 @@ from docklock.evidence import erasing, offering, rotation
 from docklock.outbox import sending
 from docklock.outbox.backoff import REFUSED_AGAIN_S
 from docklock.outbox.door import HttpDoor
-from docklock.outbox.sent import AWAY, REFUSED, TAMPERED, WELL, get_directory
+from docklock.outbox.record_file import get_directory
+from docklock.outbox.sent import AWAY, REFUSED, TAMPERED, WELL
 from tests.evidence.logs import grow
 from tests.evidence.recording import append_durably, begin, make_id, make_paths, record
 from tests.ledger.offered import get_size, make_host

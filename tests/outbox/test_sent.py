@@ -10,13 +10,13 @@ import pytest
 
 from chainlite.bpci.acknowledgement import verify_acknowledgement
 from docklock.outbox import sent as module
+from docklock.outbox.record_file import get_directory
 from docklock.outbox.sent import (
     MS_PER_MINUTE,
     Contradiction,
     Seen,
     Sent,
     Standing,
-    get_directory,
     has_sent,
 )
 from docklock.paths import Paths

@@ -12,6 +12,7 @@ import pytest
 
 from chainlite import tile
 from chainlite.bpci.intake import BROKEN, KNOWN, REFUSED, TAKEN
+from chainlite.bpci.intake import Answer as Judged
 from chainlite.bpci.own_log import make_tile
 from chainlite.errors import PeerError
 from docklock.evidence import erasing, rotation
@@ -51,10 +52,14 @@ class IntakeBooks(Books):
         self.call(self.server.store.close)
         self.server = self.call(lambda: Server(self._directory))
 
-    def answer(self, request: Request) -> Answer:
+    def judge(self, request: Request) -> Judged:
         host = request.offer.host
-        data = self.call(lambda: self.server.take(host, request.offer_data))[0]
-        self.kinds.append(data.kind)
+        made = self.call(lambda: self.server.take(host, request.offer_data))[0]
+        self.kinds.append(made.kind)
+        return made
+
+    def answer(self, request: Request) -> Answer:
+        data = self.judge(request)
         status = {TAKEN: 200, KNOWN: 200, REFUSED: 422, BROKEN: 500}[data.kind]
         return status, data.acknowledgement if status == 200 else data.why.encode(), {}
 
