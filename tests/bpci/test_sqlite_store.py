@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chainlite.bpci import sqlite_store
+from chainlite.bpci import sqlite_store, tables
 from chainlite.bpci.sqlite_store import FILE, SqliteStore
 from chainlite.bpci.store import Changes, Segment, Store
 from chainlite.errors import SpecError, StateError, TamperError
@@ -48,7 +48,7 @@ def test_it_is_durable_before_a_commit_returns(tmp_path: Path) -> None:
             store._db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "user_version")
         ]
-    assert found == ["wal", 2, len(sqlite_store.MIGRATIONS)]
+    assert found == ["wal", 2, len(tables.MIGRATIONS)]
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
 
 
@@ -56,7 +56,7 @@ def test_a_newer_programs_file_and_no_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="no server's store"):
         SqliteStore(str(tmp_path), is_writer=False)
     SqliteStore(str(tmp_path), is_writer=True).close()
-    edit(tmp_path, f"PRAGMA user_version = {len(sqlite_store.MIGRATIONS) + 1}")
+    edit(tmp_path, f"PRAGMA user_version = {len(tables.MIGRATIONS) + 1}")
     for is_writer in (True, False):
         with pytest.raises(StateError, match="schema"):
             SqliteStore(str(tmp_path), is_writer=is_writer)
@@ -70,7 +70,7 @@ def test_an_older_file_is_brought_up_and_keeps_its_rows(
 ) -> None:
     with SqliteStore(str(tmp_path), is_writer=True) as store:
         store.commit(Changes(hosts=[make_host(0)]))
-    later = (*sqlite_store.MIGRATIONS, ("CREATE TABLE later (x)", "INSERT INTO later VALUES (1)"))
+    later = (*tables.MIGRATIONS, ("CREATE TABLE later (x)", "INSERT INTO later VALUES (1)"))
     monkeypatch.setattr(sqlite_store, "MIGRATIONS", later)
     with pytest.raises(StateError, match="schema"):
         SqliteStore(str(tmp_path), is_writer=False)
@@ -83,7 +83,7 @@ def test_an_older_file_is_brought_up_and_keeps_its_rows(
 def test_a_file_of_the_first_schema_is_brought_up_with_its_sums(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "MIGRATIONS", sqlite_store.MIGRATIONS[:1])
+    monkeypatch.setattr(sqlite_store, "MIGRATIONS", tables.MIGRATIONS[:1])
     SqliteStore(str(tmp_path), is_writer=True).close()
     monkeypatch.undo()
     host, segment = make_host(0), make_segment(HOSTS[0], 1, b"c" * 32, 0, 0)
