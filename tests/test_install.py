@@ -89,8 +89,8 @@ def test_the_installed_wheel_brings_the_policy_profiles(core: Path) -> None:
 
 
 SERVED = (
-    "chainlite.bpci.app", "chainlite.bpci.blocks", "chainlite.bpci.listening",
-    "chainlite.bpci.logblocks", "chainlite.bpci.members", "chainlite.bpci.reading",
+    "chainlite.bpci.app", "chainlite.bpci.blocks", "chainlite.bpci.handing",
+    "chainlite.bpci.listening", "chainlite.bpci.members", "chainlite.bpci.reading",
     "chainlite.bpci.refill_app", "chainlite.bpci.serving",
 )  # fmt: skip
 

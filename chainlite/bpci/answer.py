@@ -1,10 +1,11 @@
 """What is asked of the intake, and what it answers. Pure.
 
-Not here: what it makes of it (intake), what callers are told (ingest, logblocks, refill_app).
+Not here: what it makes of it (intake), what callers are told (ingest, handing, refill_app).
 """
 
 from __future__ import annotations
 
+from chainlite.bpci.verification import LOGBLOCK
 from chainlite.lean import NamedTuple
 
 TAKEN, KNOWN, REFUSED, BROKEN = "taken", "known", "refused", "broken"
@@ -46,7 +47,9 @@ class Answer(NamedTuple):
 
 
 class HandedIn(NamedTuple):
-    """LogBlocks (handed.encode_handed) that a host hands in, which has shown its newest key."""
+    """LogBlocks or PoE bundles (handed.encode_handed) that a host hands in, which has shown its
+    newest key. `kind` is that of the alert which they may raise: LOGBLOCK or POE."""
 
     host: bytes
     data: bytes
+    kind: str = LOGBLOCK

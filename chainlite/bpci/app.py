@@ -21,8 +21,8 @@ from chainlite import cosignature, tile
 from chainlite.bpci import (
     addresses,
     blocks,
+    handing,
     ingest,
-    logblocks,
     members,
     members_addresses,
     openapi,
@@ -66,7 +66,7 @@ ROUTES = (
     Route("GET", openapi.PATH, Access.PUBLIC, 100),
     *reading.ROUTES,
     *refill_app.ROUTES,
-    *logblocks.ROUTES,
+    *handing.ROUTES,
     *blocks.ROUTES,
 )  # fmt: skip
 DESCRIPTIONS = {
@@ -110,7 +110,7 @@ class App:
                 Address(openapi.PATH, self._show_document),
                 *auditing.addresses,
                 *refill_app.Refilling(desk, reader, authenticate).list_addresses(),
-                *logblocks.LogBlocks(desk, reader, authenticate).addresses,
+                *handing.Handing(desk, reader, authenticate).addresses,
                 *blocks.Blocks(chain).addresses,
             ],
             exception_handlers={DocklockError: _answer_error, HTTPException: _answer_nothing},

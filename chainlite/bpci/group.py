@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from chainlite.bpci.acknowledgement import Held
     from chainlite.bpci.act import Act
     from chainlite.bpci.known_host import KnownHost
-    from chainlite.bpci.store import Alert, Leaf, LogBlock, Notarised, Run, Segment
+    from chainlite.bpci.store import Alert, Bundle, Leaf, LogBlock, Notarised, Run, Segment
 
 
 class Group:
@@ -20,6 +20,7 @@ class Group:
     def __init__(self) -> None:
         self.blocks: list[LogBlock] = []
         self.notarised: list[Notarised] = []
+        self.bundles: list[Bundle] = []
         self.hosts: dict[bytes, KnownHost] = {}
         self.leaves: list[Leaf] = []
         self.segments: list[Segment] = []

@@ -3,7 +3,7 @@
 The server has verified each segment when it came, so a LogBlock is checked against those: its
 notary's signature, its place in its chain, and that its segments, and the state of the host's log
 that it names, are the very ones that are held.
-Not here: a LogBlock's own rules (chainlite.logblock), who keeps it (intake), HTTP (logblocks).
+Not here: a LogBlock's own rules (chainlite.logblock), who keeps it (intake), HTTP (handing).
 Invariants: nothing is kept of what does not hold; a block that its notary signed and that
 contradicts what is held, or an earlier block of its, is told apart from one that is just not it.
 Layout: README.md of this room.
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import domains, hostlog, keys, logblock, merkle
 from chainlite.bpci.rows import get_header, make_reader
-from chainlite.bpci.store import LogBlock, Notarised, StoreDamage
+from chainlite.bpci.store import Bundle, LogBlock, Notarised, StoreDamage
+from chainlite.bpci.verification import LOGBLOCK
 from chainlite.codec import Reader, encode_bytes, encode_text, encode_u32
 from chainlite.errors import SpecError, StateError, TamperError
 from chainlite.receipt import APP_LIMIT
@@ -34,7 +35,10 @@ _LEAF = struct.Struct(">Q")
 
 
 class HandedBlock(NamedTuple):
-    """A LogBlock, its notary's signature, its body (logblock.encode_segments)."""
+    """A LogBlock, its notary's signature, its body (logblock.encode_segments).
+
+    Or a PoE bundle, or a LogBlock that is only shown: their bodies are empty.
+    """
 
     block: bytes
     signature: bytes
@@ -50,15 +54,18 @@ class Handed(NamedTuple):
 
 
 class Contradiction(TamperError):
-    """A notary has signed what cannot be true; `leaf_index` is in the host's log."""
+    """A notary has signed what cannot be true; `leaf_index` is in the host's log.
 
-    def __init__(self, why: str, leaf_index: int) -> None:
+    `kind` is the alert's; `proof` convicts without what is held, where it is not empty.
+    """
+
+    def __init__(self, why: str, leaf_index: int, kind: str = LOGBLOCK, proof: bytes = b"") -> None:
         super().__init__(why)
-        self.leaf_index = leaf_index
+        self.leaf_index, self.kind, self.proof = leaf_index, kind, proof
 
 
 class NotYet(StateError):
-    """It does not begin where its chain stands, or speaks of leaves that are not held yet."""
+    """It does not begin where its chain stands, or speaks of what is not held yet."""
 
 
 def encode_handed(handed: Handed) -> bytes:
@@ -69,15 +76,19 @@ def encode_handed(handed: Handed) -> bytes:
     return b"".join(parts)
 
 
-def decode_handed(data: bytes) -> Handed:
+def decode_handed(
+    data: bytes,
+    limit: int = logblock.BLOCK_LIMIT_BYTES,
+    body_limit: int = logblock.BODY_LIMIT_BYTES,
+) -> Handed:
     """What these bytes say; SpecError for any other bytes. Nothing is verified."""
-    r = Reader(data, "LogBlocks")
+    r = Reader(data, "handed in")
     public, app = r.read_fixed(keys.PUBLIC_BYTES), r.read_text(APP_LIMIT)
     blocks = tuple([
         HandedBlock(
-            r.read_bytes(logblock.BLOCK_LIMIT_BYTES),
+            r.read_bytes(limit),
             r.read_fixed(keys.SIGNATURE_BYTES),
-            r.read_bytes(logblock.BODY_LIMIT_BYTES),
+            r.read_bytes(body_limit),
         )
         for _ in range(r.read_u32(limit=BLOCKS_MAX))
     ])  # fmt: skip
@@ -86,10 +97,15 @@ def decode_handed(data: bytes) -> Handed:
 
 
 class Judged(NamedTuple):
-    """What is new: rows of blocks, and how far runs are notarised with them."""
+    """What is new: rows of blocks, how far runs are notarised with them, rows of bundles."""
 
-    blocks: tuple[LogBlock, ...]
-    runs: tuple[Notarised, ...]
+    blocks: tuple[LogBlock, ...] = ()
+    runs: tuple[Notarised, ...] = ()
+    bundles: tuple[Bundle, ...] = ()
+
+    def measure(self) -> int:
+        """The bytes that are stored of it, as quotas count them."""
+        return sum(map(measure_block, self.blocks)) + sum(map(measure_bundle, self.bundles))
 
 
 def judge_handed(store: Store, host: Host, handed: Handed) -> Judged:
@@ -212,6 +228,11 @@ class _Judging:
 def measure_block(row: LogBlock) -> int:
     """The bytes of it that are stored, as quotas count them."""
     return len(row.block) + len(row.signature) + len(row.leaves)
+
+
+def measure_bundle(row: Bundle) -> int:
+    """The bytes of it that are stored, as quotas count them."""
+    return len(row.bundle) + len(row.signature)
 
 
 def open_chain(host: bytes, public: bytes, app: str, last: LogBlock | None) -> ChainEnd:

@@ -1,10 +1,11 @@
-"""`POST /v1/logblocks`: LogBlocks of a host's notary in, how far their chain is held out.
+"""`POST /v1/logblocks`, `POST /v1/poe/submit`: what a host's notary signed in, how far it is held.
 
-200: they are held, now or before; with no block it asks how far that is. 400: they do not read, are
-another host's, or not signed. 409: they do not begin there, or speak of leaves that have not come
-yet: what the host sends first is its receipts. 422: their notary has signed what cannot be true;
-an alert keeps them. 429, 503, and 507 where a quota is used up, with Retry-After: later.
-Not here: what is checked (handed), the writer (desk, intake).
+200: they are held, now or before; with none it asks how far that is. 400: they do not read, are
+another host's, or not signed. 409: they do not begin where their chain is held, or speak of what
+has not come yet: a host sends its receipts first, then LogBlocks, then bundles. 422: their notary
+has signed what cannot be true; an alert keeps them. 429, 503, and 507 where a quota is used up,
+with Retry-After: later.
+Not here: what is checked (handed, billed), the writer (desk, intake).
 Invariants: a host hands in what is of itself alone; an answer 200 is durable.
 """
 
@@ -19,9 +20,11 @@ from starlette.routing import Route as Address
 from chainlite import logblock
 from chainlite.bpci import ingest
 from chainlite.bpci.actor import require_host, require_sure
+from chainlite.bpci.billed import decode_bundles, get_next_height
 from chainlite.bpci.desk import Busy
 from chainlite.bpci.handed import HANDED_LIMIT_BYTES, decode_handed
 from chainlite.bpci.intake import BROKEN, EXCEEDED, NOT_YET, REFUSED, HandedIn
+from chainlite.bpci.verification import LOGBLOCK, POE
 from chainlite.cage.asgi import read_body
 from chainlite.cage.refusal import Refusal
 from chainlite.cage.routes import Access, Route
@@ -35,33 +38,57 @@ if TYPE_CHECKING:
     from chainlite.bpci.handed import Handed
     from chainlite.bpci.store import Store
 
-PATH = "/v1/logblocks"
+PATHS = {LOGBLOCK: "/v1/logblocks", POE: "/v1/poe/submit"}
 READ_S = 30.0
-ROUTES = (
+ROUTES = tuple([
     Route(
-        "POST", PATH, Access.CAGED, request_bytes_max=HANDED_LIMIT_BYTES, body_timeout_s=READ_S
-    ),
-)  # fmt: skip
+        "POST", path, Access.CAGED, request_bytes_max=HANDED_LIMIT_BYTES, body_timeout_s=READ_S
+    )
+    for path in PATHS.values()
+])  # fmt: skip
+_DECODE = {LOGBLOCK: decode_handed, POE: decode_bundles}
 
 
-class LogBlocks:
-    """The address."""
+class Handing:
+    """The addresses."""
 
     def __init__(self, desk: Desk, reader: Store, authenticate: Authenticate) -> None:
         self._desk, self._store, self._authenticate = desk, reader, authenticate
-        self.addresses = [Address(PATH, self._take, methods=["POST"])]
+        self.addresses = [
+            Address(PATHS[LOGBLOCK], self._take_blocks, methods=["POST"]),
+            Address(PATHS[POE], self._take_bundles, methods=["POST"]),
+        ]
 
-    async def _take(self, request: Request) -> Response:
+    async def _take_blocks(self, request: Request) -> Response:
+        host, handed = await self._take(request, LOGBLOCK)
+        newest = self._store.find_newest_block(host, handed.public, handed.app)
+        shown = {
+            "height": str(newest.height + 1 if newest is not None else 0),
+            "hash": logblock.compute_block_hash(newest.block).hex() if newest else "",
+        }
+        return _answer(host, handed, shown)
+
+    async def _take_bundles(self, request: Request) -> Response:
+        host, handed = await self._take(request, POE)
+        newest = self._store.find_newest_bundle(host, handed.public, handed.app)
+        shown = {
+            "height": str(get_next_height(newest)),
+            "window": str(newest.start) if newest is not None else "",
+        }
+        return _answer(host, handed, shown)
+
+    async def _take(self, request: Request, kind: str) -> tuple[bytes, Handed]:
+        """The host, and what it has handed in, which is held now; else a Refusal."""
         actor = self._authenticate(request.scope)
         require_sure(actor)
         host = require_host(actor)
         data = await read_body(request.receive, HANDED_LIMIT_BYTES, READ_S)
         try:
-            handed = decode_handed(data)
+            handed = _DECODE[kind](data)
         except SpecError as error:
             raise Refusal(400, "refused", str(error)) from None
         try:
-            work = partial(self._desk.intake.hand_in, HandedIn(host, data))
+            work = partial(self._desk.intake.hand_in, HandedIn(host, data, kind))
             answer = await self._desk.run(work, len(data))
         except Busy as error:
             raise Refusal(429, "busy", str(error), retry_after_s=ingest.BUSY_AFTER_S) from None
@@ -76,15 +103,10 @@ class LogBlocks:
             raise Refusal(409, "not-yet", answer.why)
         if answer.kind == REFUSED:
             raise Refusal(422 if answer.alert else 400, "refused", answer.why)
-        return JSONResponse(self._describe(host, handed))
+        return host, handed
 
-    def _describe(self, host: bytes, handed: Handed) -> dict[str, str]:
-        """How far the chain is held."""
-        newest = self._store.find_newest_block(host, handed.public, handed.app)
-        return {
-            "host": host.hex(),
-            "notary": logblock.compute_notary_id(handed.public).hex(),
-            "app": handed.app,
-            "height": str(newest.height + 1 if newest is not None else 0),
-            "hash": logblock.compute_block_hash(newest.block).hex() if newest else "",
-        }
+
+def _answer(host: bytes, handed: Handed, shown: dict[str, str]) -> Response:
+    """How far the chain is held."""
+    notary = logblock.compute_notary_id(handed.public).hex()
+    return JSONResponse({"host": host.hex(), "notary": notary, "app": handed.app} | shown)

@@ -36,8 +36,9 @@ from chainlite.bpci.answer import HandedIn as HandedIn
 from chainlite.bpci.answer import Request as Request
 from chainlite.bpci.at_rest import Vault
 from chainlite.bpci.batch import decode_batch, decompress
+from chainlite.bpci.billed import decode_bundles, judge_blocks, judge_bundles
 from chainlite.bpci.group import Group
-from chainlite.bpci.handed import Contradiction, NotYet, decode_handed, judge_handed, measure_block
+from chainlite.bpci.handed import Contradiction, NotYet, decode_handed
 from chainlite.bpci.known_host import KnownHost, encode_run_row, load_host, open_tenant
 from chainlite.bpci.own_log import OwnLog
 from chainlite.bpci.quota import Quota
@@ -77,6 +78,12 @@ ALERTS_MAX = 16
 """Of one host: each keeps a batch, and what comes after is only counted."""
 FUTURE_MAX_NS = 600 * 10**9
 """How far ahead of the server's clock a receipt may be without an alert."""
+
+
+_HANDED = {
+    verification.LOGBLOCK: (decode_handed, judge_blocks),
+    verification.POE: (decode_bundles, judge_bundles),
+}
 
 
 class Intake:
@@ -209,7 +216,7 @@ class Intake:
             return Answer(REFUSED, why=str(error)), known
 
     def hand_in(self, handed: HandedIn) -> Answer:
-        """Keep LogBlocks that hold, all of them or none; durable when this returns.
+        """Keep LogBlocks or bundles that hold, all of them or none; durable when this returns.
 
         NOT_YET: they do not begin where their chain stands, or speak of what has not come yet.
         EXCEEDED: a quota does not allow it.
@@ -219,12 +226,11 @@ class Intake:
         if known is None:
             return Answer(REFUSED, why="the host is not enrolled here")
         try:
-            judged = judge_handed(self._store, known.row, decode_handed(handed.data))
+            decode, judge = _HANDED[handed.kind]
+            judged = judge(self._store, known.row, decode(handed.data))
         except Contradiction as error:
-            trouble = Trouble(
-                verification.LOGBLOCK, error.leaf_index, verification.NO_RECEIPT,
-                verification.NO_RECEIPT, str(error),
-            )  # fmt: skip
+            none = verification.NO_RECEIPT
+            trouble = Trouble(error.kind, error.leaf_index, none, none, str(error), error.proof)
             self._raise_alert(group, known, trouble, Request(handed.host, handed.data))
             self.commit(group)
             return Answer(REFUSED, why=trouble.why, alert=trouble.kind)
@@ -234,15 +240,16 @@ class Intake:
             return Answer(NOT_YET, why=str(error))
         except (SpecError, TamperError) as error:
             return Answer(REFUSED, why=str(error))
-        if not judged.blocks:
+        if not judged.blocks and not judged.bundles:
             return Answer(KNOWN)
-        row, size = known.row, sum(map(measure_block, judged.blocks))
+        row, size = known.row, judged.measure()
         more = Quota(0, size, 0)
         exceeded = self.tally.judge(row.tenant, row.host, more, self._clock_ms(), group.acts)
         if exceeded is not None:
             self.commit(group)
             return Answer(EXCEEDED, why=exceeded.why, which=exceeded.which)
         group.blocks, group.notarised = list(judged.blocks), list(judged.runs)
+        group.bundles = list(judged.bundles)
         group.hosts[handed.host] = known
         known.row = row._replace(stored_bytes=row.stored_bytes + size)
         self.tally.add(row.tenant, stored_bytes=size)
@@ -362,6 +369,7 @@ class Intake:
                     note=staged.note if staged else b"",
                     blocks=group.blocks,
                     notarised=group.notarised,
+                    bundles=group.bundles,
                 )
             )
         except BaseException:

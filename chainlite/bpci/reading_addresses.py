@@ -159,7 +159,7 @@ DESCRIPTIONS = {
     ),
     "GET /v1/alerts/{host}/{kind}/{leaf}/proof": Operation(
         "getProof",
-        "The file that convicts a host, for `docklock verify`.",
+        "The file that convicts a host, for `docklock verify`; of `poe` its notary.",
         (
             Answer(200, "It.", (Body(BINARY),)),
             _BAD_QUERY,

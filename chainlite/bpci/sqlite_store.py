@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 from chainlite import hostlog
 from chainlite.bpci.rows import INTEGER_MAX
-from chainlite.bpci.tables import MIGRATIONS
 from chainlite.bpci.store import (
     READ_MAX,
     ActRow,
     Alert,
+    Bundle,
     Changes,
     Host,
     Leaf,
@@ -36,6 +36,7 @@ from chainlite.bpci.store import (
     TenantTotals,
     Touched,
 )
+from chainlite.bpci.tables import MIGRATIONS
 from chainlite.errors import SpecError, StateError
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class SqliteStore:
         many(f"INSERT OR IGNORE INTO alerts VALUES ({_mark(Alert)})", changes.alerts)
         many(f"INSERT INTO logblocks VALUES ({_mark(LogBlock)})", changes.blocks)
         many(f"INSERT OR REPLACE INTO notarised VALUES ({_mark(Notarised)})", changes.notarised)
+        many(f"INSERT INTO bundles VALUES ({_mark(Bundle)})", changes.bundles)
         many("INSERT INTO acts VALUES (?, ?)", changes.acts)
         many(
             "UPDATE segments SET box = ?, erased = 1 WHERE host = ? AND leaf_index = ?",
@@ -292,6 +294,23 @@ class SqliteStore:
         )
         return self._read(Notarised, ask, *after[:5], limit)
 
+    def find_newest_bundle(self, host: bytes, notary_key: bytes, app: str) -> Bundle | None:
+        ask = f"SELECT * FROM bundles WHERE {_CHAIN} ORDER BY start DESC LIMIT 1"
+        return self._find(Bundle, ask, host, notary_key, app)
+
+    def find_bundle(self, host: bytes, notary_key: bytes, app: str, start: int) -> Bundle | None:
+        ask = f"SELECT * FROM bundles WHERE {_CHAIN} AND start = ?"
+        return self._find(Bundle, ask, host, notary_key, app, min(start, INTEGER_MAX))
+
+    def read_bundles(
+        self, host: bytes, notary_key: bytes, app: str, start: int, limit: int
+    ) -> list[Bundle]:
+        ask = (
+            "SELECT * FROM bundles WHERE host = ? AND (notary_key, app, start) > (?, ?, ?)"
+            " ORDER BY notary_key, app, start LIMIT ?"
+        )
+        return self._read(Bundle, ask, host, notary_key, app, start, limit)
+
     def read_acts(self, first: int, limit: int) -> list[ActRow]:
         ask = "SELECT number, box FROM acts WHERE number >= ? ORDER BY number LIMIT ?"
         return self._read(ActRow, ask, first, limit)
@@ -360,13 +379,13 @@ _TYPES: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
     for kind in (
         *(Tenant, Host, Run, Leaf, Segment, Place, Touched, Alert, ActRow, TenantTotals),
-        *(LogBlock, Notarised, _Log, _Hashes),
+        *(LogBlock, Notarised, Bundle, _Log, _Hashes),
     )
 }
 """What SQLite may give for each column: a row that was edited may have anything."""
 
 
-def _mark(row: type[Host | Leaf | Segment | Alert | LogBlock | Notarised]) -> str:
+def _mark(row: type[Host | Leaf | Segment | Alert | LogBlock | Notarised | Bundle]) -> str:
     return ", ".join("?" * len(row._fields))
 
 

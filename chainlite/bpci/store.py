@@ -173,6 +173,17 @@ class Notarised(NamedTuple):
     leaf_index: int
 
 
+class Bundle(NamedTuple):
+    """A notary's PoE bundle of one window of an app on a host; `start` is the window's, Unix s."""
+
+    host: bytes
+    notary_key: bytes
+    app: str
+    start: int
+    bundle: bytes
+    signature: bytes
+
+
 class Changes(NamedTuple):
     """What one commit writes: new rows, and hosts, runs, what is notarised and notes in place of
     older ones.
@@ -194,6 +205,7 @@ class Changes(NamedTuple):
     note: bytes = b""
     blocks: Sequence[LogBlock] = ()
     notarised: Sequence[Notarised] = ()
+    bundles: Sequence[Bundle] = ()
 
 
 class Store(Protocol):
@@ -287,6 +299,17 @@ class Store(Protocol):
 
     def read_notarised(self, after: Notarised, limit: int) -> list[Notarised]:
         """Of a host in order of notary, app, container and run, after this one."""
+
+    def find_newest_bundle(self, host: bytes, notary_key: bytes, app: str) -> Bundle | None:
+        """The bundle of a chain's newest window that has one."""
+
+    def find_bundle(self, host: bytes, notary_key: bytes, app: str, start: int) -> Bundle | None:
+        """The bundle of a chain's window."""
+
+    def read_bundles(
+        self, host: bytes, notary_key: bytes, app: str, start: int, limit: int
+    ) -> list[Bundle]:
+        """A host's bundles in order of notary, app and window, after this one."""
 
     def read_acts(self, first: int, limit: int) -> list[ActRow]:
         """Acts from this number on, in order."""

@@ -56,5 +56,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " container BLOB NOT NULL, run INTEGER NOT NULL, leaf_index INTEGER NOT NULL,"
         " PRIMARY KEY (host, notary_key, app, container, run)) WITHOUT ROWID",
     ),
+    (
+        "CREATE TABLE bundles (host BLOB NOT NULL, notary_key BLOB NOT NULL, app TEXT NOT NULL,"
+        " start INTEGER NOT NULL, bundle BLOB NOT NULL, signature BLOB NOT NULL,"
+        " PRIMARY KEY (host, notary_key, app, start)) WITHOUT ROWID",
+    ),
 )
 """The statements of each version of the schema after the one before; none is ever changed."""

@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 FORK, ROLLBACK, GAP, RECEIPT, FUTURE = "fork", "rollback", "gap", "receipt", "future"
 """What an alert says: another history; an older one that went on; receipts are missing; a receipt
 or record does not hold; times ahead of the server's clock."""
-LOGBLOCK = "logblock"
-"""And what LogBlocks show: their notary has signed what cannot be true (handed)."""
+LOGBLOCK, POE = "logblock", "poe"
+"""And what LogBlocks and PoE bundles show: their notary has signed what cannot be true (handed,
+billed)."""
 NO_RECEIPT = -1
 
 
 class Trouble(NamedTuple):
     """What is wrong, at which leaf and with which receipts (NO_RECEIPT: of none, or of a fork).
 
-    `proof` is a fork's file where one can be made; else it is empty, and the batch says it all.
+    `proof` is a fork's file where one can be made, of `poe` what the notary signed against itself;
+    else it is empty, and the batch says it all.
     """
 
     kind: str

@@ -13,6 +13,7 @@ from chainlite import hostlog
 from chainlite.bpci.store import (
     ActRow,
     Alert,
+    Bundle,
     Changes,
     Host,
     Leaf,
@@ -210,6 +211,27 @@ class StoreConformance:
         assert store.find_notarised(*runs[0][:5]) == runs[0]._replace(leaf_index=7)
         with pytest.raises(StateError):
             store.commit(Changes(blocks=[blocks[0]._replace(block=b"other")]))
+
+    def test_bundles_are_found_by_their_window_and_never_replaced(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        chains = [(HOSTS[0], key, app) for key in (BOX, HOSTS[1]) for app in ("a", "b")]
+        starts = (0, 3600, 2**40)
+        rows = [Bundle(*chain, start, b"%d" % start, BOX) for chain in chains for start in starts]
+        elsewhere = rows[0]._replace(host=HOSTS[3])
+        store.commit(Changes(bundles=[*reversed(rows), elsewhere]))
+        for _ in range(2):
+            assert store.find_newest_bundle(*chains[1]) == rows[5]
+            assert store.find_newest_bundle(HOSTS[4], BOX, "a") is None
+            assert store.find_bundle(*chains[2], 3600) == rows[7]
+            assert store.find_bundle(*chains[2], 7200) is None
+            assert store.find_bundle(*chains[2], 2**64 - 1) is None
+            assert store.read_bundles(HOSTS[0], b"", "", -1, 99) == rows
+            assert store.read_bundles(HOSTS[0], *chains[0][1:], 0, 3) == rows[1:4]
+            self.close(store)
+            store = self.open_writer(tmp_path)
+        with pytest.raises(StateError):
+            store.commit(Changes(bundles=[rows[0]._replace(bundle=b"other")]))
 
     def test_acts_are_never_replaced_and_are_read_in_order(self, store: Store) -> None:
         acts = [ActRow(number, b"box %d" % number) for number in range(5)]

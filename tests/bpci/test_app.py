@@ -270,7 +270,7 @@ def test_the_table_of_routes_is_what_is_answered(tmp_path: Path) -> None:
     own = {(one.method, one.pattern) for one in members.ROUTES if one.access is Access.CAGED}
     own |= {(one.method, one.pattern) for one in reading.ROUTES}
     own |= {("POST", f"/v1/restore/{one}") for one in ("bodies", "places")}
-    posts = {("POST", path) for path in ("/v1/receipts", "/v1/logblocks")}
+    posts = {("POST", path) for path in ("/v1/receipts", "/v1/logblocks", "/v1/poe/submit")}
     assert caged == own | posts | {("GET", "/v1/hosts/{host}")}
     assert {one.access for one in app.ROUTES} == {Access.CAGED, Access.PUBLIC}
 

@@ -14,15 +14,17 @@ from chainlite.bpci.actor import Role
 from chainlite.bpci.at_rest import ServerKey
 from chainlite.bpci.audit import _audit, audit
 from chainlite.bpci.batch import encode_batch
+from chainlite.bpci.handed import encode_handed
 from chainlite.bpci.intake import BEHIND, TAKEN, HandedIn
 from chainlite.bpci.orders import SetQuota, SetRetention
 from chainlite.bpci.quota import DAY_MS
 from chainlite.bpci.restoring import MARK
 from chainlite.bpci.sqlite_store import FILE, SqliteStore
+from chainlite.bpci.verification import POE
 from chainlite.errors import TamperError
 from docklock.paths import get_paths
 from tests.bpci.batches import make_batch, make_data
-from tests.bpci.handing import make_handed_data
+from tests.bpci.handing import make_bundles, make_handed_data
 from tests.bpci.joined import admit, make_office
 from tests.bpci.servers import KEY, NOW_MS, Server
 from tests.bpci.test_sqlite_store import edit
@@ -32,7 +34,7 @@ from tests.ledger.offered import make_host
 
 TABLES = (
     "tenants", "hosts", "leaves", "segments", "runs", "alerts", "acts", "log", "logblocks",
-    "notarised",
+    "notarised", "bundles",
 )  # fmt: skip
 
 
@@ -58,6 +60,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record(first, make_id(3), count=4)
         server.sync(first, host)
         assert server.intake.hand_in(HandedIn(host, make_handed_data(first))).kind == TAKEN
+        bundles = HandedIn(host, encode_handed(make_bundles(first, hours=1)), POE)
+        assert server.intake.hand_in(bundles).kind == TAKEN
         admit(server, 1, Role.ADMIN)
         office = make_office(server)
         office.set_retention(SetRetention("acme", 30), NOW_MS)

@@ -12,11 +12,12 @@ import pytest
 
 from chainlite.bpci import batch
 from chainlite.bpci.actor import Role
+from chainlite.bpci.handed import encode_handed
 from chainlite.bpci.openapi import PATH
 from tests.bpci import fuzz_hooks
 from tests.bpci.attacked import Attacked
 from tests.bpci.batches import make_data
-from tests.bpci.handing import make_handed_data
+from tests.bpci.handing import make_bundles, make_handed_data
 from tests.bpci.test_served import NAME, TOP
 from tests.conftest import FULL
 from tests.evidence.recording import make_id
@@ -34,6 +35,7 @@ expected-statuses = [400, 401, 403, 404, 405, 409, 413, 414, 415, 421, 422, 429,
 CAGED = {
     Role.HOST: {
         ("POST", "/v1/receipts"), ("GET", "/v1/hosts/{host}"), ("POST", "/v1/logblocks"),
+        ("POST", "/v1/poe/submit"),
     },
     Role.ADMIN: {
         ("GET", "/v1/members"), ("POST", "/v1/members/grants"), ("GET", "/v1/quota"),
@@ -63,6 +65,7 @@ def run_schemathesis(
         "/v1/receipts": [*batches, *map(batch.compress, batches)],
         "/v1/enrol": [attacked.grant],
         "/v1/logblocks": [make_handed_data(attacked.paths)],
+        "/v1/poe/submit": [encode_handed(make_bundles(attacked.paths, hours=0))],
     }
     known = fuzz_hooks.Known(
         NAME, own.hex() if role else "", caller.keyid,

@@ -33,11 +33,11 @@ class TestSqlite(StoreConformance):
         store.close()
 
 
-def edit(directory: Path, statement: str) -> None:
+def edit(directory: Path, statement: str, *values: object) -> None:
     db = sqlite3.connect(directory / FILE)
     try:
         with db:
-            db.execute(statement)
+            db.execute(statement, values)
     finally:
         db.close()
 
