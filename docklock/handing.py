@@ -1,8 +1,8 @@
-"""Hand this host's LogBlocks to a server: from where each of its chains is held there.
+"""Hand this host's LogBlocks and PoE bundles to a server: from where each chain is held there.
 
-Not here: the notary (docklock.notary), what the server checks (chainlite.bpci.handed), receipts,
-which it has to have first (docklock.outbox). Invariant: nothing counts that the server's key has
-not signed for this very call; a refusal that it has not signed is only one.
+Not here: the notary (docklock.notary), what the server checks (chainlite.bpci: handed, billed),
+receipts, which it has to have first (docklock.outbox). Invariant: nothing counts that the server's
+key has not signed for this very call; a refusal that it has not signed is only one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from docklock.outbox.settings import Server
     from docklock.paths import Paths
 
-PATH = "/v1/logblocks"
+BLOCKS, BUNDLES = "/v1/logblocks", "/v1/poe/submit"
 SEND_MAX_S = 60.0
 ANSWER_BYTES_MAX = 16_384
 OK, NOT_HOLDING = 200, 422
@@ -38,11 +38,14 @@ ROUND_BYTES = HANDED_LIMIT_BYTES // 2
 
 
 class HandedChain(NamedTuple):
-    """An app's chain: how many LogBlocks the server holds now, and how many of them are new."""
+    """An app's chain: how many LogBlocks, and bundles, the server holds now, and how many of them
+    are new."""
 
     app: str
     height: int
     new: int
+    bundles: int
+    new_bundles: int
 
 
 async def hand_in(paths: Paths, server: Server) -> list[HandedChain]:
@@ -64,17 +67,32 @@ async def hand_in(paths: Paths, server: Server) -> list[HandedChain]:
 
 async def _hand_in_chain(door: _Door, store: Store, number: int, app: str) -> HandedChain:
     public = store.get_public()
-    first = height = await door.post(Handed(public, app, ()))
+    first = height = int((await door.post(BLOCKS, Handed(public, app, ())))["height"])
     rows = islice(store.iterate_blocks(number), first, None)
     blocks = (HandedBlock(row.block, row.signature, body) for row, body in rows)
     for part in _split(blocks):
-        height = await door.post(Handed(public, app, part))
+        height = int((await door.post(BLOCKS, Handed(public, app, part)))["height"])
     if height > store.count(number)[0]:
         raise TamperError(
             f"{app}: the server holds {height} LogBlocks, and there are {store.count(number)[0]}: "
             "notary.db was restored, or another has the notary's key"
         )
-    return HandedChain(app, height, height - first)
+    return HandedChain(app, height, height - first, *await _hand_in_bundles(door, store, app))
+
+
+async def _hand_in_bundles(door: _Door, store: Store, app: str) -> tuple[int, int]:
+    """How many of an app's bundles the server holds now, and how many of them are new.
+
+    The newest that it holds is handed in again: another one of that window is found out there.
+    """
+    public = store.get_public()
+    rows = [row for row in store.get_windows(app) if row.bundle]
+    window = (await door.post(BUNDLES, Handed(public, app, ())))["window"]
+    held = [row for row in rows if window and row.start <= int(window)]
+    more = rows[max(0, len(held) - 1) :]
+    for part in _split(HandedBlock(row.bundle, row.signature, b"") for row in more):
+        await door.post(BUNDLES, Handed(public, app, part))
+    return len(rows), len(rows) - len(held)
 
 
 def _split(blocks: Iterator[HandedBlock]) -> Iterator[tuple[HandedBlock, ...]]:
@@ -92,7 +110,7 @@ def _split(blocks: Iterator[HandedBlock]) -> Iterator[tuple[HandedBlock, ...]]:
 
 
 class _Door:
-    """The way to one server's address for LogBlocks."""
+    """The way to one server's addresses for what a notary signed."""
 
     def __init__(self, paths: Paths, server: Server) -> None:
         self._server, self._calls = server, HostCalls(paths)
@@ -102,15 +120,15 @@ class _Door:
         self._client.close()
         self._calls.close()
 
-    async def post(self, handed: Handed) -> int:
-        """How many LogBlocks of the chain the server holds then."""
+    async def post(self, path: str, handed: Handed) -> dict[str, str]:
+        """How far the server holds the chain then."""
         body, name = encode_handed(handed), self._server.name
         fields = {"content-type": "application/octet-stream"}
         if self._server.token_file:
             fields["authorization"] = f"Bearer {read_token(self._server.token_file)}"
-        call = self._calls.post(self._server, self._server.url + PATH, fields, body)
+        call = self._calls.post(self._server, self._server.url + path, fields, body)
         try:
-            got = await self._client.post(PATH, body, ANSWER_BYTES_MAX, call.fields)
+            got = await self._client.post(path, body, ANSWER_BYTES_MAX, call.fields)
         except AwayError as error:
             raise StateError(f"{name}: {error}") from None
         said = escape(read_reason(got.body))
@@ -123,4 +141,5 @@ class _Door:
             raise TamperError(f"{name}: {handed.app}: {said}")
         if got.status != OK:
             raise StateError(f"{name}: status {got.status}: {said}")
-        return int(parse_json(answer.body)["height"])
+        told: dict[str, str] = parse_json(answer.body)
+        return told

@@ -64,7 +64,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     export = verbs.add_parser("export", help="write an app's LogBlocks and bundles to one file")
     export.add_argument("-o", "--output", metavar="FILE", help="else APP.logblocks, here")
     handing = verbs.add_parser(
-        "hand-in", help="hand this host's LogBlocks to a server, which has its receipts already"
+        "hand-in",
+        help="hand this host's LogBlocks and PoE bundles to a server, which has its receipts",
     )
     handing.add_argument("server", metavar="SERVER", help="as `docklock sync status` names it")
     handing.add_argument("--config", metavar="FILE", help="the file that names the servers")
@@ -319,6 +320,7 @@ def _hand_in(options: argparse.Namespace, paths: Paths) -> int:
             sys.stdout.write(json.dumps(one._asdict()) + "\n")
         else:
             held = f"{one.height} LogBlocks are held, {one.new} of them new"
+            held += f"; {one.bundles} PoE bundles, {one.new_bundles} of them new"
             sys.stdout.write(f"{escape(one.app)}: {held}\n")
     return 0
 

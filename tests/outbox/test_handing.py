@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.economy.poe_bundle import decode_bundle
 from docklock.notary import get_directory
 from docklock.paths import Paths
-from tests.enc.notarising import notarise
+from tests.bpci.handing import HOUR_MS, sign_bundle
+from tests.enc.notarising import NOW_MS, notarise, open_db
 from tests.evidence.recording import make_id, make_paths, record
 from tests.outbox.sends import run_sync
 from tests.outbox.test_with_server import Serving, run
@@ -32,6 +34,10 @@ class Handing:
 
     def hand_in(self, code: int = 0) -> list[tuple[str, int, int]]:
         """App, height and what is new of each chain."""
+        return [said[:3] for said in self.hand_in_all(code)]
+
+    def hand_in_all(self, code: int = 0) -> list[tuple[str, int, int, int, int]]:
+        """And how many bundles are held and are new."""
         root = ("--root", self.paths.state)
         said = run(
             *root, "notary", "hand-in", "office", "--config", self.config, "--json", code=code
@@ -60,6 +66,27 @@ def test_each_chain_goes_on_where_the_server_has_it(handing: Handing) -> None:
     assert sorted(handing.hand_in()) == [("other", 1, 1), ("web", 3, 2)]
     code, out, _ = run_sync(paths, "receipts", "--limit", "100")
     assert code == 0 and out.count("/v1/logblocks") == 2 + 2 + 1 + 4  # asks and parts
+    assert "whole" in run("bpci", "audit", handing.serving.directory)
+
+
+def test_bundles_follow_their_logblocks(handing: Handing) -> None:
+    paths = handing.paths
+    notarise(paths, flush=True)
+    record(paths, make_id(2), count=5)
+    notarise(paths, NOW_MS + HOUR_MS, flush=True)
+    handing.hand_in_all(code=1)
+    handing.sync()
+    assert handing.hand_in_all() == [("web", 2, 2, 1, 1)], "the second hour is not over"
+    assert handing.hand_in_all() == [("web", 2, 0, 1, 0)]
+    notarise(paths, NOW_MS + 2 * HOUR_MS)
+    assert handing.hand_in_all() == [("web", 2, 0, 2, 1)]
+    with open_db(paths) as db:  # the same hour, signed again a second later
+        [(data,)] = db.execute("SELECT bundle FROM windows ORDER BY start DESC LIMIT 1")
+        made = decode_bundle(data)
+        other = sign_bundle(paths, made._replace(time=made.time + 10**9))
+        changed = (other.block, other.signature, made.window.start)
+        db.execute("UPDATE windows SET bundle = ?, signature = ? WHERE start = ?", changed)
+    handing.hand_in_all(code=3)
     assert "whole" in run("bpci", "audit", handing.serving.directory)
 
 
