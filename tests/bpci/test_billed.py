@@ -209,13 +209,14 @@ def tell_lies(made: PoeBundle, blocks: Handed) -> dict[str, PoeBundle]:
         "more": span(0, 3),
         "twice": bill(span(0, 2), parts=(part._replace(first_height=0),)),
         "window": made._replace(window=Window(start + 5 * seconds), time=far),
+        "last window": made._replace(window=Window((2**64 - 1) // seconds * seconds)),
         "earlier window": made._replace(window=Window(start - 5 * seconds)),
     }
 
 
 LIES = (
     "phi", "terms", "usage", "before", "last", "early", "less", "more", "twice", "window",
-    "earlier window",
+    "last window", "earlier window",
 )  # fmt: skip
 
 
@@ -319,13 +320,13 @@ def test_a_logblock_in_a_window_that_is_billed_convicts_its_notary(
 
 def test_no_notary_is_accused_of_what_the_store_has_lost(paths: Paths, tmp_path: Path) -> None:
     blocks, bundles = make_both(paths)
-    later = blocks.blocks[2].block
+    later, signature, _ = blocks.blocks[2]
     spoilt = bytearray(later)
     spoilt[-1] ^= 1
     for number, (change, values) in enumerate((
         ("DELETE FROM logblocks WHERE height = ?", (1,)),
         ("UPDATE logblocks SET block = ? WHERE height = ?", (bytes(spoilt), 2)),
-        ("UPDATE logblocks SET block = ? WHERE height = ?", (later, 1)),
+        ("UPDATE logblocks SET block = ?, signature = ? WHERE height = 1", (later, signature)),
         ("UPDATE bundles SET bundle = ?", (bundles.blocks[1].block,)),
     )):  # fmt: skip
         directory = tmp_path / f"server-{number}"
