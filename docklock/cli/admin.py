@@ -15,7 +15,7 @@ from urllib.parse import quote
 from chainlite.errors import TamperError
 from docklock.cli import bpci_access, options
 from docklock.cli.calling import CALL, open_calls
-from docklock.cli.options import Command, HelpWanted, UsageError, check_count
+from docklock.cli.options import Command, check_count
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
@@ -51,12 +51,7 @@ COUNTS = {"grant": 2, "revoke": 1}
 
 def run_admin(argv: list[str], _: Paths) -> int:
     """`docklock admin VERB`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        lines = [f"  {command.name:<16} {command.summary}" for command in COMMANDS.values()]
-        raise HelpWanted("\n".join(["Usage: docklock admin VERB ...", "", *lines]))
-    if verb not in COMMANDS:
-        raise UsageError(f"docklock admin: want one of {', '.join(COMMANDS)}")
+    verb = options.choose_verb("admin", COMMANDS, argv)
     values, words = options.parse(COMMANDS[verb], argv[1:])
     check_count(COMMANDS[verb], words, COUNTS.get(verb, 0), COUNTS.get(verb, 0))
     as_json = bpci_access.is_json(values, verb)

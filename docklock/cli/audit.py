@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from chainlite.errors import SpecError
 from docklock.cli import options
 from docklock.cli.calling import CA_FILE, CALL, SERVER, SERVER_KEY, open_calls, read_server
-from docklock.cli.options import Command, HelpWanted, UsageError, check_count, listed, text
+from docklock.cli.options import Command, UsageError, check_count, listed, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,14 +97,7 @@ ID_SHOWN = 12
 
 def run_audit(argv: list[str], _: Paths) -> int:
     """`docklock audit VERB`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        lines = [f"  {command.name:<14}{command.summary}" for command in COMMANDS.values()]
-        raise HelpWanted("\n".join(["Usage: docklock audit VERB ...", "", *lines]))
-    if verb not in COMMANDS:
-        hint = options.suggest(verb, COMMANDS) if verb else ""
-        known = ", ".join(COMMANDS)
-        raise UsageError(f"docklock audit: {verb or 'no verb'}{hint}; verbs are {known}")
+    verb = options.choose_verb("audit", COMMANDS, argv)
     values, words = options.parse(COMMANDS[verb], argv[1:])
     check_count(COMMANDS[verb], words, COUNTS.get(verb, 0), COUNTS.get(verb, 0))
     if values.get("format") not in (None, "json", "text"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import SpecError, StateError
 from docklock.cli import bpci_access, bpci_copies, bpci_export, call_receipts, options
-from docklock.cli.options import Command, HelpWanted, check_count, listed, text
+from docklock.cli.options import Command, check_count, listed, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,12 +68,7 @@ COUNTS = {
 
 def run_bpci(argv: list[str], _: Paths) -> int:
     """`docklock bpci VERB`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        lines = [f"  {command.name:<14} {command.summary}" for command in SUBCOMMANDS.values()]
-        raise HelpWanted("\n".join(["Usage: docklock bpci VERB ...", "", *lines]))
-    if verb not in SUBCOMMANDS:
-        raise options.UsageError(f"docklock bpci: want one of {', '.join(SUBCOMMANDS)}")
+    verb = options.choose_verb("bpci", SUBCOMMANDS, argv)
     values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
     check_count(SUBCOMMANDS[verb], words, *COUNTS.get(verb, (1, 1)))
     _check_extra()

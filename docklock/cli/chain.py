@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from docklock.cli import chain_checkpoint, options
-from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, listed, text
+from docklock.cli.options import Command, UsageError, check_count, flag, listed, text
 from docklock.cli.parent import read_parent
 
 if TYPE_CHECKING:
@@ -144,14 +144,7 @@ COMMANDS = {
 
 def run_chain(argv: list[str], paths: Paths) -> int:
     """`docklock chain VERB`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        lines = [f"  {name:<12}{command.summary}" for name, command in COMMANDS.items()]
-        raise HelpWanted("\n".join(["Usage: docklock chain VERB ...", "", *lines]))
-    if verb not in COMMANDS:
-        hint = options.suggest(verb, COMMANDS) if verb else ""
-        known = ", ".join(COMMANDS)
-        raise UsageError(f"docklock chain: {verb or 'no verb'}{hint}; verbs are {known}")
+    verb = options.choose_verb("chain", COMMANDS, argv)
     values, words = options.parse(COMMANDS[verb], argv[1:])
     if values.get("format") not in (None, "json", "text"):
         raise UsageError(f"docklock chain {verb}: --format takes json or text")

@@ -10,6 +10,7 @@ from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 FLAG, TEXT, LIST = "flag", "text", "list"
@@ -44,6 +45,20 @@ class UsageError(SpecError):
 
 class HelpWanted(Exception):
     """The user asked for --help; the text is the message."""
+
+
+def choose_verb(noun: str, commands: Mapping[str, Command], argv: list[str]) -> str:
+    """The verb of `docklock NOUN VERB`; HelpWanted for --help, UsageError for what is none."""
+    verb = argv[0] if argv else ""
+    if verb in ("--help", "-h"):
+        width = max(map(len, commands))
+        lines = [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
+        raise HelpWanted("\n".join([f"Usage: docklock {noun} VERB ...", "", *lines]))
+    if verb not in commands:
+        hint = suggest(verb, commands) if verb else ""
+        known = ", ".join(commands)
+        raise UsageError(f"docklock {noun}: {verb or 'no verb'}{hint}; verbs are {known}")
+    return verb
 
 
 def flag(*names: str, help: str) -> Option:

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from docklock.cli import call_receipts, options
-from docklock.cli.options import Command, HelpWanted, UsageError, check_count, flag, text
+from docklock.cli.options import Command, UsageError, check_count, flag, text
 
 if TYPE_CHECKING:
     from docklock.agent.config import Settings
@@ -72,14 +72,7 @@ EXIT_DUE, EXIT_CONTRADICTED = 1, 3
 
 def run_sync(argv: list[str], paths: Paths) -> int:
     """`docklock sync VERB`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        lines = [f"  {name:<8}{command.summary}" for name, command in COMMANDS.items()]
-        raise HelpWanted("\n".join(["Usage: docklock sync VERB ...", "", *lines]))
-    if verb not in COMMANDS:
-        hint = options.suggest(verb, COMMANDS) if verb else ""
-        known = ", ".join(COMMANDS)
-        raise UsageError(f"docklock sync: {verb or 'no verb'}{hint}; verbs are {known}")
+    verb = options.choose_verb("sync", COMMANDS, argv)
     values, words = options.parse(COMMANDS[verb], argv[1:])
     own = {"enrol": _enrol, "proof": _prove, "receipts": _show_receipts}
     if verb in own:

@@ -16,7 +16,7 @@ from chainlite.errors import SpecError
 from chainlite.toml_lines import FILE_BYTES_MAX
 from docklock.agent.config import POLICY_DEFAULT
 from docklock.cli import options
-from docklock.cli.options import Command, HelpWanted, check_count, flag, listed, text
+from docklock.cli.options import Command, check_count, flag, listed, text
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
@@ -56,12 +56,7 @@ SUBCOMMANDS = {"key": KEY, "serve": SERVE, "ask": ASK}
 
 def run_witness(argv: list[str], paths: Paths) -> int:
     """`docklock witness VERB`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        lines = [f"  {command.name:<14} {command.summary}" for command in SUBCOMMANDS.values()]
-        raise HelpWanted("\n".join(["Usage: docklock witness key|serve|ask ...", "", *lines]))
-    if verb not in SUBCOMMANDS:
-        raise options.UsageError("docklock witness: want key, serve or ask")
+    verb = options.choose_verb("witness", SUBCOMMANDS, argv)
     values, words = options.parse(SUBCOMMANDS[verb], argv[1:])
     check_count(SUBCOMMANDS[verb], words, 0, 0)
     return {"key": _run_key, "serve": _run_serve, "ask": _run_ask}[verb](values, paths)

@@ -183,7 +183,7 @@ def test_it_speaks_tls_and_nothing_else_where_it_has_a_certificate(tmp_path: Pat
 def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
     top = str(tmp_path / "bpci")
     for words, code, said in (
-        (("bpci",), 2, "want one of init"),
+        (("bpci",), 2, "verbs are init"),
         (("bpci", "serve", top), 1, "there is no server key"),
         (("bpci", "audit", top), 1, "there is no server key"),
         (("bpci", "serve", top, "--listen", "x"), 2, "want ADDRESS:PORT"),

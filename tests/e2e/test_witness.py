@@ -74,7 +74,7 @@ def test_a_witness_prints_its_keys_and_says_what_is_wrong(dock: Docklock) -> Non
     assert [line.partition("+")[0] for line in keys] == ["w.example", "w.example"]
     assert dock("witness", "key").stdout.splitlines() == keys
     for words, said in (
-        (("witness",), "want key, serve or ask"),
+        (("witness",), "no verb; verbs are key, serve, ask"),
         (("witness", "serve"), "name a log with --log"),
         (("witness", "serve", "--log", keys[0]), "a witness's key, not a log's"),
         (("witness", "serve", "--listen", "x"), "--listen x: want ADDRESS:PORT"),
