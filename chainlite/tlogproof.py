@@ -115,7 +115,7 @@ def render_log_proof(proven: LogProven) -> str:
     lines = [f"whole: {_name_kind(proven.leaf)} is {where} in {proven.state.origin}"]
     lines += [f"seen by {one.name} at Unix time {one.time}" for one in proven.cosignatures]
     if not proven.cosignatures:
-        lines.append("no witness that you named has cosigned this: it is the host's word")
+        lines.append("no witness that you named has cosigned this: it is the log's own word")
     return "\n".join(lines) + "\n"
 
 

@@ -87,6 +87,7 @@ DESCRIPTIONS = {
             Answer(403, "A host is shown its own state.", reasons=("not-yours",)),
             Answer(404, "The host is not enrolled.", reasons=("no-host",)),
             UNREADABLE,
+            NOT_WHOLE,
         ),
         (Parameter("host", "The host's id.", HEX_32),),
     ),

@@ -124,6 +124,7 @@ class App:
         await self._rest(scope, receive, send)
 
     async def _show_host(self, request: Request) -> Response:
+        ingest.check_whole(self._desk)
         actor = self._authenticate(request.scope)
         require_sure(actor)
         host = require_host(actor)

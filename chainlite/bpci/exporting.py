@@ -255,6 +255,8 @@ class _Collector:
         if row.log_leaf >= total:
             raise StoreDamage("the server's log has not the leaf that says what is held")
         held = Held(row.host, row.size, row.root)
+        if own_log.is_behind_of(store, row):
+            raise StateError("the server's log is being restored, and does not say what is held")
         proof = own_log.prove(store, row.log_leaf, total, note, encode_held(held))
         made = sign_acknowledgement(self._key.pair, held, self._now_ms, proof)
         tied, continued = tuple[bytes, ...](), tuple[bytes, ...]()

@@ -16,6 +16,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import checkpoint, cosignature, domains, merkle, tile
+from chainlite.bpci.acknowledgement import decode_held
 from chainlite.bpci.rows import make_reader, read_frontier
 from chainlite.bpci.store import Leaf
 from chainlite.errors import SpecError, StateError, TamperError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from chainlite.bpci.at_rest import ServerKey
-    from chainlite.bpci.store import Store
+    from chainlite.bpci.store import Host, Store
     from chainlite.tile import Tile
 
 OWNER = b""
@@ -182,6 +183,20 @@ def prove(store: Store, index: int, size: int, note: bytes, leaf: bytes) -> LogP
     return LogProof(
         leaf, index, merkle.compute_inclusion(index, size, make_reader(store, OWNER, {})), note
     )
+
+
+def is_behind_of(store: Store, row: Host) -> bool:
+    """Whether the log says less of a host than is held of it: it is being restored."""
+    if row.log_leaf < 0:
+        return True
+    try:
+        rows = store.read_leaves(OWNER, row.log_leaf, 1)
+        held = decode_held(rows[0].data) if rows else None
+    except SpecError:
+        return False  # it is damaged, which is another thing
+    if held is None or (held.host, held.root) != (row.host, row.root):
+        return False
+    return held.size < row.size
 
 
 def make_tile(store: Store, size: int, wanted: Tile) -> bytes:

@@ -15,6 +15,7 @@ from chainlite.bpci.intake import BEHIND, KNOWN, Answer, Request
 from chainlite.bpci.restoring import ALL, Mark
 from chainlite.errors import SpecError, StateError, TamperError
 from tests.bpci.batches import make_data
+from tests.bpci.exports import export
 from tests.bpci.restored import Host, put_key
 from tests.bpci.servers import KEY, Server
 from tests.ledger.offered import get_size
@@ -352,3 +353,19 @@ def test_on_the_way_the_goal_is_not_forgotten(tmp_path: Path, seed: int) -> None
         assert server.intake.log.goal == before
         scene.help(server)
         assert_whole(server, scene, before)
+
+
+def test_nothing_is_exported_of_a_host_that_the_log_is_behind_of(tmp_path: Path, seed: int) -> None:
+    """An export has the server's word on what it holds, and in a restore it gives none."""
+    scene = Scene(tmp_path, random.Random(seed))
+    before = scene.play(lost=0)
+    scene.lose()
+    with Server(scene.top) as server:
+        scene.hosts[0].grow(scene.rng)
+        scene.hosts[0].show(server)
+        scene.hosts[0].send_again(server)
+        with pytest.raises(StateError, match="is being restored"):
+            export(server)
+        scene.help(server)
+        assert_whole(server, scene, before)
+        assert export(server)

@@ -26,6 +26,7 @@ from docklock.outbox.door import (
     Busy,
     Elsewhere,
     HttpDoor,
+    Unknown,
     parse_retry_after,
 )
 from docklock.outbox.settings import Server
@@ -158,7 +159,7 @@ def test_a_file_that_is_no_token_sends_nothing(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (301, PeerError), (302, PeerError), (307, PeerError), (400, PeerError), (401, PeerError),
+        (301, PeerError), (302, PeerError), (307, PeerError), (400, PeerError), (401, Unknown),
         (403, PeerError), (404, PeerError), (408, StateError), (409, Elsewhere), (413, PeerError),
         (422, PeerError), (425, StateError), (429, Busy), (500, StateError), (502, StateError),
         (503, Busy), (504, StateError), (507, Busy), (204, PeerError),

@@ -8,14 +8,14 @@ from functools import cache
 
 import pytest
 
-from chainlite import checkpoint, cosignature, keys, merkle, note, receipt
+from chainlite import checkpoint, cosignature, merkle, note, receipt
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.errors import SpecError, TamperError
 from chainlite.ledger.header import Seals, compute_header_hash, encode_header
 from chainlite.proofs import light, light_format, light_make, trusted
 from chainlite.proofs.light_format import LightProof, decode_light, encode_light
 from tests.chainlite.samples import WITNESS, WITNESS_KEY, make_key
-from tests.chainlite.test_proof import HOST, HOST_ID, make
+from tests.chainlite.test_proof import HOST_ID, make
 from tests.conftest import FULL
 from tests.proofs.light_samples import (
     KEYS,
@@ -100,24 +100,16 @@ def test_anchor_and_event_to_finality_are_small_and_quick() -> None:
     shown = check(data)
     assert shown.event is not None
     assert (shown.event.event_index, shown.final.log_size) == (1000, 1_000_000)
-    signed = measure_ms(lambda: check_signatures(proof))
-    assert measure_ms(lambda: check(data)) - signed <= VERIFY_LIMIT_MS
-
-
-def check_signatures(proof: LightProof) -> None:
-    """As many as the proof has."""
-    assert proof.seals is not None
-    for _ in range(len(proof.seals.signatures) + 1):
-        keys.is_signed(HOST.public, b"\x00", b"message", b"\x00" * 64)
+    assert measure_ms(lambda: check(data)) <= VERIFY_LIMIT_MS
 
 
 def measure_ms(do: Callable[[], object]) -> float:
-    """The best of many: what the program takes, and not what else runs."""
+    """Of this thread's processor, the best of many: what else runs does not count."""
     best = float("inf")
     for _ in range(30):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         do()
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.thread_time() - begin)
     return best * 1000
 
 
