@@ -44,6 +44,15 @@ def is_going_on(cgroup: driver.Cgroup) -> bool:
     return cgroup.stat().cpu_ns - before > 2e7
 
 
+def is_connected(pid: int) -> bool:
+    """Whether a process has a socket, as who waits for a container has."""
+    try:
+        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    except FileNotFoundError:
+        return False
+    return any(link.startswith("socket:") for link in links)
+
+
 def start_paused(dock: Docklock, name: str, *words: str) -> None:
     """A paused container: its options and words, or one that spins."""
     dock("run", "-d", "--name", name, *(words or ("busybox", "sh", "-c", SPIN)))
@@ -112,6 +121,7 @@ def test_what_cannot_be_is_refused_in_dockers_words(dock: Docklock) -> None:
 def test_what_ends_a_paused_container_thaws_it(dock: Docklock, words: tuple[str, ...]) -> None:
     start_paused(dock, "end", "busybox", "sh", "-c", "trap 'exit 9' TERM; while true; do :; done")
     waiting = dock.start("wait", "end")
+    dock.wait_for(lambda: is_connected(waiting.pid))  # or rm is sooner
     dock(*words, "end")
     code, _ = waiting.communicate(timeout=10)
     by_signal = words in (("kill",), ("rm", "-f"))

@@ -153,8 +153,13 @@ def list_settled_links(pid: int) -> list[str]:
     links: list[str] = []
     for _ in range(50):
         before = links
-        links = sorted(os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
-        if links == before:
+        try:
+            links = sorted(
+                [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            )
+        except FileNotFoundError:  # closed between the two: not settled
+            links = []
+        if links and links == before:
             break
         time.sleep(0.1)
     return links
