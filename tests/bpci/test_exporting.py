@@ -478,7 +478,8 @@ def test_a_cursor_that_nothing_begins_at_is_refused(long_run: Paths, tmp_path: P
         "UPDATE segments SET leaf_index = {at} + 100 WHERE leaf_index = {at}",
         "UPDATE leaves SET data = CAST(x'00' || substr(data, 2) AS BLOB)"
         " WHERE leaf_index = {at} AND host <> x''",
-        "UPDATE leaves SET data = CAST(substr(data, 1, 200) || x'00' || substr(data, 202) AS BLOB)"
+        "UPDATE leaves SET data = CAST(substr(data, 1, 200) || CASE substr(data, 201, 1)"
+        " WHEN x'00' THEN x'01' ELSE x'00' END || substr(data, 202) AS BLOB)"
         " WHERE leaf_index = {at} AND host <> x''",
         "UPDATE leaves SET hashes = zeroblob(32) WHERE leaf_index = {at} AND host <> x''",
         "UPDATE hosts SET root = zeroblob(32)",

@@ -175,7 +175,8 @@ EDITS: dict[str, tuple[str, str]] = {
         "",
     ),
     "header": (
-        "UPDATE segments SET header = CAST(substr(header, 1, 240) || x'07' AS BLOB)"
+        "UPDATE segments SET header = CAST(substr(header, 1, 240) ||"
+        " CASE substr(header, 241) WHEN x'07' THEN x'08' ELSE x'07' END AS BLOB)"
         " WHERE run = 0 AND first_index = 3",
         "not signed by its epoch's key",
     ),
