@@ -188,7 +188,8 @@ class Listener:
             self._close_sockets()
             raise StateError(f"cannot listen on {address}:{port}: {error.strerror}") from None
         scheme = "https" if self._listen.certificate else "http"
-        return f"{scheme}://{address}:{self._sockets[0].getsockname()[1]}"
+        host = f"[{address}]" if ":" in address else address
+        return f"{scheme}://{host}:{self._sockets[0].getsockname()[1]}"
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Take connections until `stop`; then let those end that are being answered."""

@@ -196,6 +196,18 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_an_address_of_ipv6_is_told_in_brackets(tmp_path: Path) -> None:
+    assert run("bpci", "init", str(tmp_path / "bpci")).returncode == 0
+    argv = ["bpci", "serve", str(tmp_path / "bpci"), "--listen", "[::1]:0", "--name", NAME]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "docklock.cli.main", *argv], cwd=TOP, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"serving on http://[::1]:")
+        process.terminate()
+
+
 def test_a_name_without_a_port_is_taken_with_the_port_that_is_listened_on_too() -> None:
     """Callers name the port where it is not the scheme's."""
     names = ["Bpci.example", "bpci.example:9", "[::1]", "[::1]:9"]
