@@ -1,1 +1,1 @@
-"""View models: what facts become before anything is drawn. Pure, and without a terminal."""
+"""Pure view models: facts in, cells and words out. No Textual, no rich, no clock."""

@@ -13,7 +13,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from tui.view.amounts import is_known, write_amount, write_span
+from tui.view.units import is_known, write_amount, write_span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

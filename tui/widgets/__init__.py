@@ -1,1 +1,1 @@
-"""Widgets: one a file. Attributes go down to them, messages come up from them."""
+"""One widget a file. Attributes down, messages up; a widget never calls a source."""

@@ -1,4 +1,4 @@
-"""tui.view.amounts: short, with a unit, and never a 0 for what nobody knows."""
+"""tui.view.units: short, with a unit, and never a 0 for what nobody knows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.conftest import get_seed
-from tui.view.amounts import (
+from tui.view.units import (
     AMOUNT_CHARS_MAX,
     NOBODY_KNOWS,
     write_amount,
