@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from docklock.console.host_checks import HostChecks
 from docklock.console.host_containers import HostContainers
 from docklock.console.host_evidence import HostEvidence
 from docklock.console.source import Source
@@ -31,4 +32,5 @@ def open_host(paths: Paths) -> Source:
         containers=HostContainers(paths),
         alerts=NoAlerts(),
         evidence=HostEvidence(paths),
+        checks=HostChecks(paths),
     )
