@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 BLOCKS_KEPT = 256
+GROWS_MAX = 8
+"""Blocks that may come between two asks."""
 FINALITY_KEPT = 4 * BLOCKS_KEPT
 ASK_MAX_S = 5.0
 """A node answers in milliseconds; one that does not is said to."""
@@ -80,15 +82,32 @@ class HostChain:
             self._finality[height] = took_ms
         while len(self._finality) > FINALITY_KEPT:
             del self._finality[min(self._finality)]
-        known = self._blocks[0]["height"] if self._blocks else 0
-        missing = min(max(status["height"] - known, 0), BLOCKS_KEPT)
-        if missing:
-            target = f"/blocks/last/{missing}"
-            self._take(await ask_node(directory, "GET", target, timeout_s=ASK_MAX_S))
+        await self._ask_blocks(status["height"])
         if self._are_validators_due(status):
             answer = await ask_node(directory, "GET", "/validators", timeout_s=ASK_MAX_S)
             self._validators, self._asked_s = answer, time.monotonic()
         return self._describe(status)
+
+    async def _ask_blocks(self, height: int) -> None:
+        """Those that came; the chain may grow between two asks, and no block may be left out."""
+        known = self._blocks[0]["height"] if self._blocks else 0
+        missing = min(max(height - known, 0), BLOCKS_KEPT)
+        if not missing:
+            return
+        newest = await self._ask_last(missing)
+        if not newest:
+            return
+        grown = newest[-1]["height"] - known - 1
+        if 0 < grown and missing < BLOCKS_KEPT:
+            newest = await self._ask_last(min(missing + grown + GROWS_MAX, BLOCKS_KEPT))
+        if newest[-1]["height"] > known + 1:
+            self._blocks = []  # more came than are kept
+        self._take(newest)
+
+    async def _ask_last(self, count: int) -> list[dict[str, Any]]:
+        target = f"/blocks/last/{count}"
+        found = await ask_node(self._directory, "GET", target, timeout_s=ASK_MAX_S)
+        return list(found)
 
     def _begin(self, chain_id: str) -> None:
         """A directory that is made anew is of another chain."""
@@ -97,7 +116,7 @@ class HostChain:
             self._validators, self._asked_s = {}, 0.0
 
     def _take(self, newest: list[dict[str, Any]]) -> None:
-        """Blocks that came, the newest first; the chain may have grown since it was asked."""
+        """Blocks that came, the newest first; some may be known."""
         if newest:
             lowest = newest[-1]["height"]
             older = [block for block in self._blocks if block["height"] < lowest]
@@ -116,13 +135,14 @@ class HostChain:
         role = status["role"]
         if role == "validator":
             role = "validator, votes" if status["votes"] else "validator, does not vote"
+        head = self._blocks[0] if self._blocks else {"height": 0, "time_ms": 0}
         return ChainFacts(
             name=status["chain"],
             chain_id=status["chain_id"],
             is_running=True,
-            height=status["height"],
+            height=max(status["height"], head["height"]),
             round=status["round"],
-            head_ms=status["head_time_ms"],
+            head_ms=max(status["head_time_ms"], head["time_ms"]),
             lag_blocks=max(status["lag"], 0),
             role=role,
             quorum=sizes["quorum"],
@@ -160,9 +180,7 @@ class HostChain:
             shown.append(("vote", f"{vote['operation']['kind']}: {votes}, until {vote['until']}"))
         return tuple(shown)
 
-    def _list_validators(
-        self, status: dict[str, Any], accused: set[str]
-    ) -> tuple[Validator, ...]:
+    def _list_validators(self, status: dict[str, Any], accused: set[str]) -> tuple[Validator, ...]:
         me = status["node"]
         up = {peer["key"] for peer in status["peers"] if peer["up"]} | {me}
         known = {peer["key"]: peer for peer in status["peers"]}

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from docklock.console.alert_sources import find_chain
 from docklock.console.facts import UNKNOWN, ChainFacts
 from docklock.console.host_chain import BLOCKS_KEPT, HostChain
 from docklock.paths import get_paths
@@ -39,6 +40,7 @@ def test_a_running_chain_grows_and_stops_and_is_still_known(tmp_path: Path) -> N
         assert first.blocks[0].finality_ms >= 0 and first.finality_p95_ms >= 0
         assert all(block.seals == 2 for block in first.blocks)
         devnet.wait_height("v1", first.height + 3)
+        assert find_chain(paths) == []
         later = chain.read_chain()
         check_contiguous(later)
         assert len(later.blocks) == later.height
@@ -49,6 +51,9 @@ def test_a_running_chain_grows_and_stops_and_is_still_known(tmp_path: Path) -> N
         os.kill(v2, signal.SIGTERM)
         dock.wait_for(lambda: not all(one.is_up for one in chain.read_chain().validators), 20)
         assert [one.operator for one in chain.read_chain().validators if one.is_up] == ["v1"]
+        [alert] = find_chain(paths)
+        assert (alert.kind, alert.level) == ("chain", "critical")
+        assert "1 of 2 validators are connected" in alert.why
     ended = chain.read_chain()
     assert not ended.is_running and "docklock chain start --dir" in ended.trouble
     assert ended.height >= later.height and ended.blocks[0].height == ended.height
@@ -56,6 +61,13 @@ def test_a_running_chain_grows_and_stops_and_is_still_known(tmp_path: Path) -> N
     afresh = HostChain(paths).read_chain()
     assert [block.hash for block in afresh.blocks] == [block.hash for block in ended.blocks]
     assert len(afresh.blocks) <= BLOCKS_KEPT
+    [alert] = find_chain(paths)
+    assert (alert.kind, alert.level, alert.subject) == ("chain", "warning", "devnet")
+    assert alert.advice.startswith("docklock chain start --dir")
+    Path(f"{paths.state}/chain/halted").write_text("two seals at height 3\n")
+    [alert] = find_chain(paths)
+    assert (alert.kind, alert.level, alert.why) == ("halted", "critical", "two seals at height 3")
+    assert chain.read_chain().halted == alert.why
 
 
 def check_contiguous(shown: ChainFacts) -> None:
