@@ -32,9 +32,7 @@ class Finality(NamedTuple):
     last: tuple[tuple[int, int], ...] = ()
 
 
-def compute_finality(
-    durations_ms: list[int], last: tuple[tuple[int, int], ...] = ()
-) -> Finality:
+def compute_finality(durations_ms: list[int], last: tuple[tuple[int, int], ...] = ()) -> Finality:
     """Percentiles; zeros before the first height."""
     ordered = sorted(durations_ms)
     if not ordered:

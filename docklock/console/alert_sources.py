@@ -267,4 +267,6 @@ def find_disk(paths: Paths) -> list[Alert]:
         return []
     level = CRITICAL if free_bytes < DISK_CRITICAL_BYTES else WARNING
     why = f"{free_bytes >> 20:,} MiB of {all_bytes >> 20:,} are free: when it is full, calls wait"
-    return [Alert("disk", level, directory, why, 0, advice="docklock system df, docklock system prune")]
+    return [
+        Alert("disk", level, directory, why, 0, advice="docklock system df, docklock system prune")
+    ]

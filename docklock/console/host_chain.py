@@ -98,7 +98,7 @@ class HostChain:
         if not newest:
             return
         grown = newest[-1]["height"] - known - 1
-        if 0 < grown and missing < BLOCKS_KEPT:
+        if grown > 0 and missing < BLOCKS_KEPT:
             newest = await self._ask_last(min(missing + grown + GROWS_MAX, BLOCKS_KEPT))
         if newest[-1]["height"] > known + 1:
             self._blocks = []  # more came than are kept
