@@ -1,0 +1,34 @@
+"""This host as a source: its state directory, its guards, and what else runs here.
+
+The one place where its parts are put together. Not here: what each part reads (host_*).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from docklock.console.host_containers import HostContainers
+from docklock.console.host_evidence import HostEvidence
+from docklock.console.source import Source
+
+if TYPE_CHECKING:
+    from docklock.console.facts import Alert
+    from docklock.paths import Paths
+
+
+class NoAlerts:
+    """Nobody looks for any yet."""
+
+    def read_alerts(self) -> tuple[Alert, ...]:
+        return ()
+
+
+def open_host(paths: Paths) -> Source:
+    """The source of the installation that is at `paths`."""
+    return Source(
+        name=os.uname().nodename,
+        containers=HostContainers(paths),
+        alerts=NoAlerts(),
+        evidence=HostEvidence(paths),
+    )
