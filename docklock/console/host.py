@@ -8,21 +8,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from docklock.console.host_checks import HostChecks
 from docklock.console.host_containers import HostContainers
 from docklock.console.host_evidence import HostEvidence
+from docklock.console.host_later import LaterAlerts, LaterChain, LaterChecks, LaterSync
 from docklock.console.source import Source
 
 if TYPE_CHECKING:
-    from docklock.console.facts import Alert
     from docklock.paths import Paths
-
-
-class NoAlerts:
-    """Nobody looks for any yet."""
-
-    def read_alerts(self) -> tuple[Alert, ...]:
-        return ()
 
 
 def open_host(paths: Paths) -> Source:
@@ -30,7 +22,9 @@ def open_host(paths: Paths) -> Source:
     return Source(
         name=os.uname().nodename,
         containers=HostContainers(paths),
-        alerts=NoAlerts(),
+        alerts=LaterAlerts(paths),
         evidence=HostEvidence(paths),
-        checks=HostChecks(paths),
+        checks=LaterChecks(paths),
+        chain=LaterChain(paths),
+        sync=LaterSync(paths),
     )
