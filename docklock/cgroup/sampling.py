@@ -33,18 +33,27 @@ def locate(container_id: str, pid: int) -> Cgroup | None:
     return Cgroup(container_id, tuple((one.name, one.own) for one in found)) if found else None
 
 
-def take_sample(cgroup: Cgroup, pid: int) -> Sample:
-    """All but `blocks`; 0 for what is not counted, and for one that has just ended."""
+def take_sample(
+    cgroup: Cgroup, pid: int, *, limit_bytes: int = 0, has_network: bool = True
+) -> Sample:
+    """All but `blocks`; 0 for what is not counted, and for one that has just ended.
+
+    For who looks often: a `limit_bytes` that is known is not read, nor is a network without.
+    """
     memory = cgroup.memory_bytes()
-    limit = cgroup.memory_limit_bytes() or sys.maxsize
     return Sample(
         at_ns=time.monotonic_ns(),
         cpu_ns=cgroup.cpu_ns(),
         memory_bytes=max(0, memory - cgroup.idle_cache_bytes()),
-        limit_bytes=min(limit, read_host_memory_bytes()),
+        limit_bytes=limit_bytes or read_limit(cgroup),
         pids=cgroup.count_tasks(),
-        network=sum_network(read_interfaces(pid)),
+        network=sum_network(read_interfaces(pid)) if has_network else (0, 0),
     )
+
+
+def read_limit(cgroup: Cgroup) -> int:
+    """The most memory that it may hold: the machine's, without a limit of its own."""
+    return min(cgroup.memory_limit_bytes() or sys.maxsize, read_host_memory_bytes())
 
 
 def read_interfaces(pid: int) -> list[tuple[str, int, int]]:
