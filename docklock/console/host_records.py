@@ -100,6 +100,11 @@ class Records:
             if self._look(record):
                 yield record
 
+    def look(self, first: Iterable[str], until_ns: int) -> None:
+        """As `iterate`, to its end."""
+        for _ in self.iterate(first, until_ns):
+            pass
+
     def find(self, container_id: str) -> Record:
         """One, looked at now. StateError if there is none."""
         record = self.known.setdefault(container_id, Record(container_id))
