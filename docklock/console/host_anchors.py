@@ -79,7 +79,8 @@ class Anchors:
                 return None
             leaf = runs[0].exit_leaf
             if leaf is None:
-                leaf = log.find_last_segment(bytes.fromhex(container), run)
+                last = log.find_segment_before(bytes.fromhex(container), run, log.get_size())
+                leaf = last[0] if last is not None else None
             return Place(leaf, runs[0].event_count)
         except (DocklockError, sqlite3.Error, OSError, ValueError) as error:
             self.trouble = str(error)
