@@ -43,9 +43,10 @@ class AlertsScreen(DockScreen):
     PLACE = "alerts"
     FIELDS = FIELDS
     HELP_TEXT = """\
-What somebody should look at: critical first, of one level the newest first. Below the list stands
-the one under the cursor in full, with what to do. enter goes to its container where it has one.
-KIND display: what this display itself could not read or do."""
+What somebody should look at: critical first, of one level the newest first.
+Below the list stands the one under the cursor in full, with what to do.
+enter goes to its container where it has one. KIND display: what this
+display itself could not read or do."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "describe", "Describe", tooltip="The alert in full"),
     ]

@@ -51,9 +51,10 @@ class ChainScreen(DockScreen):
     PLACE = "chain"
     FIELDS = FIELDS
     HELP_TEXT = """\
-Above: the chain as this host's own node sees it. Then its newest blocks, the newest first: a round
-above 0 had a proposer that brought no block in time. Below: validators and peers. FINAL IN is from
-a block's own time to the moment a quorum's seals were here; the plot shows it over time."""
+Above: the chain as this host's own node sees it. Then its newest blocks,
+the newest first: a round above 0 had a proposer that brought no block in
+time. Below: validators and peers. FINAL IN is from a block's own time to
+the moment a quorum's seals were here; the plot shows it over time."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "describe", "Describe", tooltip="All about the block, validator or peer"),
         Binding("i", "info", "Chain info", tooltip="Its id, its settings, whom a fork convicts"),

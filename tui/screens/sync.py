@@ -46,9 +46,10 @@ class SyncScreen(DockScreen):
     PLACE = "sync"
     FIELDS = FIELDS
     HELP_TEXT = """\
-Each server that this host's evidence goes to (on a server: each host that it comes from), the worst
-first: how many leaves of the host log it has signed that it holds, how far it is behind, and when
-it is tried again. The plot is the lag of the one under the cursor. Below: what was acknowledged."""
+Each server that this host's evidence goes to (on a server: each host that
+it comes from), the worst first: how many leaves of the host log it has
+signed that it holds, how far it is behind, and when it is tried again. The
+plot is the lag of the one under the cursor. Below: what was acknowledged."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "describe", "Describe", tooltip="All about it, and what to do"),
         Binding("o", "sort", "Sort", tooltip="By the next: worst, name, lag, failures"),

@@ -2,8 +2,8 @@
 
 Three say so: the source's alerts, its verdicts, and the app of its own readers. Not here: how any
 of them is found. Invariants: critical first, of one level the newest first; a level that is not
-known here counts as critical; a level is a word and a sign; no more than ALERTS_MAX rows, and what
-is left out is counted.
+known here counts as critical; a level is a word and a sign; no more than ALERTS_MAX are listed, and
+a row says how many are not.
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ def list_alerts(
         for name, why, since_ns in troubles
     )
     listed.sort(key=lambda one: (_get_rank(one), -one.since_ns, one.subject, one.kind, one.why))
+    more = len(listed) - ALERTS_MAX
+    if more > 0:
+        why = f"{more:,} alerts more are not listed"
+        note = Alert("display", "warning", "alerts", why, 0, advice="docklock info")
+        listed = [note, *listed[:ALERTS_MAX]]
     return listed
 
 
