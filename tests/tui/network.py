@@ -104,3 +104,20 @@ def make_hosts(count: int) -> SyncFacts:
             for i in range(count)
         )
     )  # fmt: skip
+
+
+def make_hostile_chain() -> ChainFacts:
+    """All text of it is HOSTILE."""
+    return ChainFacts(
+        name=HOSTILE, chain_id=HOSTILE, is_running=True, height=1, role=HOSTILE, head_ms=NOW_MS,
+        blocks=(Block(1, HOSTILE, NOW_MS, 0, HOSTILE, 0),),
+        validators=(Validator(HOSTILE, HOSTILE, True, True, HOSTILE),),
+        peers=(Peer(HOSTILE, HOSTILE, True, HOSTILE),), forks=(HOSTILE,) * 3, halted=HOSTILE,
+        settings=((HOSTILE, HOSTILE),), trouble=HOSTILE,
+    )  # fmt: skip
+
+
+def make_hostile_sync() -> SyncFacts:
+    """The same of a server."""
+    server = ServerSync(HOSTILE, HOSTILE, HOSTILE, trouble=HOSTILE, failures=2**62)
+    return SyncFacts((server,), (Acknowledgement(HOSTILE, 2**62, 2**40),), HOSTILE)

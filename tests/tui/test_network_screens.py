@@ -5,25 +5,21 @@ from __future__ import annotations
 from rich.cells import cell_len
 
 from docklock.console.facts import (
-    Acknowledgement,
     Alert,
-    Block,
     ChainFacts,
     ContainerRow,
     Overview,
-    Peer,
-    ServerSync,
     SyncFacts,
-    Validator,
     Verdict,
 )
 from docklock.console.source import Source
 from tests.tui.network import (
     HOSTILE,
     KEYS,
-    NOW_MS,
     make_alerts,
     make_chain,
+    make_hostile_chain,
+    make_hostile_sync,
     make_hosts,
     make_server_overview,
     make_sync,
@@ -174,19 +170,8 @@ def test_a_server_of_a_thousand_hosts_at_any_size() -> None:
 
 
 def test_hostile_text_of_the_network_stays_in_its_place() -> None:
-    evil = ChainFacts(
-        name=HOSTILE, chain_id=HOSTILE, is_running=True, height=1, role=HOSTILE, head_ms=NOW_MS,
-        blocks=(Block(1, HOSTILE, NOW_MS, 0, HOSTILE, 0),),
-        validators=(Validator(HOSTILE, HOSTILE, True, True, HOSTILE),),
-        peers=(Peer(HOSTILE, HOSTILE, True, HOSTILE),), forks=(HOSTILE,) * 3, halted=HOSTILE,
-        settings=((HOSTILE, HOSTILE),), trouble=HOSTILE,
-    )  # fmt: skip
-    server = ServerSync(HOSTILE, HOSTILE, HOSTILE, trouble=HOSTILE)
-    source = make_source(
-        chain=evil,
-        sync=SyncFacts((server,), (Acknowledgement(HOSTILE, 1, NOW_MS),), HOSTILE),
-        alerts=(Alert(HOSTILE, HOSTILE, HOSTILE, HOSTILE, NOW_NS, HOSTILE, HOSTILE),),
-    )
+    evil = Alert(HOSTILE, HOSTILE, HOSTILE, HOSTILE, NOW_NS, HOSTILE, HOSTILE)
+    source = make_source(chain=make_hostile_chain(), sync=make_hostile_sync(), alerts=(evil,))
 
     async def steps(hand: Hand) -> None:
         for keys in (

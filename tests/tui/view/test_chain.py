@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from docklock.console.facts import Block, ChainFacts, Peer, Validator
-from tests.tui.network import HOSTILE, KEYS, NOW_MS, S_NS, make_chain
+from docklock.console.facts import ChainFacts, Peer, Validator
+from tests.tui.network import KEYS, NOW_MS, S_NS, make_chain, make_hostile_chain
 from tests.tui.screen import NOW_NS
 from tui.view.chain import (
     BLOCK_COLUMNS,
@@ -124,13 +124,7 @@ def test_a_block_and_a_validator_are_described_in_full() -> None:
 
 
 def test_what_the_network_says_is_harmless_in_every_cell() -> None:
-    evil = ChainFacts(
-        name=HOSTILE, chain_id=HOSTILE, is_running=True, height=1, role=HOSTILE, head_ms=NOW_MS,
-        blocks=(Block(1, HOSTILE, NOW_MS, 0, HOSTILE, 0),),
-        validators=(Validator(HOSTILE, HOSTILE, True, True, HOSTILE),),
-        peers=(Peer(HOSTILE, HOSTILE, True, HOSTILE),), forks=(HOSTILE,) * 3, halted=HOSTILE,
-        settings=((HOSTILE, HOSTILE),), trouble=HOSTILE,
-    )  # fmt: skip
+    evil = make_hostile_chain()
     names = list_names(evil)
     texts = [cell.text for cell in make_head(evil, NOW_NS)] + list(make_alarm(evil))
     texts += [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from docklock.console.facts import Acknowledgement, ServerSync, SyncFacts
+from docklock.console.facts import ServerSync, SyncFacts
 from docklock.outbox.sent import STATES
-from tests.tui.network import HOSTILE, NOW_MS, S_NS, make_hosts, make_sync
+from tests.tui.network import HOSTILE, NOW_MS, S_NS, make_hostile_sync, make_hosts, make_sync
 from tests.tui.screen import NOW_NS
 from tui.view.sync import (
     ACKNOWLEDGED_COLUMNS,
@@ -118,11 +118,11 @@ def test_a_server_and_an_acknowledgement_are_described_in_full() -> None:
 
 
 def test_what_servers_say_is_harmless_in_every_cell() -> None:
-    evil = ServerSync(HOSTILE, HOSTILE, HOSTILE, trouble=HOSTILE, failures=2**63)
-    said = Acknowledgement(HOSTILE, 2**63, 2**40)
+    facts = make_hostile_sync()
+    [evil], [said] = facts.servers, facts.acknowledgements
     texts = [get_server_cell(evil, column.key, NOW_NS).text for column in SERVER_COLUMNS]
     texts += [get_acknowledged_cell(said, c.key, NOW_NS).text for c in ACKNOWLEDGED_COLUMNS]
-    texts += [cell.text for cell in make_head(SyncFacts((evil,), trouble=HOSTILE), is_server=True)]
+    texts += [cell.text for cell in make_head(facts, is_server=True)]
     for told in (
         describe_server(evil, NOW_NS, is_server=True), describe_acknowledgement(said, NOW_NS),
         describe_nothing(SyncFacts(trouble=HOSTILE), HOSTILE),
