@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from docklock.console.facts import UNKNOWN, ContainerRow, Details
-from tui.view.amounts import format_age, format_bytes, format_clock, format_count, format_percent
 from tui.view.cells import Cell
 from tui.view.history import History
+from tui.view.moments import format_age, format_clock
 from tui.view.text import make_harmless, make_line
+from tui.view.units import write_amount, write_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,16 +129,16 @@ def _write_state(model: ContainerModel, row: ContainerRow, now_ns: int) -> Line:
 
 def _write_use(row: ContainerRow) -> str:
     usage = row.usage
-    memory = format_bytes(usage.memory_bytes)
+    memory = write_amount(usage.memory_bytes, "B")
     if usage.memory_limit_bytes > 0:
-        memory += f" of {format_bytes(usage.memory_limit_bytes)}"
+        memory += f" of {write_amount(usage.memory_limit_bytes, 'B')}"
     network = make_harmless(row.network, 60) or "none"
-    return f"CPU {format_percent(usage.cpu_percent)}  memory {memory}  network {network}"
+    return f"CPU {write_amount(usage.cpu_percent, '%')}  memory {memory}  network {network}"
 
 
 def _write_evidence(row: ContainerRow, verdicts: Sequence[Verdict], now_ns: int) -> Line:
-    counts = f"{format_count(row.receipts)} receipts, "
-    denied = f"{format_count(row.denials)} denied"
+    counts = f"{write_count(row.receipts)} receipts, "
+    denied = f"{write_count(row.denials)} denied"
     cells = [
         *write_verdict(row.id, verdicts),
         Cell(f"  {counts}"),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.view.amounts import format_age, format_clock, format_count
 from tui.view.cells import Cell, Column
 from tui.view.event_text import shorten_op, write_values
 from tui.view.lines import wrap
+from tui.view.moments import format_age, format_clock
 from tui.view.text import make_harmless
+from tui.view.units import write_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +104,7 @@ def write_denial(denial: Denial, now_ns: int) -> dict[str, Cell]:
         "container": Cell(make_harmless(name, 64)),
         "op": Cell(shorten_op(denial.op), "accent"),
         "errno": Cell(make_harmless(denial.errno, 20), "warn"),
-        "times": Cell(format_count(denial.times)),
+        "times": Cell(write_count(denial.times)),
         "last": Cell(format_age(denial.last_ns, now_ns)),
         "policy": Cell(make_harmless(denial.policy, 64)),
         "rule": Cell(make_harmless(denial.rule, 200)),
@@ -115,8 +116,8 @@ def describe_list(denials: Sequence[Denial], shown: int, name: str) -> str:
     """How many groups, and of how many calls."""
     where = f"of {make_harmless(name, 60)}" if name else "of all containers"
     calls = sum(denial.times for denial in denials)
-    words = f"{format_count(shown)} of {format_count(len(denials))} kinds of denied calls {where}"
-    return f"{words}, {format_count(calls)} calls"
+    words = f"{write_count(shown)} of {write_count(len(denials))} kinds of denied calls {where}"
+    return f"{words}, {write_count(calls)} calls"
 
 
 def explain_denial(
@@ -127,7 +128,7 @@ def explain_denial(
     name = make_harmless(denial.container_name or denial.container[:12], 60)
     rule = f"by rule {make_harmless(denial.rule, 200)} " if denial.rule else ""
     policy = f"of policy {make_harmless(denial.policy, 60)}" if denial.policy else ""
-    times = f"{format_count(denial.times)} time{'' if denial.times == 1 else 's'}"
+    times = f"{write_count(denial.times)} time{'' if denial.times == 1 else 's'}"
     last = f"last {format_age(denial.last_ns, now_ns)} ago by pid {denial.example.pid}"
     errno = make_harmless(denial.errno, 20)
     with_ = f" with {errno}" if errno else ""
@@ -167,7 +168,7 @@ def write_proposal(proposal: Proposal, width: int) -> tuple[Line, ...]:
     for text in proposal.diff[:DIFF_LINES_MAX]:
         lines.append((Cell(make_harmless(text, LINE_CHARS_MAX), _get_diff_tone(text)),))
     if len(proposal.diff) > DIFF_LINES_MAX:
-        more = f"{format_count(len(proposal.diff) - DIFF_LINES_MAX)} lines more"
+        more = f"{write_count(len(proposal.diff) - DIFF_LINES_MAX)} lines more"
         lines.append((Cell(more, "warn"),))
     if proposal.note:
         lines += [(), *wrap(proposal.note, width)]

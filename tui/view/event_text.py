@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from docklock.console.facts import Event
-from tui.view.amounts import format_clock, format_count
 from tui.view.cells import Cell, Column
+from tui.view.moments import format_clock
 from tui.view.text import make_harmless
+from tui.view.units import write_count
 
 if TYPE_CHECKING:
     from tui.view.events import Item
@@ -34,7 +35,7 @@ VALUE_CHARS_MAX = 200
 def write_item(item: Item) -> dict[str, Cell]:
     """A cell for each of EVENT_COLUMNS; a gap says how many it stands for."""
     if not isinstance(item, Event):
-        words = f"{format_count(item.number)} receipts passed over: enter reads the last of them"
+        words = f"{write_count(item.number)} receipts passed over: enter reads the last of them"
         return {"index": Cell("…", "dim"), "op": Cell("…", "dim"), "values": Cell(words, "dim")}
     return {
         "index": Cell(f"{item.run}:{item.event_index}", "dim"),

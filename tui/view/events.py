@@ -3,8 +3,8 @@
 Not here: how a line looks (event_text.py), who reads the feed (screens/container.py). Invariants:
 what is kept is in the feed's order; where the feed sampled there is a Gap with the count, so that
 kept and passed over add up to all that came since the first look; `shown` is what of it the filter
-lets through. Nothing grows without bound: live, the oldest go at EVENTS_MAX; who scrolls back is
-stopped at PAST_MAX.
+lets through. Nothing grows without bound: live, the oldest go at EVENTS_MAX; of who looks at older
+ones nothing is taken away, so at PAST_MAX no more is read (`is_full`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from docklock.console.facts import UNKNOWN, Event
-from tui.view.filters import Filter, parse_filter
+from tui.view.filters import Filter
 
 if TYPE_CHECKING:
     from docklock.console.facts import FeedPart
@@ -52,16 +52,28 @@ def get_field(event: Event, field: str) -> str | float:
     return found
 
 
+def is_match(wanted: Filter, event: Event) -> bool:
+    """Whether a filter of EVENT_FIELDS lets an event through."""
+    return wanted.is_match(EVENT_FIELDS, lambda field: get_field(event, field))
+
+
+def get_item_key(item: Item) -> str:
+    """What a line is called for good."""
+    if isinstance(item, Event):
+        return f"{item.run}:{item.event_index}"
+    return f"before {item.run}:{item.before}"
+
+
 class EventList:
     """What one feed told."""
 
     def __init__(self) -> None:
         self.shown: list[Item] = []
         self.filter = Filter()
-        self.filter_text = ""
         self.total = 0
         self.run = UNKNOWN
         self.is_paused = False
+        self.is_held = False  # somebody looks at older ones
         self.is_end = False
         self.has_all_before = False
         self.trouble = ""
@@ -78,6 +90,11 @@ class EventList:
         """Receipts that came and were passed over, and are not held now."""
         return sum(item.number for item in self._kept if isinstance(item, Gap))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is to be read until somebody looks at the newest again."""
+        return self.is_held and len(self._kept) >= PAST_MAX
+
     def take(self, part: FeedPart) -> int:
         """Put what came at the end; how many of it are shown."""
         self.trouble, self.is_end = part.trouble, part.is_end
@@ -91,7 +108,7 @@ class EventList:
         self._kept += new
         wanted = self._choose(new)
         self.shown += wanted
-        if len(self._kept) > EVENTS_MAX and not self.is_paused:
+        if len(self._kept) > EVENTS_MAX and not self.is_held and not self.is_paused:
             self._drop_oldest()
         return len(wanted)
 
@@ -124,9 +141,9 @@ class EventList:
         self._kept[at : at + 1] = new
         self.shown = self._choose(self._kept)
 
-    def set_filter(self, text: str) -> None:
+    def set_filter(self, wanted: Filter) -> None:
         """Show what it lets through, of all that is kept."""
-        self.filter, self.filter_text = parse_filter(text, EVENT_FIELDS), text.strip()
+        self.filter = wanted
         self.shown = self._choose(self._kept)
 
     def find(self, run: int, index: int) -> int:
@@ -144,10 +161,10 @@ class EventList:
             words.append(f"the filter looked at {self.kept_count:,}")
         if passed := self.passed_count:
             words.append(f"sampled: {passed:,} passed over")
-        if self.filter.complaint:
-            words.append(self.filter.complaint)
         if self.is_paused:
-            words.append("PAUSED")
+            words.append("HELD STILL: space lets them come")
+        elif self.is_full:
+            words.append("FULL: G goes to the newest, and on")
         if self.is_end:
             words.append("the run has ended")
         return " · ".join(words)
@@ -155,10 +172,8 @@ class EventList:
     def _choose(self, items: list[Item]) -> list[Item]:
         if not self.filter.terms:
             return list(items)
-        return [item for item in items if isinstance(item, Event) and self._is_match(item)]
-
-    def _is_match(self, event: Event) -> bool:
-        return self.filter.is_match(EVENT_FIELDS, lambda field: get_field(event, field))
+        wanted = self.filter
+        return [item for item in items if isinstance(item, Event) and is_match(wanted, item)]
 
     def _drop_oldest(self) -> None:
         self._kept = self._kept[-EVENTS_MAX:]

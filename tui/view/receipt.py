@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.view.amounts import format_clock, format_day
 from tui.view.cells import Cell
 from tui.view.event_text import write_decision, write_values
 from tui.view.lines import write_fields
+from tui.view.moments import format_clock, format_day
 from tui.view.proof import describe_steps, draw_proof
 from tui.view.text import make_harmless
 
@@ -38,14 +38,22 @@ def write_event_head(event: Event, name: str) -> tuple[Line, ...]:
     )
 
 
-def write_state(facts: ReceiptFacts, checked_ns: int) -> Line:
+def write_trouble(where: str, name: str, trouble: str) -> tuple[Line, ...]:
+    """A receipt that is not there, or not yet."""
+    words = f"cannot be read: {make_harmless(trouble, 300)}" if trouble else "is being read"
+    tone = "bad" if trouble else "dim"
+    return ((Cell(f"receipt {where} of {make_harmless(name, 60)} ", "accent"), Cell(words, tone)),)
+
+
+def write_state(facts: ReceiptFacts, checked_ns: int, trouble: str = "") -> Line:
     """Whether the proof holds, as of when; `checked_ns` 0 where nobody checked."""
     counts = describe_steps(facts.steps)
+    if trouble:
+        words = f"✗ could not be checked: {make_harmless(trouble, 300)}"
+        return (Cell(words, "bad"),)
     if facts.is_whole is None or not checked_ns:
-        return (
-            Cell("not checked", "warn"),
-            Cell(f": {counts or 'no proof'}. v verifies it", "dim"),
-        )
+        words = f": {counts or 'no proof'}. v verifies it"
+        return (Cell("not checked", "warn"), Cell(words, "dim"))
     at = f" (checked {format_clock(checked_ns)} UTC: {counts})"
     if facts.is_whole:
         return (Cell("✓ WHOLE", "good"), Cell(at, "dim"))
@@ -55,10 +63,12 @@ def write_state(facts: ReceiptFacts, checked_ns: int) -> Line:
     return (Cell(f"✗ BROKEN{where}", "bad"), Cell(f": {make_harmless(why, 300)}"), Cell(at, "dim"))
 
 
-def write_body(facts: ReceiptFacts, width: int, height: int) -> tuple[Line, ...]:
-    """The proof and all fields: beside each other where it is wide, else the proof first."""
-    if width < WIDE:
-        proof = draw_proof(facts.steps, width, height)
-        fields = write_fields(facts.fields, width, FIELD_CHARS_MAX)
-        return (*proof, (), (Cell("All fields", "accent"),), *fields)
-    return draw_proof(facts.steps, width, height)
+def write_body(
+    facts: ReceiptFacts, width: int, height: int, *, is_wide: bool = False
+) -> tuple[Line, ...]:
+    """The proof, and all fields below it unless they stand beside it."""
+    proof = draw_proof(facts.steps, width, height)
+    if is_wide:
+        return proof
+    fields = write_fields(facts.fields, width, FIELD_CHARS_MAX)
+    return (*proof, (), (Cell("All fields", "accent"),), *fields)

@@ -6,7 +6,15 @@ import pytest
 
 from docklock.console.facts import Event, FeedPart
 from tui.view.event_text import EVENT_COLUMNS, write_decision, write_item, write_values
-from tui.view.events import EVENTS_MAX, PAST_MAX, VALUE_CHARS_KEPT, EventList, Gap
+from tui.view.events import (
+    EVENT_FIELDS,
+    EVENTS_MAX,
+    PAST_MAX,
+    VALUE_CHARS_KEPT,
+    EventList,
+    Gap,
+)
+from tui.view.filters import Filter, parse_filter
 
 PEER = ("sockaddr", "10.0.0.1:80")
 
@@ -88,17 +96,16 @@ def test_a_filter_shows_what_it_asks_for(text: str, wanted: list[int]) -> None:
     events.take(make_part(0, 2))
     others = tuple(make_event(index, "syscall.execve", "allowed") for index in (2, 3))
     events.take(FeedPart(others, 2, 4, 0))
-    events.set_filter(text)
-    assert ("no field peers" in events.describe()) is text.startswith("peers")
+    events.set_filter(parse_filter(text, EVENT_FIELDS))
     assert get_indexes(events) == wanted
     assert events.describe().startswith(f"{len(wanted)} of 4 shown")
-    events.set_filter("")
+    events.set_filter(Filter())
     assert get_indexes(events) == [0, 1, 2, 3]
 
 
 def test_a_filter_holds_for_what_comes_later_and_for_the_past() -> None:
     events = EventList()
-    events.set_filter("path:/etc/1")
+    events.set_filter(parse_filter("path:/etc/1", EVENT_FIELDS))
     assert events.take(make_part(15, 25)) == 5
     assert events.take_before(tuple(map(make_event, range(15)))) == 6
     assert get_indexes(events) == [1, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
@@ -111,10 +118,11 @@ def test_nothing_grows_without_bound() -> None:
         events.take(make_part(first, first + 500))
     assert events.kept_count == len(events.shown) == EVENTS_MAX
     assert get_indexes(events)[0] == 2000 and events.get_earlier() == (0, 2000)
-    events.is_paused = True
+    events.is_held = True
     while earlier := events.get_earlier():
         events.take_before(tuple(make_event(earlier[1] - step) for step in range(500, 0, -1)))
-    assert events.kept_count == PAST_MAX
+    assert events.kept_count == PAST_MAX and events.is_full
+    assert "FULL" in events.describe()
 
 
 def test_a_path_of_a_megabyte_is_not_kept() -> None:
