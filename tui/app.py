@@ -16,9 +16,9 @@ from tui.places import TABS, get_place, make_screen
 from tui.reading import Lane, Reader
 from tui.screens.base import DockScreen
 from tui.theme import DARK, THEMES
-from tui.view.amounts import format_age, format_clock
 from tui.view.commands import Command, complete, parse_command
 from tui.view.filters import parse_filter
+from tui.view.moments import format_age, format_clock
 from tui.view.status import make_status
 from tui.view.text import make_harmless
 from tui.widgets.banner import BannerLine
@@ -27,10 +27,10 @@ from tui.widgets.prompt import Prompt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from docklock.console.facts import ContainerRow, Overview, Verdict
-    from docklock.console.source import Source
     from textual.screen import Screen
 
+    from docklock.console.facts import ContainerRow, Overview, Verdict
+    from docklock.console.source import Source
     from tui.messages import Facts, Silence
 
 OVERVIEW_EVERY_S = 1.0
@@ -62,7 +62,7 @@ class DocklockApp(App[None]):
         Binding("question_mark", "help", "Help", tooltip="This: what is seen, and all keys"),
         Binding("slash", "prompt('/')", "Filter", tooltip="Show only what the words match"),
         Binding("colon", "prompt(':')", "Command", tooltip="Type a command; tab completes it"),
-        Binding("escape", "back", "Back", show=False, tooltip="Back, or take the filter away"),
+        Binding("escape", "leave", "Back", show=False, tooltip="Back, or take the filter away"),
         *(
             Binding(p.key, f"go('{p.name}')", p.title, show=False, tooltip=f"{p.title}: {p.about}")
             for p in TABS
@@ -111,6 +111,10 @@ class DocklockApp(App[None]):
         if part not in self._lanes:
             self._lanes[part] = Lane(part, self.clock)
         return self._lanes[part]
+
+    def is_settled(self) -> bool:
+        """Whether every part has answered all that it was asked."""
+        return all(lane.is_idle for lane in self._lanes.values())
 
     def _read_overview(self) -> Overview:
         return self.source.containers.read_overview(self.focus_ids)
@@ -217,7 +221,7 @@ class DocklockApp(App[None]):
                 self.install_screen(make_screen(name), name)
             self.push_screen(name)
 
-    def action_back(self) -> None:
+    def action_leave(self) -> None:
         """Take the filter away, else go back one screen."""
         screen = self.screen
         if isinstance(screen, DockScreen) and screen.filter_text:
@@ -297,7 +301,7 @@ class DocklockApp(App[None]):
         found = parse_filter(text, screen.FIELDS)
         if found.complaint:
             self.say(make_harmless(found.complaint), is_bad=True)
-        screen.upon_filter(found, text)
+        screen.upon_filter(found)
 
     def _focus_body(self, screen: DockScreen) -> None:
         for widget in screen.focus_chain:

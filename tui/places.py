@@ -51,6 +51,7 @@ TABS = tuple(place for place in PLACES if place.key)
 
 
 def get_place(name: str) -> Place:
+    """The place of a name that this module has."""
     return next(place for place in PLACES if place.name == name)
 
 

@@ -51,9 +51,11 @@ class Lane:
     def __init__(self, part: str, clock: Callable[[], int] = time.time_ns) -> None:
         self.part = part
         self.current: Call | None = None
+        self.open_calls = 0  # asked and not told yet; counted in the loop's thread and this one
         self._clock = clock
         self._calls: queue.Queue[Call | None] = queue.Queue(WAITING_MAX)
         self._thread: threading.Thread | None = None
+        self._count = threading.Lock()
         self._is_closed = False
 
     def ask(
@@ -78,7 +80,14 @@ class Lane:
             self._calls.put_nowait(Call(name, ask, target, is_once, is_long, context, upon_end))
         except queue.Full:
             return False
+        with self._count:
+            self.open_calls += 1
         return True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is asked and nothing waits."""
+        return self.open_calls == 0
 
     def close(self) -> None:
         """Let the thread go once it has answered; nobody waits for it."""
@@ -102,13 +111,15 @@ class Lane:
                 call.context.run(call.target.post_message, told)
             except RuntimeError:
                 return  # the loop has ended, and with it all who could be told
+            with self._count:
+                self.open_calls -= 1
 
 
 def answer(ask: Callable[[], object]) -> tuple[object, str]:
     """What a call returns, or the words of what it raises. The outermost frame of a part's call."""
     try:
         return ask(), ""
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- a thread's outermost frame; the words are shown
         return None, tell_error(error)
 
 

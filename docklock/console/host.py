@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING
 
 from docklock.console.host_containers import HostContainers
 from docklock.console.host_evidence import HostEvidence
+from docklock.console.host_later import LaterAlerts, LaterChain, LaterSync
 from docklock.console.source import Source
 
 if TYPE_CHECKING:
-    from docklock.console.facts import Alert
     from docklock.paths import Paths
-
-
-class NoAlerts:
-    """Nobody looks for any yet."""
-
-    def read_alerts(self) -> tuple[Alert, ...]:
-        return ()
 
 
 def open_host(paths: Paths) -> Source:
@@ -29,6 +22,8 @@ def open_host(paths: Paths) -> Source:
     return Source(
         name=os.uname().nodename,
         containers=HostContainers(paths),
-        alerts=NoAlerts(),
+        alerts=LaterAlerts(paths),
         evidence=HostEvidence(paths),
+        chain=LaterChain(paths),
+        sync=LaterSync(paths),
     )

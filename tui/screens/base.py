@@ -28,10 +28,10 @@ from tui.widgets.title import TitleBar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docklock.console.facts import Overview
-    from docklock.console.source import Source
     from textual.app import ComposeResult
 
+    from docklock.console.facts import Overview
+    from docklock.console.source import Source
     from tui.app import DocklockApp
     from tui.messages import Facts, Silence
     from tui.view.commands import Command
@@ -41,7 +41,7 @@ ALWAYS = (KeyWord("?", "question_mark", "Help"),)
 
 
 class DockScreen(Screen[None]):
-    """Subclasses override compose_body, begin, upon_facts; upon_filter where FIELDS is not empty."""
+    """A subclass has compose_body, begin and upon_facts; with FIELDS also upon_filter."""
 
     PLACE: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
@@ -110,7 +110,7 @@ class DockScreen(Screen[None]):
     def upon_overview(self, overview: Overview) -> None:
         """The containers have been read, for whatever screen is seen."""
 
-    def upon_filter(self, found: Filter, text: str) -> None:
+    def upon_filter(self, found: Filter) -> None:
         """The filter is another one."""
 
     # The frame.

@@ -31,8 +31,8 @@ class ConfirmScreen(ModalScreen[bool]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape,q", "answer(False)", "No"),
+        Binding("y", "answer('yes')", "Yes"),
+        Binding("n,escape,q", "answer('no')", "No"),
         Binding("left,right", "app.focus_next", "Other answer", show=False),
     ]
 
@@ -53,5 +53,5 @@ class ConfirmScreen(ModalScreen[bool]):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
 
-    def action_answer(self, is_yes: bool) -> None:
-        self.dismiss(is_yes)
+    def action_answer(self, word: str) -> None:
+        self.dismiss(word == "yes")

@@ -13,7 +13,7 @@ from tui.screens.base import DockScreen
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
-    from textual.screen import ActiveBinding
+    from textual.binding import ActiveBinding
 
     from tui.view.commands import Command
 
@@ -32,7 +32,7 @@ class HelpScreen(DockScreen):
 
     HELP_TEXT = "esc goes back to where you were."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "app.back", "Back", show=False),
+        Binding("question_mark", "app.leave", "Back", show=False),
     ]
     DEFAULT_CSS = """
     HelpScreen VerticalScroll { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }

@@ -70,6 +70,4 @@ def _holds(term: Term, fields: Sequence[str], get: Callable[[str], str | float])
         return value > float(term.value) if term.how == ">" else value < float(term.value)
     if term.field:
         return term.value in str(get(term.field)).lower()
-    return any(
-        term.value in value.lower() for value in map(get, fields) if isinstance(value, str)
-    )
+    return any(term.value in value.lower() for value in map(get, fields) if isinstance(value, str))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.view.amounts import format_clock, format_count
+from tui.view.moments import format_clock
 from tui.view.text import make_harmless
+from tui.view.units import write_count
 
 if TYPE_CHECKING:
     from docklock.console.facts import Overview
@@ -24,9 +25,9 @@ def make_status(name: str, overview: Overview | None) -> str:
     if overview.agent:
         parts.append(f"agent {make_harmless(overview.agent, WORDS_MAX)}")
     running, measured = overview.running, overview.measured
-    words = f"{format_count(running)} running"
+    words = f"{write_count(running)} running"
     if measured < running:
-        words += f", {format_count(measured)} measured"
+        words += f", {write_count(measured)} measured"
     parts.append(words)
     parts.append(f"{format_clock(overview.at_ns)} UTC")
     return " · ".join(parts)

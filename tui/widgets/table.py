@@ -8,7 +8,7 @@ it asks for another order. Not here: order and filter, which the screen's view m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from rich.cells import set_cell_size
 from rich.segment import Segment
@@ -65,36 +65,36 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     class Chosen(Message):
         """Enter, or a click on the row that has the cursor."""
 
-        def __init__(self, table: VirtualTable[Row], row: Row) -> None:
+        def __init__(self, table: VirtualTable[Any], row: Any) -> None:
             self.table = table
             self.row = row
             super().__init__()
 
         @property
-        def control(self) -> VirtualTable[Row]:
+        def control(self) -> VirtualTable[Any]:
             return self.table
 
     class Moved(Message):
         """The cursor is on another row, or other rows are seen."""
 
-        def __init__(self, table: VirtualTable[Row]) -> None:
+        def __init__(self, table: VirtualTable[Any]) -> None:
             self.table = table
             super().__init__()
 
         @property
-        def control(self) -> VirtualTable[Row]:
+        def control(self) -> VirtualTable[Any]:
             return self.table
 
     class SortWanted(Message):
         """A click on a column's header."""
 
-        def __init__(self, table: VirtualTable[Row], column: str) -> None:
+        def __init__(self, table: VirtualTable[Any], column: str) -> None:
             self.table = table
             self.column = column
             super().__init__()
 
         @property
-        def control(self) -> VirtualTable[Row]:
+        def control(self) -> VirtualTable[Any]:
             return self.table
 
     def __init__(
@@ -235,7 +235,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._drawn[y] = cells
         if index >= len(self.rows):
             if index == 0 and self._empty:
-                style = self._get_style("empty", base)
+                style = self._style_of("empty", base)
                 return Strip([Segment(set_cell_size(f" {self._empty}", width), style)], width)
             return Strip.blank(width, base)
         is_cursor = index == self.cursor
@@ -260,7 +260,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         segments, used = [], 0
         for (column, room), cell in zip(self._fitted, cells, strict=False):
             assert isinstance(cell, Cell)
-            style = self._get_style(cell.tone, base)
+            style = self._style_of(cell.tone, base)
             if is_cursor:
                 style = (base if cell.tone in ("", "dim") else style) + over
             text = _fit(cell.text, room, is_right=column.is_right)
@@ -270,7 +270,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         strip = Strip(segments, used)
         return strip.adjust_cell_length(width, base + over if is_cursor else base)
 
-    def _get_style(self, tone: str, base: Style) -> Style:
+    def _style_of(self, tone: str, base: Style) -> Style:
         if not tone:
             return base
         return base + self.get_component_rich_style(f"virtual-table--{tone}", partial=True)

@@ -25,7 +25,7 @@ class TitleBar(Widget):
     here: reactive[str] = reactive("")
     about: reactive[str] = reactive("")
 
-    def render_line(self, y: int) -> Strip:
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002 -- it has one line
         """The tabs; on the right what the screen is about."""
         base = self.rich_style
         over = self.get_component_rich_style("title--here", partial=True)
