@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview
     from docklock.console.source import Evidence, Feed
     from tui.messages import Facts
+    from tui.reading import Reader
     from tui.view.cells import Column
     from tui.view.events import Item
     from tui.view.filters import Filter
@@ -94,7 +95,7 @@ receipts that came too fast to be shown; enter on it reads them.
     ]
     DEFAULT_CSS = """
     ContainerScreen {
-        & > #head { height: 3; }
+        & > #head { height: 3; overflow: hidden hidden; }
         & > ContentSwitcher { height: 1fr; }
         & Grid { grid-size: 2 2; height: 1fr; }
         & PlotView { height: 1fr; padding: 0 1; }
@@ -107,6 +108,7 @@ receipts that came too fast to be shown; enter on it reads them.
         self.model = ContainerModel(container)
         self.events = EventList()
         self._feed: Feed | None = None
+        self._log_reader: Reader | None = None
         self._log: tuple[LogLine, ...] = ()
         self._tab = tab
         self._words: dict[str, str] = {}  # each tab's filter
@@ -118,7 +120,7 @@ receipts that came too fast to be shown; enter on it reads them.
         yield LinesView(id="head", can_focus=False)
         yield TabLine(TABS)
         with ContentSwitcher(initial=self._tab):
-            yield VirtualTable[Item](
+            yield VirtualTable["Item"](
                 EVENT_COLUMNS, get_item_key, _draw_item, empty="no receipts yet", id="events"
             )
             yield _make_table("processes", tables.PROCESS_COLUMNS)
@@ -139,7 +141,7 @@ receipts that came too fast to be shown; enter on it reads them.
             ask = partial(self._read_events, evidence)
             self.read_every("events", "evidence", ask, EVENTS_EVERY_S)
         self.read_every("details", "containers", self._read_details, DETAILS_EVERY_S)
-        self.read_every("log", "containers", self._read_log, LOG_EVERY_S)
+        self._log_reader = self.read_every("log", "containers", self._read_log, LOG_EVERY_S)
         self.query_one("#log", LinesView).is_following = True
         if self.dock.overview is not None:
             self.upon_overview(self.dock.overview)
@@ -319,6 +321,8 @@ receipts that came too fast to be shown; enter on it reads them.
         self.query_one(ContentSwitcher).current = name
         self._note("")
         self._show_tab()
+        if name == "log" and self._log_reader is not None:
+            self._log_reader.ask_now()
         focused = self.query_one(f"#{name}")
         self.set_focus(focused if focused.can_focus else None)
 

@@ -49,7 +49,7 @@ between two boxes are what a step is joined with to make the next. v checks all 
     ]
     DEFAULT_CSS = """
     ReceiptScreen {
-        & > #head { height: 3; }
+        & > #head { height: 3; overflow: hidden hidden; }
         & > Horizontal { height: 1fr; }
         & #fields { display: none; width: 1fr; margin-left: 1; }
         & #proof { width: 2fr; }

@@ -103,7 +103,7 @@ def write_head(model: ContainerModel, verdicts: Sequence[Verdict], now_ns: int) 
     first: Line = (
         Cell(f"{model.name}  ", "accent"),
         *_write_state(model, row, now_ns),
-        Cell(f"  image {image}  id {make_harmless(row.id, 12)}", "dim"),
+        Cell(f"  image {image}  id {make_harmless(row.id[:12], 12)}", "dim"),
     )
     command = make_line(model.details.command, 200) if model.details else ""
     second: Line = (Cell(_write_use(row)), Cell(f"  {command}", "dim"))
@@ -137,14 +137,12 @@ def _write_use(row: ContainerRow) -> str:
 
 
 def _write_evidence(row: ContainerRow, verdicts: Sequence[Verdict], now_ns: int) -> Line:
-    counts = f"{write_count(row.receipts)} receipts, "
-    denied = f"{write_count(row.denials)} denied"
+    denied = f"  {write_count(row.denials)} of {write_count(row.receipts)} receipts denied  "
     cells = [
         *write_verdict(row.id, verdicts),
-        Cell(f"  {counts}"),
         Cell(denied, "warn" if row.denials > 0 else ""),
-        Cell(f"  policy {make_harmless(row.policy, 40)}  "),
         write_anchor(row.anchor, now_ns),
+        Cell(f"  policy {make_harmless(row.policy, 40)}"),
     ]
     if row.trouble:
         cells.append(Cell(f"  {make_harmless(row.trouble, 200)}", "bad"))

@@ -18,13 +18,15 @@ from tui.view.units import write_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from docklock.console.facts import Denial, Process, Proposal
+    from docklock.console.facts import Denial, Done, Process, Proposal
     from tui.view.lines import Line
 
 DENIALS_MAX = 2_000
 """Groups that are listed: more are said, not listed."""
 DIFF_LINES_MAX = 2_000
 LINE_CHARS_MAX = 400
+
+ASK = "y writes this change, on record (asks first); esc leaves the policy as it is."
 
 DENIAL_COLUMNS = (
     Column("container", "CONTAINER", 12, 1, grow=1, widest=30),
@@ -172,7 +174,7 @@ def write_proposal(proposal: Proposal, width: int) -> tuple[Line, ...]:
         lines.append((Cell(more, "warn"),))
     if proposal.note:
         lines += [(), *wrap(proposal.note, width)]
-    return tuple(lines)
+    return (*lines, (), *wrap(ASK, width, "accent"))
 
 
 def _get_diff_tone(text: str) -> str:
@@ -187,3 +189,14 @@ def _name_process(denial: Denial, processes: Sequence[Process]) -> str:
     if found is None:
         return ""
     return f" ({make_harmless(found.command, 60)})"
+
+
+def write_outcome(outcome: Done, proposal: Proposal, width: int) -> tuple[Line, ...]:
+    """What came of applying it, when it holds, and what to do then."""
+    if not outcome.is_done:
+        return tuple(wrap(f"✗ not applied: {outcome.text}", width, "bad"))
+    lines = wrap(f"✓ applied. {outcome.text}", width, "good")
+    if proposal.note:
+        lines += wrap(f"When it holds: {proposal.note}", width)
+    lines += wrap("r restarts the container, so that it holds now (asks first).", width, "accent")
+    return tuple(lines)
