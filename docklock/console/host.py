@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from docklock.console.host_containers import HostContainers
 from docklock.console.host_evidence import HostEvidence
-from docklock.console.host_later import LaterAlerts, LaterChain, LaterSync
+from docklock.console.host_later import LaterAlerts, LaterChain, LaterChecks, LaterSync
 from docklock.console.source import Source
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def open_host(paths: Paths) -> Source:
         containers=HostContainers(paths),
         alerts=LaterAlerts(paths),
         evidence=HostEvidence(paths),
+        checks=LaterChecks(paths),
         chain=LaterChain(paths),
         sync=LaterSync(paths),
     )

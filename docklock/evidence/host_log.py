@@ -97,6 +97,10 @@ class HostLog:
         """
         _left.append(self._db)
 
+    def forget(self) -> None:
+        """Drop what is in memory: the file may have been changed past SQLite."""
+        self._db.execute("PRAGMA shrink_memory")
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -210,8 +214,8 @@ class HostLog:
 
     def get_cosigned_notes(self, limit: int) -> tuple[bytes, ...]:
         """The newest checkpoints that others have signed, newest first."""
-        rows = self._db.execute("SELECT note FROM cosigned ORDER BY size DESC LIMIT ?", (limit,))
-        return tuple(_check_blob(row[0]) for row in rows)
+        ask = "SELECT note FROM cosigned ORDER BY size DESC LIMIT ?"
+        return tuple(_check_blob(row[0]) for row in self._db.execute(ask, (limit,)))
 
     def get_cosigned_hash(self) -> bytes:
         """SHA-256 of the newest checkpoint that others have signed; zeros if there is none."""
@@ -264,12 +268,9 @@ class HostLog:
 
     def get_leaf(self, leaf_index: int) -> bytes:
         """The bytes of one leaf; TamperError if it is gone."""
-        row = self._db.execute(
-            "SELECT bytes FROM leaves WHERE leaf_index = ?", (leaf_index,)
-        ).fetchone()
-        if row is None:
-            raise TamperError(f"host log: leaf {leaf_index} is missing")
-        return _check_blob(row[0])
+        for row in self._db.execute("SELECT bytes FROM leaves WHERE leaf_index = ?", (leaf_index,)):
+            return _check_blob(row[0])
+        raise TamperError(f"host log: leaf {leaf_index} is missing")
 
     def iterate_leaves(self, first_index: int = 0) -> Iterator[tuple[int, bytes]]:
         """All leaves from `first_index` on, in order."""
@@ -307,15 +308,6 @@ class HostLog:
         )
         return [(index, _check_blob(data)) for index, data in rows]
 
-    def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
-        """The segment leaves of a run in order."""
-        rows = self._db.execute(
-            "SELECT bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
-            " ORDER BY leaf_index",
-            (container, run, hostlog.SEGMENT_KIND),
-        )
-        return tuple(row[0] for row in rows)
-
     def count_segment_leaves(self, container: bytes, run: int) -> int:
         """How many segment leaves a run has."""
         return int(
@@ -352,6 +344,14 @@ class HostLog:
             (container, run, hostlog.SEGMENT_KIND, after),
         )
         return tuple((index, _check_blob(data)) for index, data in rows)
+
+    def find_segment_before(self, container: bytes, run: int, at: int) -> tuple[int, bytes] | None:
+        """Index and bytes of the last segment leaf of a run before leaf `at`."""
+        return self._db.execute(  # type: ignore[no-any-return]
+            "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+            " AND leaf_index < ? ORDER BY leaf_index DESC LIMIT 1",
+            (container, run, hostlog.SEGMENT_KIND, at),
+        ).fetchone()
 
     def find_leaf(self, leaf: bytes, container: bytes, run: int) -> int | None:
         """The index of the leaf of a run that has these bytes."""
