@@ -53,7 +53,7 @@ TABS = (
     Tab("processes", "Processes", "P"),
     Tab("files", "Files", "F"),
     Tab("network", "Network", "N"),
-    Tab("log", "Logs", "l"),
+    Tab("logs", "Logs", "l"),
     Tab("rules", "Rules", "R"),
     Tab("plots", "Plots", "m"),
     Tab("settings", "Settings", "d"),
@@ -63,7 +63,7 @@ ABOUT = {
     "processes": "What runs in it",
     "files": "What it changed of its image",
     "network": "Its interfaces and connections",
-    "log": "What it printed, as it comes",
+    "logs": "What it printed, as it comes",
     "rules": "Its policy's rules, with how often each was met",
     "plots": "CPU, memory, receipts and denials over time",
     "settings": "Describe: its command, limits, mounts, capabilities, labels",
@@ -102,7 +102,7 @@ receipts that came too fast to be shown; enter on it reads them.
     }
     """
 
-    def __init__(self, container: str, tab: str = "events") -> None:
+    def __init__(self, container: str, tab: str = "") -> None:
         super().__init__()
         self.container = container
         self.model = ContainerModel(container)
@@ -110,7 +110,7 @@ receipts that came too fast to be shown; enter on it reads them.
         self._feed: Feed | None = None
         self._log_reader: Reader | None = None
         self._log: tuple[LogLine, ...] = ()
-        self._tab = tab
+        self._tab = tab or "events"
         self._words: dict[str, str] = {}  # each tab's filter
         self._is_wrapped, self._is_reading = True, False
 
@@ -126,7 +126,7 @@ receipts that came too fast to be shown; enter on it reads them.
             yield _make_table("processes", tables.PROCESS_COLUMNS)
             yield _make_table("files", tables.FILE_COLUMNS)
             yield _make_table("network", tables.NETWORK_COLUMNS)
-            yield LinesView(id="log")
+            yield LinesView(id="logs")
             yield _make_table("rules", tables.RULE_COLUMNS)
             with Grid(id="plots"):
                 for name, title, _ in PLOTS:
@@ -142,7 +142,7 @@ receipts that came too fast to be shown; enter on it reads them.
             self.read_every("events", "evidence", ask, EVENTS_EVERY_S)
         self.read_every("details", "containers", self._read_details, DETAILS_EVERY_S)
         self._log_reader = self.read_every("log", "containers", self._read_log, LOG_EVERY_S)
-        self.query_one("#log", LinesView).is_following = True
+        self.query_one("#logs", LinesView).is_following = True
         if self.dock.overview is not None:
             self.upon_overview(self.dock.overview)
         self.action_show_tab(self._tab)
@@ -183,7 +183,7 @@ receipts that came too fast to be shown; enter on it reads them.
         return self.source.containers.read_details(self.container)
 
     def _read_log(self) -> tuple[LogLine, ...] | None:
-        if self._tab != "log":
+        if self._tab != "logs":
             return None
         return self.source.containers.read_log(self.container, tables.LOG_LINES_MAX)
 
@@ -240,7 +240,7 @@ receipts that came too fast to be shown; enter on it reads them.
     def _show_tab(self) -> None:
         if self._tab == "events":
             self._show_events()
-        elif self._tab == "log":
+        elif self._tab == "logs":
             self._show_log()
         elif self._tab == "plots":
             self._show_plots()
@@ -279,12 +279,12 @@ receipts that came too fast to be shown; enter on it reads them.
 
     def _show_log(self) -> None:
         width = self.size.width - 1 if self._is_wrapped else 0
-        lines = tables.write_log(self._log, self._words.get("log", ""), width)
-        view = self.query_one("#log", LinesView)
+        lines = tables.write_log(self._log, self._words.get("logs", ""), width)
+        view = self.query_one("#logs", LinesView)
         view.show(lines)
-        if self._tab == "log":
+        if self._tab == "logs":
             way = "follows" if view.is_following else "stands still: f follows"
-            self._note(f"{len(lines):,} lines of the newest {len(self._log):,} · {way}")
+            self._note(f"the newest {len(self._log):,} lines · {way}")
 
     def _show_plots(self) -> None:
         until_ns = self.model.at_ns
@@ -321,7 +321,7 @@ receipts that came too fast to be shown; enter on it reads them.
         self.query_one(ContentSwitcher).current = name
         self._note("")
         self._show_tab()
-        if name == "log" and self._log_reader is not None:
+        if name == "logs" and self._log_reader is not None:
             self._log_reader.ask_now()
         focused = self.query_one(f"#{name}")
         self.set_focus(focused if focused.can_focus else None)
@@ -346,8 +346,8 @@ receipts that came too fast to be shown; enter on it reads them.
         self._is_reading = self.call_once("evidence", "earlier receipts", ask)
 
     def action_follow(self) -> None:
-        if self._tab == "log":
-            view = self.query_one("#log", LinesView)
+        if self._tab == "logs":
+            view = self.query_one("#logs", LinesView)
             view.is_following = not view.is_following
             view.scroll_end(animate=False)
             self._show_log()

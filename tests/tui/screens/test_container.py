@@ -23,7 +23,7 @@ def test_keys_lead_through_all_of_a_container() -> None:
         screen = await open_container(hand)
         shown = hand.read()
         for words in (
-            "web  running for 10 min", "healthy", "image busybox", "CPU 12%", "4 of 4,031 receipts denied",
+            "web  running for 10 min", "healthy", "image busybox", "CPU 12%", "4 of 4,031 receipts",
             "policy quiet", "anchored: block height 812, 4 s ago", "6 of 4,031 shown",
             "✗ denied EPERM", "sockaddr=10.0.0.1:80",
         ):  # fmt: skip
@@ -106,7 +106,7 @@ def test_the_screen_looks_as_it_did_at_three_sizes() -> None:
             check_snapshot(hand, "container-events")
         for tab in TABS[1:]:
             await hand.press(tab.key)
-            if tab.name in ("plots", "log"):
+            if tab.name in ("plots", "logs"):
                 check_snapshot(hand, f"container-{tab.name}")
 
     drive(make_scene(), steps)

@@ -63,7 +63,7 @@ def test_the_head_says_what_it_is_how_it_is_and_whether_its_evidence_holds() -> 
     head = get_head(model, Verdict(True, container=ROW.id, checked_ns=60 * NS))
     for words in (
         "web", "running for 10 s", "image busybox", "nginx -g", "CPU 12%", "4 MiB of 64 MiB",
-        "4 of 4,031 receipts denied", "policy strict", "only this host's log", "✓ whole at 00:01:00",
+        "4 of 4,031 receipts", "policy strict", "only this host's log", "✓ whole at 00:01:00",
     ):  # fmt: skip
         assert words in head, (words, head)
 
