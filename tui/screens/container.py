@@ -325,6 +325,7 @@ receipts that came too fast to be shown; enter on it reads them.
             self._log_reader.ask_now()
         focused = self.query_one(f"#{name}")
         self.set_focus(focused if focused.can_focus else None)
+        self.dock.hand_down(self)  # the footer has the keys of what is focused
 
     def action_turn_tab(self, by: int) -> None:
         names = [tab.name for tab in TABS]

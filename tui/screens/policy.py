@@ -115,7 +115,8 @@ it newly allows; nothing is written before you say so there.
         ask = partial(self.source.containers.read_details, container)
         self.call_once("containers", "who it was", ask)
         self.add_class("-explaining")
-        self.query_one("#words", LinesView).focus()
+        self.set_focus(self.query_one("#words", LinesView))
+        self.dock.hand_down(self)
 
     def on_resize(self) -> None:
         self._show_words()
@@ -128,7 +129,8 @@ it newly allows; nothing is written before you say so there.
 
     def action_shrink(self) -> None:
         self.remove_class("-explaining")
-        self._table.focus()
+        self.set_focus(self._table)
+        self.dock.hand_down(self)
 
     def action_propose(self) -> None:
         denial, desk = self._table.cursor_row, self.source.policy
