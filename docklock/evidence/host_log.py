@@ -224,8 +224,8 @@ class HostLog:
 
     def get_key_number(self) -> int:
         """The number of the key that signed the last commit; -1 in an empty log."""
-        row = self._db.execute("SELECT key_number FROM state").fetchone()
-        return int(row[0]) if row else -1
+        number = self._find_int("SELECT key_number FROM state")
+        return -1 if number is None else number
 
     def get_key_leaves(
         self, kinds: tuple[int, ...] = hostlog.KEY_KINDS
@@ -251,8 +251,7 @@ class HostLog:
 
     def get_size(self) -> int:
         """How many leaves the log has."""
-        row = self._db.execute("SELECT size FROM state").fetchone()
-        return int(row[0]) if row else 0
+        return self._find_int("SELECT size FROM state") or 0
 
     def read_host(self) -> bytes:
         """The id of the host whose log this is; empty while it has no leaf."""
@@ -310,12 +309,8 @@ class HostLog:
 
     def count_segment_leaves(self, container: bytes, run: int) -> int:
         """How many segment leaves a run has."""
-        return int(
-            self._db.execute(
-                "SELECT count(*) FROM leaves WHERE container = ? AND run = ? AND kind = ?",
-                (container, run, hostlog.SEGMENT_KIND),
-            ).fetchone()[0]
-        )
+        query = "SELECT count(*) FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+        return self._find_int(query, container, run, hostlog.SEGMENT_KIND) or 0
 
     def get_proof(self, leaf_index: int, tree_size: int) -> tuple[bytes, ...]:
         """The inclusion proof of a leaf in the tree of the first `tree_size` leaves.
@@ -355,12 +350,11 @@ class HostLog:
 
     def find_leaf(self, leaf: bytes, container: bytes, run: int) -> int | None:
         """The index of the leaf of a run that has these bytes."""
-        row = self._db.execute(
+        return self._find_int(
             "SELECT leaf_index FROM leaves WHERE container = ? AND run = ? AND kind = ?"
             " AND bytes = ?",
-            (container, run, leaf[0], leaf),
-        ).fetchone()
-        return int(row[0]) if row else None
+            *(container, run, leaf[0], leaf),
+        )
 
     def get_runs(self, container: str = "", run: int = -1) -> tuple[RunRecord, ...]:
         """The runs of a container (all for ""; only `run` if one is named) in order of start."""
@@ -436,6 +430,10 @@ class HostLog:
         state = checkpoint.Checkpoint(checkpoint.get_origin(self.host), size, root)
         note = checkpoint.sign_checkpoint(state, self._get_key())
         self._db.execute("UPDATE state SET note = ?", (note,))
+
+    def _find_int(self, query: str, *values: bytes | int) -> int | None:
+        row = self._db.execute(query, values).fetchone()
+        return int(row[0]) if row else None
 
     def _read_node(self, level: int, number: int) -> bytes:
         row = self._db.execute(
