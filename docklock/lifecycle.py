@@ -95,6 +95,8 @@ class State(NamedTuple):
     boot: str = ""
     cgroup: tuple[tuple[str, str], ...] = ()
     is_paused: bool = False  # its processes are frozen; it is RUNNING all the same
+    receipts: int = -1  # of the newest run once it has ended, and how many calls its policy
+    refused: int = -1  # refused, as its guard has counted; -1: nobody knows
 
     @property
     def shown(self) -> str:
@@ -244,17 +246,36 @@ def mark_guard(live_fd: int) -> None:
     fcntl.lockf(live_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _has_guard(fd: int) -> bool:
-    """Whether a guard holds the record lock, and is not about to die of a SIGKILL."""
+def _find_guard(fd: int) -> int:
+    """The process that holds the record lock; -1 in a pid namespace that we do not see, 0 none."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
-    if kind == fcntl.F_UNLCK:
+    return 0 if kind == fcntl.F_UNLCK else int(pid)
+
+
+def has_guard(paths: Paths, container_id: str) -> bool:
+    """Whether a guard has the container: for who looks often, since it takes no lock, as is_live
+    does for a moment. A guard that is dying counts, and so does a command that holds it stopped."""
+    try:
+        fd = os.open(f"{live_dir(paths)}/{container_id}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return bool(_find_guard(fd))
+    finally:
+        os.close(fd)
+
+
+def _has_guard(fd: int) -> bool:
+    """Whether a guard holds the record lock, and is not about to die of a SIGKILL."""
+    pid = _find_guard(fd)
+    if not pid:
         return False
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             lines = file.read().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return int(pid) <= 0  # -1: its process is in a pid namespace that we do not see
+        return pid < 0
     found: dict[bytes, bytes] = {}
     for line in lines:
         name, _, value = line.partition(b":\t")

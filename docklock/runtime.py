@@ -38,6 +38,7 @@ from docklock.paths import Paths
 from docklock.supervisor.launch import launch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from docklock.policy.load import Compiled
@@ -122,10 +123,14 @@ def read_spec(container: Container) -> Spec:
 
 def get_state(paths: Paths, container_id: str) -> State:
     """The status now; a run whose supervisor is gone reads as stopped."""
-    state = read_state(paths, container_id)
+    return settle_state(read_state(paths, container_id), lambda: is_live(paths, container_id))
+
+
+def settle_state(state: State, is_live: Callable[[], bool]) -> State:
+    """What was written last, as it is now."""
     if state.status == CREATED and state.restart_count:  # between its back-off and its program
         state = state._replace(status=RESTARTING)
-    if state.status in (RUNNING, RESTARTING) and not is_live(paths, container_id):
+    if state.status in (RUNNING, RESTARTING) and not is_live():
         return state._replace(status=STOPPED, pid=0, is_paused=False)
     return state
 

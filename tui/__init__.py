@@ -1,1 +1,1 @@
-"""The terminal UI. Empty until its first issue; it will import only docklock's client."""
+"""The terminal UI: what runs, what it does, and whether the evidence is whole."""

@@ -36,8 +36,11 @@ from chainlite.net.transport import Channel, Unanswered
 from chainlite.proofs.poh import compute_poh_root
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chainlite.consensus.node import Node
     from chainlite.ledger.block import Block
+    from chainlite.ledger.tx import Tx
     from chainlite.net.transport import PeerId
 
 ANSWER_S = 10.0
@@ -221,11 +224,20 @@ class Following:
                 )
 
 
-def is_body_of(block: Block) -> bool:
-    """Whether the transactions and ticks are those that the header commits to."""
+def is_body_of(block: Block, find: Callable[[bytes], Tx | None] | None = None) -> bool:
+    """Whether the transactions and ticks are those that the header commits to.
+
+    `find` knows transactions, by their bytes, that were decoded before.
+    """
+    known = find or _find_none
     try:
-        receipts_root = compute_receipts_root([decode_tx(data) for data in block.transactions])
+        txs = [known(data) or decode_tx(data) for data in block.transactions]
+        receipts_root = compute_receipts_root(txs)
     except SpecError:
         return False
     header = block.header
     return (receipts_root, compute_poh_root(block.poh)) == (header.receipts_root, header.poh_root)
+
+
+def _find_none(_: bytes) -> None:
+    """Nothing was decoded before."""

@@ -271,7 +271,8 @@ class Node:
 
     def _is_ahead_and_wrong(self, proposal: Proposal) -> bool:
         """Of the next height no state can judge a block yet; its header can."""
-        return proposal.vote.height > self.height + 1 and not is_body_of(proposal.block)
+        is_ahead = proposal.vote.height > self.height + 1
+        return is_ahead and not is_body_of(proposal.block, self.intake.find)
 
     def _is_wanted(self, vote: Vote) -> bool:
         """Whether a step would look at it: dropped before its signatures cost anything."""

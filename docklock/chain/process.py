@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -58,6 +59,10 @@ LOOK_S = 0.2
 LOOK_SOON_S = 0.02
 """and while a validator does not vote yet."""
 EXIT_BROKEN, EXIT_HALTED = 1, 3
+SEALED_KEPT = 128
+"""Heights whose time to their seal the status tells."""
+SEALED_WITHIN_MS = 60_000
+"""A block that came later was fetched by one who lagged: it says nothing of finality."""
 FOLLOWS = "it was started with --follow"
 
 
@@ -176,6 +181,7 @@ class _Root:
         self._obstacle = FOLLOWS
         self._said = ""
         self._seen: tuple[object, object] = (None, None)
+        self._sealed: deque[tuple[int, int]] = deque(maxlen=SEALED_KEPT)
         self._node: Node
         self._meeting: Meeting
         self._bodies: Bodies
@@ -198,7 +204,7 @@ class _Root:
         self._meeting = Meeting(mesh, self._chain.id, self._list_members, self._log.warning)
 
         def describe() -> dict[str, Any]:
-            finality = compute_finality(node.get_durations_ms())
+            finality = compute_finality(node.get_durations_ms(), tuple(self._sealed))
             kept = self._bodies.receipts
             standing = Standing(self._chain, registration, self._obstacle, finality, kept)
             return describe_status(node, standing, get_now_ms())
@@ -243,6 +249,10 @@ class _Root:
         return any(key == member.public for member in self._list_members())
 
     def _upon_block(self, executed: Executed, _seals: Seals) -> None:
+        header = executed.block.header
+        age_ms = get_now_ms() - header.timestamp_ms
+        if age_ms <= SEALED_WITHIN_MS:
+            self._sealed.append((header.height, max(age_ms, 0)))
         find = self._node.ledger.find
         named = find(records.VALIDATORS_KEY), find(records.ARCHIVES_KEY)
         if any(one is not other for one, other in zip(named, self._seen, strict=True)):

@@ -21,20 +21,24 @@ PEERS_SHOWN_MAX = 256
 
 
 class Finality(NamedTuple):
-    """From when blocks were due until they were final, of the last heights, in ms."""
+    """From when blocks were due until they were final, of the last heights, in ms.
+
+    `last` are heights, the newest last, and the time from the block's own to its seal here.
+    """
 
     p50_ms: int
     p95_ms: int
     heights: int
+    last: tuple[tuple[int, int], ...] = ()
 
 
-def compute_finality(durations_ms: list[int]) -> Finality:
+def compute_finality(durations_ms: list[int], last: tuple[tuple[int, int], ...] = ()) -> Finality:
     """Percentiles; zeros before the first height."""
     ordered = sorted(durations_ms)
     if not ordered:
-        return Finality(0, 0, 0)
+        return Finality(0, 0, 0, last)
     count = len(ordered)
-    return Finality(ordered[(count - 1) // 2], ordered[(count * 95 - 1) // 100], count)
+    return Finality(ordered[(count - 1) // 2], ordered[(count * 95 - 1) // 100], count, last)
 
 
 class Standing(NamedTuple):
@@ -86,6 +90,7 @@ def describe_status(node: Node, standing: Standing, now_ms: int) -> dict[str, An
             "p50": standing.finality.p50_ms,
             "p95": standing.finality.p95_ms,
             "heights": standing.finality.heights,
+            "last": standing.finality.last,
         },
         "accused": [evidence.signer.hex() for evidence in node.accused],
         "waits_for": node.waits_for,

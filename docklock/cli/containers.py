@@ -56,11 +56,9 @@ PS = Command(
         text("--format", help="json: one object a line", metavar="json"),
     ),
 )
+STOP_TIME = text("-t", "--time", help="seconds before SIGKILL (10)", metavar="SECONDS")
 STOP = Command(
-    "stop",
-    "[OPTIONS] CONTAINER...",
-    "Send the stop signal, then SIGKILL.",
-    (text("-t", "--time", help="seconds before SIGKILL (10)", metavar="SECONDS"),),
+    "stop", "[OPTIONS] CONTAINER...", "Send the stop signal, then SIGKILL.", (STOP_TIME,)
 )
 KILL = Command(
     "kill",
@@ -132,24 +130,42 @@ def _start_attached(paths: Paths, word: str, values: dict[str, Any]) -> int:
 def _start_detached(paths: Paths, word: str) -> int:
     container_id = find_container(paths, word)
     with About(container_id):
-        channel = relaunch(paths, container_id, is_background=True)
-        event = wait_created(channel)
-    channel.close()
-    if event["event"] != "started" and event.get("message"):
+        event = start_in_background(paths, container_id)
+    if has_failed(event):
         print(f"docklock: {event['message']}", file=sys.stderr)
         return int(event["exit_code"])
     print(word)
     return 0
 
 
+def start_in_background(paths: Paths, container_id: str) -> dict[str, Any]:
+    """The next run, detached; the event that its start ends with."""
+    channel = relaunch(paths, container_id, is_background=True)
+    try:
+        return wait_created(channel)
+    finally:
+        channel.close()
+
+
+def has_failed(event: dict[str, Any]) -> bool:
+    """Whether the event of a start says that there is no program: why is its `message`."""
+    return event["event"] != "started" and bool(event.get("message"))
+
+
 def run_stop(argv: list[str], paths: Paths) -> int:
     """`docklock stop`: the stop signal, then SIGKILL after --time seconds."""
     values, words = options.parse(STOP, argv)
     check_count(STOP, words, 1)
-    seconds = values["time"] or str(STOP_TIMEOUT_S)
+    timeout_s = parse_stop_time(STOP, values["time"])
+    return for_each("stop", words, paths, lambda one: stop(paths, one, timeout_s))
+
+
+def parse_stop_time(command: Command, word: str | None) -> float:
+    """The seconds of --time, or Docker's 10."""
+    seconds = word or str(STOP_TIMEOUT_S)
     if not seconds.isdigit():
-        raise SpecError(f"docklock stop: --time takes whole seconds, not {seconds!r}")
-    return for_each("stop", words, paths, lambda one: stop(paths, one, float(seconds)))
+        raise SpecError(f"docklock {command.name}: --time takes whole seconds, not {seconds!r}")
+    return float(seconds)
 
 
 def stop(paths: Paths, container_id: str, timeout_s: float) -> None:

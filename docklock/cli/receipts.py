@@ -157,11 +157,11 @@ def _show(name: str, value: bytes | None) -> str:
 def escape(value: bytes | None) -> str:
     """A value as a terminal may show it: nothing in it steers."""
     from chainlite.report import escape as escape_text
+    from docklock.evidence.reading import decode_text
 
     if value is None:
         return "(redacted)"
-    text = value.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
-    text = escape_text(text)
+    text = escape_text(decode_text(value))
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
 
 

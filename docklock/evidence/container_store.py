@@ -17,7 +17,7 @@ from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.evidence.database import sqlite3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from docklock.paths import Paths
 
@@ -167,15 +167,18 @@ def _turn_to_wal(db: sqlite3.Connection) -> None:
             time.sleep(BUSY_STEP_S)
 
 
-def open_store(paths: Paths, container: str) -> sqlite3.Connection:
+def open_store(paths: Paths, container: str, *, is_one_thread: bool = True) -> sqlite3.Connection:
     """Open a container's evidence for reading; StateError if there is none.
 
-    SpecError if it is no database, or one of another schema version.
+    SpecError if it is no database, or one of another schema version. Without `is_one_thread` the
+    caller sees to it that no two threads use it at once.
     """
     path = get_store_path(paths, container)
     if not os.path.exists(path):
         raise StateError(f"container {container[:12]}: no evidence at {path}")
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    db = sqlite3.connect(
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=is_one_thread
+    )
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         db.execute("PRAGMA query_only = ON")
@@ -240,6 +243,31 @@ def iterate_segments(
         (run, first_index),
     ):
         yield SegmentRow(*row)
+
+
+def iterate_back(
+    db: sqlite3.Connection, run: int, before: int, first_index: int = 0
+) -> Generator[SegmentRow, None, None]:
+    """The segments of a run that begin before `before` and not before `first_index`, newest first.
+
+    Close it where it is left early: until then SQLite's log cannot be begun anew.
+    """
+    rows = db.execute(
+        "SELECT * FROM segments WHERE run = ? AND first_index < ? AND first_index >= ?"
+        " ORDER BY first_index DESC",
+        (run, before, first_index),
+    )
+    try:
+        for row in rows:
+            yield SegmentRow(*row)
+    finally:
+        rows.close()
+
+
+def get_last_run(db: sqlite3.Connection) -> int:
+    """The newest run of which anything is committed; -1 if there is none."""
+    found = db.execute("SELECT max(run) FROM segments").fetchone()[0]
+    return -1 if found is None else int(found)
 
 
 def find_segment(db: sqlite3.Connection, run: int, first_index: int) -> SegmentRow | None:

@@ -92,11 +92,24 @@ def iterate_receipts(
                 yield shown
 
 
-def read_segment(row: container_store.SegmentRow) -> Iterator[Shown]:
-    """The receipts of a stored segment; TamperError if they cannot be read."""
+def decode_text(value: bytes) -> str:
+    """A value as text. NUL ends words: it becomes a space; what is no UTF-8 is escaped."""
+    return value.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
+
+
+def read_segment(
+    row: container_store.SegmentRow, first: int = 0, end: int = 2**63
+) -> Iterator[Shown]:
+    """The receipts of a stored segment from `first` to before `end`, the others are not decoded.
+
+    TamperError if they cannot be read.
+    """
     try:
         body = segment.unpack_body(row.body)
-        for raw, data, _ in receipt.iterate_frames(body, row.event_count):
+        frames = receipt.iterate_frames(body, row.event_count)
+        for index, (raw, data, _) in enumerate(frames, row.first_index):
+            if not first <= index < end:
+                continue
             event = receipt.decode_receipt(raw)
             values = receipt.decode_values(data, len(event.commitments), "values")
             names = [name for name, _ in event.commitments]

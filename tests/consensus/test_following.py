@@ -6,16 +6,19 @@ import asyncio
 from pathlib import Path
 
 from chainlite.consensus import messages
+from chainlite.consensus.following import is_body_of
 from chainlite.consensus.messages import NewBlock
 from chainlite.consensus.validators import ValidatorSet
 from chainlite.consensus.wire import Status, encode_blocks, encode_status
 from chainlite.ledger.block import Block, make_block
 from chainlite.ledger.header import Seals, compute_seal_digest, encode_seals
 from chainlite.ledger.state import begin
+from chainlite.ledger.tx import decode_tx
 from chainlite.net.mesh import Mesh
 from chainlite.net.transport import Channel, PeerId
 from tests.consensus.nodes import Net, Place
 from tests.consensus.test_node import run
+from tests.ledger.samples import Chain, HostLog
 
 
 def seal(net: Net, block: Block, round: int = 0) -> NewBlock:
@@ -157,3 +160,16 @@ def test_a_sealed_block_that_does_not_follow_halts_and_a_spoilt_copy_does_not(
             await mesh.close()
 
     run(act)
+
+
+def test_what_was_decoded_before_makes_no_other_body_a_headers() -> None:
+    chain, hosts = Chain(), [HostLog(1), HostLog(2)]
+    chain.enrol(*hosts)
+    block = chain.take(*[chain.anchor(host) for host in hosts]).block
+    known = {data: decode_tx(data) for data in block.transactions[:1]}
+    assert is_body_of(block)
+    assert is_body_of(block, known.get)
+    for number, data in enumerate(block.transactions):
+        spoilt = list(block.transactions)
+        spoilt[number] = data[:-1] + bytes([data[-1] ^ 1])
+        assert not is_body_of(make_block(block.header, spoilt, block.poh), known.get)

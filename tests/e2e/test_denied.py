@@ -40,6 +40,7 @@ def ended(dock: Docklock) -> str:
         ("attach ended", 1, "state", True),
         ("exec nobody true", 125, "state", False),
         ("stop nobody", 1, "state", False),
+        ("restart nobody", 1, "state", False),
         ("start nobody", 125, "state", False),
         ("rm nobody", 1, "state", False),
         ("run nothing:here true", 125, "state", False),
@@ -173,7 +174,7 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
     """A new command is in one of the two, or this fails."""
     shows = {
         "ps", "logs", "wait", "inspect", "images", "receipts", "verify", "prove", "policy", "info",
-        "version", "stats",
+        "version", "stats", "top",
         "events", "check",
         "notary",  # keeps a database of its own
         "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind

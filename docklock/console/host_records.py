@@ -1,0 +1,165 @@
+"""What this host's containers are and which status they have, read again only where it changed.
+
+A record is read when its file is another (inode, time) than at the last look. In one look those
+that are asked for first come first, then the others in turn, for as long as there is time: those
+that have a guard, since they change by themselves, then those at rest. Not here: what they use.
+Invariants: a look takes no lock of a container and reads no file twice that has not changed
+(tests/console/test_host_records.py); whoever is removed is gone with the next look.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from chainlite.errors import StateError
+from docklock.lifecycle import (
+    Container,
+    State,
+    has_guard,
+    list_containers,
+    live_dir,
+    read_container,
+    read_state,
+)
+from docklock.runtime import settle_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from docklock.paths import Paths
+
+SETTLED_NS = 1_000_000_000
+"""A directory that changed within the last second may change again without another time."""
+
+
+class Record:
+    """One container as it was at the last look; `container` is None before the first."""
+
+    __slots__ = ("_marks", "container", "id", "state", "trouble", "version")
+
+    def __init__(self, container_id: str) -> None:
+        self.id = container_id
+        self.container: Container | None = None
+        self.state = State()
+        self.trouble = ""
+        self.version = 0  # another one when anything of it has changed
+        self._marks: tuple[tuple[int, int], ...] = ()
+
+    def look(self, paths: Paths) -> None:
+        """See what is on disk now. StateError if it is gone."""
+        directory = paths.container(self.id)
+        marks = tuple(_mark(f"{directory}/{name}") for name in ("container.json", "state.json"))
+        if marks != self._marks:
+            self._read(paths)
+            self._marks = marks
+        settled = settle_state(self.state, lambda: has_guard(paths, self.id))
+        if settled != self.state:
+            self.state, self._marks = settled, ()  # whoever mends it writes it anew
+            self.version += 1
+
+    def _read(self, paths: Paths) -> None:
+        self.version += 1
+        self.trouble = ""
+        try:
+            self.container = read_container(paths, self.id)
+            self.state = read_state(paths, self.id)
+        except (StateError, TypeError) as error:  # TypeError: fields of another version
+            if not os.path.isdir(paths.container(self.id)):
+                raise StateError(f"No such container: {self.id}") from None
+            self.container = self.container or Container(self.id, self.id[:12], "")
+            self.trouble = str(error)
+
+
+class Records:
+    """All of them. One thread at a time."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self.known: dict[str, Record] = {}
+        self._listed_ns = 0
+        self._turns = [0, 0]
+        self._guarded: frozenset[str] = frozenset()
+
+    def iterate(self, first: Iterable[str], until_ns: int) -> Iterator[Record]:
+        """See who is there; look at the `first`, and at others in turn until that monotonic time.
+
+        Each is given after the look at it. Those that nobody has looked at yet come before the
+        second look at any at rest.
+        """
+        self._list()
+        wanted = [self.known[one] for one in dict.fromkeys(first) if one in self.known]
+        for record in wanted:
+            if self._look(record):
+                yield record
+        done = {record.id for record in wanted}
+        for record in self._iterate_others(done):
+            if time.monotonic_ns() >= until_ns:
+                return
+            if self._look(record):
+                yield record
+
+    def look(self, first: Iterable[str], until_ns: int) -> None:
+        """As `iterate`, to its end."""
+        for _ in self.iterate(first, until_ns):
+            pass
+
+    def find(self, container_id: str) -> Record:
+        """One, looked at now. StateError if there is none."""
+        record = self.known.setdefault(container_id, Record(container_id))
+        try:
+            record.look(self._paths)
+        except StateError:
+            self.known.pop(container_id, None)
+            raise
+        return record
+
+    def _look(self, record: Record) -> bool:
+        """False if it is gone."""
+        try:
+            record.look(self._paths)
+        except StateError:
+            self.known.pop(record.id, None)
+            return False
+        return True
+
+    def _list(self) -> None:
+        """Who is there, and who has a guard or had one that died."""
+        try:
+            changed_ns = os.stat(self._paths.containers).st_mtime_ns
+        except FileNotFoundError:
+            self.known.clear()
+            return
+        if changed_ns != self._listed_ns:
+            found = list_containers(self._paths)
+            known = self.known
+            self.known = {one: known.get(one) or Record(one) for one in found}
+            is_settled = time.time_ns() - changed_ns > SETTLED_NS
+            self._listed_ns = changed_ns if is_settled else 0
+        try:
+            self._guarded = frozenset(os.listdir(live_dir(self._paths)))
+        except FileNotFoundError:
+            self._guarded = frozenset()
+
+    def _iterate_others(self, done: set[str]) -> Iterator[Record]:
+        others = [record for one, record in self.known.items() if one not in done]
+        guarded = [record for record in others if record.id in self._guarded]
+        at_rest = [record for record in others if record.id not in self._guarded]
+        yield from self._take_turns(0, guarded)
+        yield from [record for record in at_rest if record.container is None]
+        yield from self._take_turns(1, at_rest)
+
+    def _take_turns(self, group: int, records: list[Record]) -> Iterator[Record]:
+        """All, beginning with the one at which the last look ended."""
+        for _ in records:
+            self._turns[group] = (self._turns[group] + 1) % len(records)
+            yield records[self._turns[group]]
+
+
+def _mark(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return (0, 0)
+    return (status.st_ino, status.st_mtime_ns)

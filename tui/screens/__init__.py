@@ -1,0 +1,1 @@
+"""One screen a file, opened by its name in tui.places."""

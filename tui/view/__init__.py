@@ -1,0 +1,1 @@
+"""Pure view models: facts in, cells and words out. No Textual, no rich, no clock."""

@@ -1,0 +1,1 @@
+"""One widget a file. Attributes down, messages up; a widget never calls a source."""
