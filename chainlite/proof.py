@@ -152,7 +152,7 @@ def check_proof(data: bytes) -> Proven:
         proof = decode_proof(data)
         header = segment.decode_header(proof.header)
         event = receipt.decode_receipt(proof.receipt)
-        known = _read_keys(proof)
+        known = read_keys(proof)
         log = checkpoint.parse_checkpoint(proof.note, known.public)
         is_revoked = _check_certificates(proof, header, known)
         certificate = _check_epoch(proof, header)
@@ -183,7 +183,8 @@ def check_proof(data: bytes) -> Proven:
     )
 
 
-def _read_keys(proof: Proof) -> HostKeys:
+def read_keys(proof: Proof) -> HostKeys:
+    """The host's keys, as the proof's own records lead to them; errors as those of check_proof."""
     known = HostKeys(proof.public)
     for data in proof.key_records:
         leaf = hostlog.decode_leaf(data)

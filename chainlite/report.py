@@ -271,11 +271,16 @@ def is_anchored_whole(run: RunReport, leaf: Logged | None) -> bool:
 
 def describe_bad(bad: FirstBad) -> str:
     """One line: which receipts, and why."""
+    return f"{describe_place(bad)}: {bad.why}"
+
+
+def describe_place(bad: FirstBad) -> str:
+    """Which receipts."""
     run = "" if bad.run is None else f" of run {bad.run}"
     if bad.first == bad.last:
-        return f"receipt {bad.first}{run}: {bad.why}"
+        return f"receipt {bad.first}{run}"
     end = "the end" if bad.last is None else str(bad.last)
-    return f"receipts {bad.first} to {end}{run}: {bad.why}"
+    return f"receipts {bad.first} to {end}{run}"
 
 
 def render_report(report: Report, verdict: Verdict) -> str:

@@ -122,6 +122,21 @@ def flush(paths: Paths, container_id: str) -> None:
         pass  # it has ended, and its end is durable
 
 
+def read_counts(paths: Paths, container_id: str, timeout_s: float) -> dict[str, Any]:
+    """What a running container's guard has counted (the verb `counts`). StateError if it does not
+    say so in time."""
+    try:
+        with connect(paths, container_id) as channel:
+            channel.settimeout(timeout_s)
+            send_message(channel, {"verb": "counts"})
+            reply = wait_event(channel, ("counts", "error"))
+    except (TimeoutError, ConnectionError, BlockingIOError):
+        raise StateError(f"container {container_id[:12]}: its supervisor does not answer") from None
+    if reply["event"] == "error":  # one that began before an update knows no such verb
+        raise StateError(str(reply["message"]))
+    return reply
+
+
 def wait_exit(channel: socket.socket, timeout_s: float | None = None) -> int | None:
     """The exit code once the container has ended; None when the time ran out."""
     channel.settimeout(timeout_s)

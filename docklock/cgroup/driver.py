@@ -124,11 +124,14 @@ class Cgroup(NamedTuple):
                 continue
         return tuple(sorted(pids - {0}))
 
+    def count_tasks(self) -> int:
+        """How many processes and threads it has; 0 where nobody counts."""
+        return _read_int(f"{self.find_dir('pids') or self.unified}/pids.current")
+
     def stat(self) -> Usage:
         """What the kernel counts; 0 for what this host does not count."""
         peak = self._read_memory("memory.max_usage_in_bytes", "memory.peak")
-        pids = _read_int(f"{self.find_dir('pids') or self.unified}/pids.current")
-        return Usage(self.cpu_ns(), self.memory_bytes(), peak, pids)
+        return Usage(self.cpu_ns(), self.memory_bytes(), peak, self.count_tasks())
 
     def cpu_ns(self) -> int:
         """All CPU time of the container so far."""

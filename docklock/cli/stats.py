@@ -6,13 +6,13 @@ Needs no agent. Not here: the usage vector of receipts (supervisor/usage.py).
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from chainlite.errors import SpecError, StateError
-from docklock.cgroup.driver import Cgroup
+from docklock.cgroup import sampling
+from docklock.cgroup.sampling import Sample, compute_cpu_percent, locate
 from docklock.cli import options
 from docklock.cli.options import Command, flag, text
 from docklock.image.listing import show_size, show_table
@@ -51,18 +51,6 @@ HEADS = {
     "BlockIO": "BLOCK I/O",
     "PIDs": "PIDS",
 }
-
-
-class Sample(NamedTuple):
-    """What a container has used, and uses. `blocks` is None where nobody counts it."""
-
-    at_ns: int
-    cpu_ns: int
-    memory_bytes: int
-    limit_bytes: int
-    pids: int
-    network: tuple[int, int]  # bytes received, sent
-    blocks: tuple[int, int] | None  # bytes read, written
 
 
 def run_stats(argv: list[str], paths: Paths) -> int:
@@ -113,45 +101,9 @@ def take_sample(paths: Paths, container: Container) -> Sample | None:
     cgroup = locate(container.id, state.pid)
     if cgroup is None:
         return None
-    memory = cgroup.memory_bytes()
-    return Sample(
-        at_ns=time.monotonic_ns(),
-        cpu_ns=cgroup.cpu_ns(),
-        memory_bytes=max(0, memory - cgroup.idle_cache_bytes()),
-        limit_bytes=min(cgroup.memory_limit_bytes() or sys.maxsize, read_host_memory_bytes()),
-        pids=len(cgroup.list_pids()),
-        network=read_network(state.pid),
-        blocks=cgroup.block_bytes(),
+    return sampling.take_sample(cgroup, state.pid)._replace(
+        pids=len(cgroup.list_pids()), blocks=cgroup.block_bytes()
     )
-
-
-def locate(container_id: str, pid: int) -> Cgroup | None:
-    """The cgroup that a container's init is in, whoever made it; None if it has just ended."""
-    from docklock.cgroup.hierarchy import find_process
-
-    found = find_process(pid)
-    return Cgroup(container_id, tuple((one.name, one.own) for one in found)) if found else None
-
-
-def read_network(pid: int) -> tuple[int, int]:
-    """(received, sent) of all interfaces but lo of its namespace."""
-    received = sent = 0
-    try:
-        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
-            lines = file.read().splitlines()[2:]
-    except OSError:
-        return 0, 0
-    for line in lines:
-        name, _, fields = line.partition(":")
-        if name.strip() != "lo":
-            received += int(fields.split()[0])
-            sent += int(fields.split()[8])
-    return received, sent
-
-
-def read_host_memory_bytes() -> int:
-    """The machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def describe(
@@ -174,12 +126,6 @@ def describe(
         "BlockIO": " / ".join(map(show_size, now.blocks)) if now.blocks else UNKNOWN,
         "PIDs": str(now.pids),
     }
-
-
-def compute_cpu_percent(before: Sample, now: Sample) -> float:
-    """Of one core, as Docker counts: two busy cores are 200."""
-    spent_ns = max(1, now.at_ns - before.at_ns)
-    return 100 * max(0, now.cpu_ns - before.cpu_ns) / spent_ns
 
 
 def show_memory(size_bytes: int) -> str:

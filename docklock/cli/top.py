@@ -15,8 +15,8 @@ import time
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
 from chainlite.report import escape
+from docklock.cgroup.sampling import locate
 from docklock.cli.options import Command, HelpWanted, UsageError, format_help, text
-from docklock.cli.stats import locate
 from docklock.lifecycle import RUNNING, find_container
 from docklock.processes import NS_PER_S, read_processes
 from docklock.runtime import get_state

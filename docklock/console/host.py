@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from docklock.console.host_acts import HostActs
 from docklock.console.host_containers import HostContainers
 from docklock.console.host_evidence import HostEvidence
-from docklock.console.host_later import LaterAlerts, LaterChain, LaterSync
+from docklock.console.host_later import LaterAlerts, LaterChain, LaterChecks, LaterSync
 from docklock.console.source import Source
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def open_host(paths: Paths) -> Source:
         containers=HostContainers(paths),
         alerts=LaterAlerts(paths),
         evidence=HostEvidence(paths),
+        checks=LaterChecks(paths),
+        acts=HostActs(paths),
         chain=LaterChain(paths),
         sync=LaterSync(paths),
     )

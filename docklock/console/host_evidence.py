@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chainlite.errors import StateError
-from docklock.console.facts import ReceiptFacts
+from docklock.console.facts import Event
 from docklock.console.host_feed import HostFeed
 
 if TYPE_CHECKING:
+    from docklock.console.facts import ReceiptFacts
     from docklock.console.source import Feed
     from docklock.paths import Paths
 
@@ -24,16 +25,30 @@ class HostEvidence:
         return HostFeed(self._paths, container)
 
     def read_receipt(self, container: str, run: int, index: int) -> ReceiptFacts:
-        """One receipt. StateError if it is not there."""
-        feed = HostFeed(self._paths, container)
-        try:
-            found = [one for one in feed.read_before(run, index + 1, 1).events if one.run == run]
-        finally:
-            feed.close()
-        if not found:
-            raise StateError(f"container {container[:12]}: run {run} has no receipt {index}")
-        return ReceiptFacts(found[0])
+        """One receipt and its way up, unchecked. StateError if it is not there."""
+        return self._read(container, run, index, is_checked=False)
 
     def check_receipt(self, container: str, run: int, index: int) -> ReceiptFacts:
-        """The same, unchecked: `is_whole` is None."""
-        return self.read_receipt(container, run, index)
+        """The same with its proof made and verified now, as a stranger would."""
+        return self._read(container, run, index, is_checked=True)
+
+    def _read(self, container: str, run: int, index: int, *, is_checked: bool) -> ReceiptFacts:
+        from docklock.console.host_receipt import HostReceipts, Place
+
+        event = self._find(container, run, index)
+        place = Place(container, run, index)
+        return HostReceipts(self._paths).read(event, place, is_checked=is_checked)
+
+    def _find(self, container: str, run: int, index: int) -> Event:
+        """As a list shows it; of one that cannot be read no more than where it is."""
+        feed = HostFeed(self._paths, container)
+        try:
+            part = feed.read_before(run, index + 1, 1)
+        finally:
+            feed.close()
+        for event in part.events:
+            if (event.run, event.event_index) == (run, index):
+                return event
+        if part.trouble:
+            return Event(run, index, 0, 0, "", "", container=container)
+        raise StateError(f"container {container[:12]}: run {run} has no receipt {index}")

@@ -111,13 +111,15 @@ def read_newest(
     for run, first in reversed(starts):
         before = end if run == starts[-1][0] else 2**63 - 1
         rows = container_store.iterate_back(db, run, before, first)
-        for row in rows:
-            if len(found) >= limit:
-                rows.close()
-                break
-            last = min(before, row.first_index + row.event_count)
-            begin = max(first, row.first_index, last - (limit - len(found)))
-            found += reversed([make_event(one) for one in read_segment(row, begin, last)])
+        try:
+            for row in rows:
+                if len(found) >= limit:
+                    break
+                last = min(before, row.first_index + row.event_count)
+                begin = max(first, row.first_index, last - (limit - len(found)))
+                found += reversed([make_event(one) for one in read_segment(row, begin, last)])
+        finally:
+            rows.close()  # before the store: a segment that cannot be read leaves it open
         if len(found) >= limit:
             break
     return tuple(reversed(found))

@@ -1,7 +1,8 @@
 """Parts of a host that are opened by the first question to them.
 
 What they import takes longer than a first screen may; whoever never looks at the chain never loads
-it. Not here: the parts themselves (host_chain, host_sync, host_alerts).
+it. Not here: the parts themselves (host_chain, host_sync, host_alerts,
+host_checks).
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from docklock.console.facts import Alert, ChainFacts, SyncFacts
-    from docklock.console.source import Alerts, Chain, Sync
+    from collections.abc import Callable
+
+    from docklock.console.facts import Alert, ChainFacts, Progress, SyncFacts, Verdict
+    from docklock.console.source import Alerts, Chain, Checks, Sync
     from docklock.paths import Paths
 
 
@@ -57,3 +60,24 @@ class LaterAlerts:
 
             self._alerts = HostAlerts(self._paths)
         return self._alerts.read_alerts()
+
+
+class LaterChecks:
+    """source.Checks."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._checks: Checks | None = None
+
+    def read_verdicts(self) -> tuple[Verdict, ...]:
+        return self._get().read_verdicts()
+
+    def verify(self, container: str, tell: Callable[[Progress], bool]) -> tuple[Verdict, ...]:
+        return self._get().verify(container, tell)
+
+    def _get(self) -> Checks:
+        if self._checks is None:
+            from docklock.console.host_checks import HostChecks
+
+            self._checks = HostChecks(self._paths)
+        return self._checks

@@ -82,20 +82,28 @@ class Records:
         self._turns = [0, 0]
         self._guarded: frozenset[str] = frozenset()
 
-    def look(self, first: Iterable[str], until_ns: int) -> None:
+    def iterate(self, first: Iterable[str], until_ns: int) -> Iterator[Record]:
         """See who is there; look at the `first`, and at others in turn until that monotonic time.
 
-        Those that nobody has looked at yet come before the second look at any at rest.
+        Each is given after the look at it. Those that nobody has looked at yet come before the
+        second look at any at rest.
         """
         self._list()
-        wanted = [self.known[one] for one in first if one in self.known]
+        wanted = [self.known[one] for one in dict.fromkeys(first) if one in self.known]
         for record in wanted:
-            self._look(record)
+            if self._look(record):
+                yield record
         done = {record.id for record in wanted}
         for record in self._iterate_others(done):
             if time.monotonic_ns() >= until_ns:
                 return
-            self._look(record)
+            if self._look(record):
+                yield record
+
+    def look(self, first: Iterable[str], until_ns: int) -> None:
+        """As `iterate`, to its end."""
+        for _ in self.iterate(first, until_ns):
+            pass
 
     def find(self, container_id: str) -> Record:
         """One, looked at now. StateError if there is none."""
@@ -107,11 +115,14 @@ class Records:
             raise
         return record
 
-    def _look(self, record: Record) -> None:
+    def _look(self, record: Record) -> bool:
+        """False if it is gone."""
         try:
             record.look(self._paths)
         except StateError:
             self.known.pop(record.id, None)
+            return False
+        return True
 
     def _list(self) -> None:
         """Who is there, and who has a guard or had one that died."""

@@ -57,6 +57,9 @@ _HALF_HEAD = struct.Struct("@QQQ")  # first sequence, mark, generation
 _HALF_HEAD_BYTES = SLOT_BYTES
 _MARK_WORD = SLOT_BYTES // 8 - 1
 _SLEEPING, _URGENT, _DURABLE = (CONTROL_OFFSET // 8 + number for number in range(3))
+TOTALS_OFFSET = CONTROL_OFFSET + 2048
+"""Apart from what writer and reader tell each other: for others to look at (counts)."""
+_RECEIPTS, _REFUSED = (TOTALS_OFFSET // 8 + number for number in range(2))
 _WAIT_S = 0.0005
 
 assert SLOT.size == SLOT_BYTES
@@ -312,6 +315,11 @@ class AttemptReader:
     def set_durable(self, sequence: int) -> None:
         """Every attempt before `sequence` is durable: the writer may use their half again."""
         self._words[_DURABLE] = sequence
+
+    def set_totals(self, receipts: int, refused: int) -> None:
+        """What whoever looks at the journal is told of this run."""
+        self._words[_RECEIPTS] = receipts
+        self._words[_REFUSED] = refused
 
     def set_asleep(self, *, asleep: bool) -> None:
         """Whether the writer has to wake us. Ask has_more after setting it."""

@@ -23,7 +23,7 @@ from docklock.evidence.host_log import HostLog, RunRecord
 from docklock.evidence.keyring import ensure_host_key, get_public_key
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import BinaryIO
 
     from chainlite.report import Report
@@ -43,11 +43,17 @@ class Written(NamedTuple):
     redacted: int
 
 
-def verify_container(paths: Paths, container: str, notes: tuple[bytes, ...] = ()) -> Report:
+def verify_container(
+    paths: Paths,
+    container: str,
+    notes: tuple[bytes, ...] = (),
+    *,
+    upon_frame: Callable[[], None] = lambda: None,
+) -> Report:
     """Check what this host holds of a container against its own log and key.
 
     `notes` are checkpoints of this host which its log must continue; it must also continue those
-    that it keeps itself.
+    that it keeps itself. `upon_frame` is called for each frame, and ends it by raising.
     """
     public = get_public_key(paths)
     try:
@@ -57,12 +63,18 @@ def verify_container(paths: Paths, container: str, notes: tuple[bytes, ...] = ()
             # Closed before the log is, also where verification gives up early.
             contextlib.closing(collect_frames(log, db, container, public, notes)) as collected,
         ):
-            report = verify.verify_frames(
-                bundle.Frame(kind, payload, b"", is_intact=True) for kind, payload in collected
-            )
+            report = verify.verify_frames(_make_frames(collected, upon_frame))
     except (TamperError, StateError) as error:
         report = verify.make_report(verify.Verification(), str(error))
     return report._replace(container=container)
+
+
+def _make_frames(
+    collected: Iterable[tuple[int, bytes]], upon_frame: Callable[[], None]
+) -> Iterator[bundle.Frame]:
+    for kind, payload in collected:
+        upon_frame()
+        yield bundle.Frame(kind, payload, b"", is_intact=True)
 
 
 def write_evidence(
@@ -116,16 +128,12 @@ def collect_frames(
 ) -> Generator[tuple[int, bytes], None, None]:
     """Kind and payload of each frame but the seal; anchors are `notes` and those the host keeps."""
     with log.read():
-        runs, note = log.get_runs(container), log.get_note()
+        runs = log.get_runs(container)
         if not runs:
             raise StateError(f"container {container[:12]}: it never started on this host")
         size, sizes = log.get_size(), []
         notes = (*notes, *log.get_cosigned_notes(KEPT_NOTES_MAX))
-        yield bundle.HOST_KEY, public
-        for index, _ in log.get_key_leaves():
-            if index:
-                yield bundle.KEY, encode_logged(log, index, size)
-        yield bundle.CHECKPOINT, note
+        yield from iterate_opening(log, public)
         for old in dict.fromkeys(notes):
             anchor = get_anchor(log, old)
             sizes.append(checkpoint.parse_claim(old).size)
@@ -138,6 +146,16 @@ def collect_frames(
                 raise TamperError(f"the container's file cannot be read: {error}") from None
             if run.exit_leaf is not None:
                 yield bundle.EXIT, encode_logged(log, run.exit_leaf, size)
+
+
+def iterate_opening(log: HostLog, public: bytes) -> Iterator[tuple[int, bytes]]:
+    """What evidence begins with: the host's keys and the log's checkpoint of this moment."""
+    size = log.get_size()
+    yield bundle.HOST_KEY, public
+    for index, _ in log.get_key_leaves():
+        if index:
+            yield bundle.KEY, encode_logged(log, index, size)
+    yield bundle.CHECKPOINT, log.get_note()
 
 
 def get_anchor(log: HostLog, note: bytes) -> bundle.Anchor:

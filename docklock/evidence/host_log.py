@@ -97,6 +97,10 @@ class HostLog:
         """
         _left.append(self._db)
 
+    def forget(self) -> None:
+        """Drop what is in memory: the file may have been changed past SQLite."""
+        self._db.execute("PRAGMA shrink_memory")
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -210,8 +214,8 @@ class HostLog:
 
     def get_cosigned_notes(self, limit: int) -> tuple[bytes, ...]:
         """The newest checkpoints that others have signed, newest first."""
-        rows = self._db.execute("SELECT note FROM cosigned ORDER BY size DESC LIMIT ?", (limit,))
-        return tuple(_check_blob(row[0]) for row in rows)
+        ask = "SELECT note FROM cosigned ORDER BY size DESC LIMIT ?"
+        return tuple(_check_blob(row[0]) for row in self._db.execute(ask, (limit,)))
 
     def get_cosigned_hash(self) -> bytes:
         """SHA-256 of the newest checkpoint that others have signed; zeros if there is none."""
@@ -220,8 +224,8 @@ class HostLog:
 
     def get_key_number(self) -> int:
         """The number of the key that signed the last commit; -1 in an empty log."""
-        row = self._db.execute("SELECT key_number FROM state").fetchone()
-        return int(row[0]) if row else -1
+        number = self._find_int("SELECT key_number FROM state")
+        return -1 if number is None else number
 
     def get_key_leaves(
         self, kinds: tuple[int, ...] = hostlog.KEY_KINDS
@@ -247,8 +251,7 @@ class HostLog:
 
     def get_size(self) -> int:
         """How many leaves the log has."""
-        row = self._db.execute("SELECT size FROM state").fetchone()
-        return int(row[0]) if row else 0
+        return self._find_int("SELECT size FROM state") or 0
 
     def read_host(self) -> bytes:
         """The id of the host whose log this is; empty while it has no leaf."""
@@ -264,12 +267,9 @@ class HostLog:
 
     def get_leaf(self, leaf_index: int) -> bytes:
         """The bytes of one leaf; TamperError if it is gone."""
-        row = self._db.execute(
-            "SELECT bytes FROM leaves WHERE leaf_index = ?", (leaf_index,)
-        ).fetchone()
-        if row is None:
-            raise TamperError(f"host log: leaf {leaf_index} is missing")
-        return _check_blob(row[0])
+        for row in self._db.execute("SELECT bytes FROM leaves WHERE leaf_index = ?", (leaf_index,)):
+            return _check_blob(row[0])
+        raise TamperError(f"host log: leaf {leaf_index} is missing")
 
     def iterate_leaves(self, first_index: int = 0) -> Iterator[tuple[int, bytes]]:
         """All leaves from `first_index` on, in order."""
@@ -307,23 +307,10 @@ class HostLog:
         )
         return [(index, _check_blob(data)) for index, data in rows]
 
-    def get_segment_leaves(self, container: bytes, run: int) -> tuple[bytes, ...]:
-        """The segment leaves of a run in order."""
-        rows = self._db.execute(
-            "SELECT bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
-            " ORDER BY leaf_index",
-            (container, run, hostlog.SEGMENT_KIND),
-        )
-        return tuple(row[0] for row in rows)
-
     def count_segment_leaves(self, container: bytes, run: int) -> int:
         """How many segment leaves a run has."""
-        return int(
-            self._db.execute(
-                "SELECT count(*) FROM leaves WHERE container = ? AND run = ? AND kind = ?",
-                (container, run, hostlog.SEGMENT_KIND),
-            ).fetchone()[0]
-        )
+        query = "SELECT count(*) FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+        return self._find_int(query, container, run, hostlog.SEGMENT_KIND) or 0
 
     def get_proof(self, leaf_index: int, tree_size: int) -> tuple[bytes, ...]:
         """The inclusion proof of a leaf in the tree of the first `tree_size` leaves.
@@ -353,14 +340,21 @@ class HostLog:
         )
         return tuple((index, _check_blob(data)) for index, data in rows)
 
+    def find_segment_before(self, container: bytes, run: int, at: int) -> tuple[int, bytes] | None:
+        """Index and bytes of the last segment leaf of a run before leaf `at`."""
+        return self._db.execute(  # type: ignore[no-any-return]
+            "SELECT leaf_index, bytes FROM leaves WHERE container = ? AND run = ? AND kind = ?"
+            " AND leaf_index < ? ORDER BY leaf_index DESC LIMIT 1",
+            (container, run, hostlog.SEGMENT_KIND, at),
+        ).fetchone()
+
     def find_leaf(self, leaf: bytes, container: bytes, run: int) -> int | None:
         """The index of the leaf of a run that has these bytes."""
-        row = self._db.execute(
+        return self._find_int(
             "SELECT leaf_index FROM leaves WHERE container = ? AND run = ? AND kind = ?"
             " AND bytes = ?",
-            (container, run, leaf[0], leaf),
-        ).fetchone()
-        return int(row[0]) if row else None
+            *(container, run, leaf[0], leaf),
+        )
 
     def get_runs(self, container: str = "", run: int = -1) -> tuple[RunRecord, ...]:
         """The runs of a container (all for ""; only `run` if one is named) in order of start."""
@@ -436,6 +430,10 @@ class HostLog:
         state = checkpoint.Checkpoint(checkpoint.get_origin(self.host), size, root)
         note = checkpoint.sign_checkpoint(state, self._get_key())
         self._db.execute("UPDATE state SET note = ?", (note,))
+
+    def _find_int(self, query: str, *values: bytes | int) -> int | None:
+        row = self._db.execute(query, values).fetchone()
+        return int(row[0]) if row else None
 
     def _read_node(self, level: int, number: int) -> bytes:
         row = self._db.execute(

@@ -211,9 +211,14 @@ class FileHead(NamedTuple):
 
 def read_file_head(data: bytes) -> FileHead | None:
     """None if the writer died before it named them."""
-    if len(data) < JOURNAL_BYTES:
+    return parse_file_head(data) if len(data) >= JOURNAL_BYTES else None
+
+
+def parse_file_head(page: bytes) -> FileHead | None:
+    """As read_file_head, of the first page."""
+    if len(page) < _FILE_HEAD.size:
         return None
-    magic, *named = _FILE_HEAD.unpack_from(data)
+    magic, *named = _FILE_HEAD.unpack_from(page)
     return FileHead(*named) if magic == MAGIC else None
 
 

@@ -18,6 +18,7 @@ from docklock.evidence.export import (
     KEPT_NOTES_MAX,
     encode_logged,
     get_anchor,
+    iterate_opening,
     open_container,
 )
 from docklock.evidence.kept_log import KeptLog
@@ -43,12 +44,9 @@ class LocalView:
         self._size = log.get_size()
 
     def read_opening(self) -> Iterator[tuple[int, bytes]]:
-        yield bundle.HOST_KEY, get_public_key(self._paths)
+        public = get_public_key(self._paths)
         with _naming(THE_LOG):
-            for index, _ in self._log.get_key_leaves():
-                if index:
-                    yield bundle.KEY, encode_logged(self._log, index, self._size)
-            yield bundle.CHECKPOINT, self._log.get_note()
+            yield from iterate_opening(self._log, public)
 
     def read_leaves(self, size_before: int) -> Iterator[bytes]:
         with _naming(THE_LOG):
@@ -165,6 +163,11 @@ def _naming(what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        kind = StateError if code in PASSING_CODES else TamperError
-        raise kind(f"{what} cannot be read: {error}") from None
+        raise describe_unreadable(what, error) from None
+
+
+def describe_unreadable(what: str, error: sqlite3.Error) -> StateError | TamperError:
+    """What SQLite's error means for whoever reads evidence."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kind = StateError if code in PASSING_CODES else TamperError
+    return kind(f"{what} cannot be read: {error}")

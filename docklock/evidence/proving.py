@@ -1,7 +1,7 @@
 """Make the proof of one event out of a container's store and the host's log.
 
 Not here: its bytes and checks (chainlite.proof). Invariants: what is returned has passed the check
-that a stranger makes; values are told only where they were asked for.
+that a stranger makes (`make_proof`); values are told only where they were asked for.
 """
 
 from __future__ import annotations
@@ -33,10 +33,21 @@ def make_proof(
 ) -> tuple[bytes, Proven]:
     """The proof of receipt `index` of a run, with its values of these classes, and what it shows.
 
+    Errors as those of `collect_proof`; TamperError also where what this host holds gives no proof.
+    """
+    made = collect_proof(paths, container, run, index, classes=classes, note=note)
+    data = proof.fit(made)
+    return data, proof.check_proof(data)
+
+
+def collect_proof(
+    paths: Paths, container: str, run: int, index: int, *, classes: frozenset[str], note: bytes
+) -> proof.Proof:
+    """The parts of the proof of one receipt, as they are stored: nothing of them is checked.
+
     Under the checkpoint `note` if there is one, else under the newest cosigned one that the host
     keeps and that reaches the receipt, else under the log's own. StateError where there
-    is no such receipt, or the checkpoint does not reach it; TamperError where what this host holds
-    does not give a proof.
+    is no such receipt, or the checkpoint does not reach it; TamperError where it cannot be read.
     """
     public = get_public_key(paths)
     with HostLog(paths, None) as log, open_container(paths, container) as db:
@@ -59,7 +70,7 @@ def make_proof(
         event, segment_proof = _find_event(row, index)
     except SpecError as error:
         raise TamperError(f"receipt {index} of run {run} cannot be read: {error}") from None
-    made = proof.Proof(
+    return proof.Proof(
         public=public,
         note=note,
         header=row.header,
@@ -72,8 +83,6 @@ def make_proof(
         values=_open_values(event, classes),
         key_records=records,
     )
-    data = proof.fit(made)
-    return data, proof.check_proof(data)
 
 
 def _choose_note(log: HostLog, leaf_index: int) -> bytes:

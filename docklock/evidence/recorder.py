@@ -22,7 +22,7 @@ from chainlite import receipt, segment
 from chainlite.errors import DocklockError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.bare import deque
-from docklock.evidence import attempts, container_store, figures, journal, sealing
+from docklock.evidence import attempts, container_store, counts, figures, journal, sealing
 from docklock.evidence.database import sqlite3
 from docklock.evidence.epochs import Epochs
 from docklock.evidence.full_disk import Stalls
@@ -74,6 +74,7 @@ class RunRecorder:
         origin = Point(0, chain, receipt.ZERO_USAGE, genesis.time)
         self._ledger = Ledger(genesis, origin, rules, self._get_secret)
         self._reader = attempts.AttemptReader(file.map, attempts.begin_attempts(file.map, rules))
+        self.counts = counts.Counts(rules)
         self._unlogged = Unlogged(log, genesis.container, genesis.run)
         self._held: deque[Held] = deque()
         self._aborted: deque[Held] = deque()
@@ -117,11 +118,8 @@ class RunRecorder:
             log = HostLog(paths, key)
             container = bytes.fromhex(container_id)
             genesis = make_genesis(log.host, container, run, policy_digest, image_digest, app)
-            start = RunStart(
-                file,
-                key,
-                genesis._replace(sign_each=int(sign_each), closed=tuple(sorted(set(closed)))),
-            )
+            genesis = genesis._replace(sign_each=int(sign_each), closed=tuple(sorted(set(closed))))
+            start = RunStart(file, key, genesis)
             with log.write():
                 log.append_start(container, run, app, start.make_leaf)
             return cls(paths, log, file, start, rules, has_holds=has_holds)
@@ -383,6 +381,7 @@ class RunRecorder:
             os.eventfd_write(self.wakeup_fd, 1)
             raise
         figures.answers.observe_attempts(found)
+        self.counts.count(found)
         return bool(found)
 
     def _upon_stall(self) -> None:
@@ -487,6 +486,7 @@ class RunRecorder:
         with self._condition:
             self.durable_count = rows[-1].first_index + rows[-1].event_count
             self._condition.notify_all()
+        self._reader.set_totals(self.durable_count, self.counts.refused)
         self._release_held()
         if self._aborted or self._flushes:  # else it would only take the processor from us
             os.eventfd_write(self.wakeup_fd, 1)

@@ -101,6 +101,11 @@ class Sent(RecordFile):
         ).fetchone()
         return Standing(*row) if row else Standing()
 
+    def get_standings(self) -> dict[str, Standing]:
+        """How far each server is that this host ever had, by the name of its log's key."""
+        rows = self._db.execute("SELECT server FROM servers ORDER BY server").fetchall()
+        return {name: self.get_standing(name) for (name,) in rows}
+
     def put_standing(self, server: str, standing: Standing) -> None:
         """What came of a try that brought no acknowledgement."""
         self._db.execute(

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 256
 BACKLOG = 64
 VERBS = frozenset(
-    ("attach", "figures", "flush", "listener", "pause", "resize", "signal", "start", "unpause")
-    + ("update", "wait")
+    ("attach", "counts", "figures", "flush", "listener", "pause", "resize", "signal", "start")
+    + ("unpause", "update", "wait")
 )
 UNKNOWN, MALFORMED = "unknown", "malformed"
 
@@ -62,6 +62,8 @@ class Requests(Protocol):
     def update(self, limits: object, restart: object) -> None: ...
 
     def deny(self, verb: str, why: str) -> None: ...
+
+    def count(self) -> dict[str, Any]: ...
 
 
 class Control:
@@ -201,6 +203,8 @@ class Control:
                 return {"event": "ok", "figures": True}
         elif verb == "figures":
             return {"event": "figures", "figures": describe()}
+        elif verb == "counts":
+            return {"event": "counts", **self._requests.count()}
         elif verb == "attach":
             self._requests.output.attach(client)
             self._waiting.add(client.fileno())

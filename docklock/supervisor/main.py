@@ -158,6 +158,11 @@ class Supervisor:
         """A request was refused: on record."""
         self.steer().deny(verb, why)
 
+    def count(self) -> dict[str, Any]:
+        """What this run has met of its policy."""
+        assert self._recorder is not None
+        return {"run": self._task.run, "counts": self._recorder.counts.describe()}
+
     def update(self, limits: object, restart: object) -> None:
         self.steer().update(limits, restart)
 
@@ -285,6 +290,7 @@ class Supervisor:
         if is_removed:
             remove_files(self._paths, container_id, name)
         else:
+            ended = self._add_totals(ended)
             wait_for_room(lambda: self._set_state(ended))
         if self.control is not None:
             self.output.close()
@@ -308,6 +314,12 @@ class Supervisor:
         from docklock.supervisor.restarting import judge
 
         return judge(self._paths, self._container.id, ended)
+
+    def _add_totals(self, ended: State) -> State:
+        recorder = self._recorder
+        if recorder is None:
+            return ended
+        return ended._replace(receipts=recorder.event_count, refused=recorder.counts.refused)
 
     def _let_go(self) -> None:
         """Close what else the process's end would: the next run is in this process."""

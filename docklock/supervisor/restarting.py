@@ -32,6 +32,7 @@ from docklock.supervisor.task import read_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from docklock.paths import Paths
     from docklock.supervisor.steering import Steering
@@ -129,6 +130,9 @@ class Backoff:
 
     def deny(self, verb: str, why: str) -> None:
         """No run is there to record it."""
+
+    def count(self) -> dict[str, Any]:
+        raise StateError("container is restarting: no run is there to count for")
 
     def resize(self, rows: int, columns: int) -> None:
         """The next run begins with the size that its container was made with."""

@@ -4,10 +4,11 @@ One packet: u8 kind, then at most 65,535 bytes. Kinds 0 to 2 are standard input,
 (an empty kind-0 packet closes standard input); kind 3 is one JSON object, with descriptors beside
 it where the verb passes any. Only root can reach the socket (its directory is 0700).
 
-Requests: {"verb": start | signal (signal) | wait (figures) | figures | flush | attach |
+Requests: {"verb": start | signal (signal) | wait (figures) | figures | counts | flush | attach |
 resize (rows, columns) | listener (argv; one fd) | pause | unpause |
 update (limits: fields of Resources; restart: a policy)}.
 Events:   {"event": created (pid) | started | exit (exit_code) | ok | figures (figures) |
+counts (run, counts: op, what was done, how often) |
 error (message, exit_code, why) | warning (message) |
 full | room}. Between full and room a client sends no input.
 """

@@ -134,7 +134,7 @@ def test_segments_taken_from_a_live_run_are_seen(tmp_path: Path) -> None:
         append(live, 0)
         deadline = time.monotonic() + 10
         with host_log.HostLog(paths, None) as log:
-            while not log.get_segment_leaves(bytes.fromhex(make_id()), 0):
+            while not log.get_segment_places(bytes.fromhex(make_id()), 0):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         db = sqlite3.connect(f"{paths.evidence}/{make_id()}.db")
