@@ -74,8 +74,9 @@ class Hand:
     async def send(self, *keys: str) -> None:
         """Press keys and do not wait for the source: it may be held."""
         for key in keys:
-            name = KEYS.get(key, key)
-            self.app.post_message(events.Key(name, key if len(key) == 1 else None))
+            letter = LETTERS.get(key, key)
+            name = KEYS.get(letter, key)
+            self.app.post_message(events.Key(name, letter if len(letter) == 1 else None))
             await self._pass(ROUNDS)
 
     async def type(self, text: str) -> None:
@@ -117,6 +118,8 @@ KEYS = {
     ">": "greater_than_sign", "<": "less_than_sign", ".": "full_stop", "-": "minus",
     "_": "underscore",
 }  # fmt: skip
+
+LETTERS = {name: letter for letter, name in KEYS.items()}
 
 
 def read_screen(app: App[Any]) -> str:
