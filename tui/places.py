@@ -46,6 +46,8 @@ PLACES = (
     ),
     Place("container", "Container", "tui.screens.container", "ContainerScreen"),
     Place("receipt", "Receipt", "tui.screens.receipt", "ReceiptScreen"),
+    Place("proposal", "Proposal", "tui.screens.proposal", "ProposalScreen"),
+    Place("described", "Details", "tui.screens.described", "DescribedScreen"),
 )  # fmt: skip
 TABS = tuple(place for place in PLACES if place.key)
 

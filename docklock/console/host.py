@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from docklock.console.host_acts import HostActs
 from docklock.console.host_containers import HostContainers
 from docklock.console.host_evidence import HostEvidence
 from docklock.console.host_later import LaterAlerts, LaterChain, LaterChecks, LaterSync
@@ -25,6 +26,7 @@ def open_host(paths: Paths) -> Source:
         alerts=LaterAlerts(paths),
         evidence=HostEvidence(paths),
         checks=LaterChecks(paths),
+        acts=HostActs(paths),
         chain=LaterChain(paths),
         sync=LaterSync(paths),
     )

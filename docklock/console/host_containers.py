@@ -16,6 +16,7 @@ from docklock.cli.health import read_health
 from docklock.console.facts import UNKNOWN, Anchor, ContainerRow, Details, Overview
 from docklock.console.host_agent import AgentLook
 from docklock.console.host_anchors import Anchors
+from docklock.console.host_details import HostDetails
 from docklock.console.host_meters import Reading, measure
 from docklock.console.host_output import read_newest_lines
 from docklock.console.host_records import Record, Records
@@ -57,6 +58,7 @@ class HostContainers:
         self._records = Records(paths)
         self._anchors = Anchors(paths)
         self._agent = AgentLook(paths)
+        self._details = HostDetails(paths)
         self._shown: dict[str, Shown] = {}
         self._looked_ns = 0
         self._unread = 1
@@ -97,7 +99,8 @@ class HostContainers:
         record = self._records.find(container)
         self._show(record)
         assert record.container is not None
-        return Details(self._shown[container].row, command=record.container.command)
+        row, command = self._shown[container].row, record.container.command
+        return Details(row, command, *self._details.read(record))
 
     def read_log(self, container: str, limit: int) -> tuple[LogLine, ...]:
         """Its newest lines, oldest first."""

@@ -160,8 +160,8 @@ class DockScreen(Screen[None]):
     def set_about(self, about: str) -> None:
         """What the title says on the right; harmless text."""
         self.about = about
-        if self.is_mounted:
-            self.query_one(TitleBar).about = about
+        for title in self.query(TitleBar):
+            title.about = about
 
     def show_state(
         self, lines: tuple[BannerLine, ...], status: str, said: str, *, is_said_bad: bool

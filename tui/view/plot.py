@@ -28,6 +28,18 @@ GAP_SPACINGS = 2.5
 """Points further apart than so many of their usual spacings have a gap between them."""
 TERMS_WITHOUT_BRAILLE = frozenset(("linux", "dumb", "vt100", "vt102", "vt220"))
 
+_TIME_UNITS = {"s": 1.0, "ms": 1000.0}
+_TIME_TOPS = tuple(
+    step * size
+    for size, steps in (
+        (1, (1, 2, 5, 10, 20, 30)),
+        (60, (1, 2, 5, 10, 20, 30)),
+        (3600, (1, 2, 6, 12)),
+        (86400, (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
+    )
+    for step in steps
+)  # above a second people count by sixty
+
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # [column][row from above]
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " _=#"
@@ -79,11 +91,17 @@ def choose_marks(environ: Mapping[str, str]) -> str:
 
 
 def compute_top(highest: float, unit: str) -> float:
-    """The round number that the scale ends at: 1, 2 or 5 times ten's power; bytes: a power of 2."""
+    """The round number that the scale ends at: 1, 2 or 5 times ten's power; bytes: a power of 2.
+
+    Above a second: seconds, minutes, hours or days of a clock.
+    """
     if not is_known(highest) or highest <= 0:
         return 1.0
     if unit[:1] == "B":
         return float(2 ** max(0, math.ceil(math.log2(highest))))
+    if unit in _TIME_UNITS and highest > _TIME_UNITS[unit]:
+        size = _TIME_UNITS[unit]
+        return next((top * size for top in _TIME_TOPS if top * size >= highest), highest)
     power = 10.0 ** math.floor(math.log10(highest))
     return next(top for step in (1, 2, 5, 10, 20) if (top := step * power) >= highest)
 

@@ -75,4 +75,4 @@ def _write_digits(value: float) -> str:
         return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
     if value >= 9.95 or value == int(value):
         return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 0.095 else f"{value:.2f}"
+    return (f"{value:.1f}" if value >= 0.095 else f"{value:.2f}").removesuffix(".0")

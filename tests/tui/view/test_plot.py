@@ -64,10 +64,13 @@ def test_the_scale_ends_at_a_round_number_not_below_the_highest_point() -> None:
     rng = random.Random(get_seed())
     for _ in range(500):
         highest = rng.random() * 10 ** rng.randint(-9, 15)
-        top = compute_top(highest, "ms")
+        top = compute_top(highest, "/s")
         assert highest <= top <= highest * 2.5000001
+        assert highest <= compute_top(highest, "s") <= highest * 3.0000001
+        assert highest <= compute_top(highest, "ms")
         assert float(f"{top:e}".split("e")[0]) in (1.0, 2.0, 5.0)
         assert math.log2(compute_top(highest, "B")).is_integer()
+    assert (compute_top(320, "s"), compute_top(61_000, "ms")) == (600, 120_000)
     assert compute_top(0, "ms") == compute_top(-1, "ms") == compute_top(math.nan, "B") == 1
 
 
