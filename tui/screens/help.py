@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
+from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.screen import Screen
 from textual.widgets import Static
 
 from tui.screens.base import DockScreen
@@ -61,9 +63,11 @@ class HelpScreen(DockScreen):
 def make_keys(bindings: tuple[ActiveBinding, ...]) -> tuple[tuple[str, str], ...]:
     """Each action once: its keys, and what it does in a sentence."""
     found: dict[str, tuple[list[str], str]] = {}
-    for active in bindings:
+    for active in sorted(bindings, key=_get_rank):
         binding = active.binding
         if binding.system or not binding.description or not active.enabled:
+            continue
+        if binding.action in UNTOLD:
             continue
         does = binding.tooltip or binding.description
         keys, _ = found.setdefault(binding.action, ([], does))
@@ -71,6 +75,15 @@ def make_keys(bindings: tuple[ActiveBinding, ...]) -> tuple[tuple[str, str], ...
     return tuple((" ".join(keys), does) for keys, does in found.values())
 
 
+def _get_rank(active: ActiveBinding) -> int:
+    """The screen's own keys, those of the list in it, those that are the same everywhere."""
+    return 0 if isinstance(active.node, Screen) else 2 if isinstance(active.node, App) else 1
+
+
+UNTOLD = frozenset(
+    ("scroll_left", "scroll_right", "page_left", "page_right", "screen.copy_text", "quit")
+)
+"""Textual's, that do nothing here or that ours say better."""
 NAMES = {
     "question_mark": "?", "slash": "/", "colon": ":", "escape": "esc", "pagedown": "pgdn",
     "pageup": "pgup", "ctrl+p": "ctrl-p", "left_square_bracket": "[", "delete": "del",
@@ -90,12 +103,12 @@ def make_help(
     text.append(f"{title}\n", "bold")
     if words:
         text.append(f"{words.strip()}\n")
+    text.append(f"\n{FIRST_STEPS.partition(chr(10))[0]}\n", "bold")
+    text.append(f"{FIRST_STEPS.partition(chr(10))[2]}\n")
     text.append("\nKeys here\n", "bold")
     for key, does in keys:
         text.append(f"  {key:<14}", "bold")
         text.append(f" {does}\n")
-    text.append(f"\n{FIRST_STEPS.partition(chr(10))[0]}\n", "bold")
-    text.append(f"{FIRST_STEPS.partition(chr(10))[2]}\n")
     if fields:
         text.append("\nFilter: / then words that must be there\n", "bold")
         text.append("  web  status:running  cpu>50  !app:db     (all that you write must hold)\n")
