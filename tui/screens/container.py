@@ -17,7 +17,7 @@ from textual.widgets import ContentSwitcher
 
 from docklock.console.facts import Details, Event
 from docklock.console.source import FEED_EVENTS_MAX
-from tui.screens.base import DockScreen
+from tui.screens.acting import ActingScreen
 from tui.view import container_tables as tables
 from tui.view.cells import Cell
 from tui.view.container import PLOTS, ContainerModel, write_head
@@ -70,7 +70,7 @@ ABOUT = {
 }
 
 
-class ContainerScreen(DockScreen):
+class ContainerScreen(ActingScreen):
     """Made of a container's id."""
 
     PLACE = "container"
@@ -81,6 +81,7 @@ decision:denied op:connect; enter opens the receipt with its proof. A line with 
 receipts that came too fast to be shown; enter on it reads them.
 """
     FIELDS = EVENT_FIELDS
+    FIRST = ("choose", "turn_tab(1)", "hold", "prompt('/')")
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(t.key, f"show_tab('{t.name}')", t.title, show=False, tooltip=ABOUT[t.name])
@@ -198,7 +199,7 @@ receipts that came too fast to be shown; enter on it reads them.
 
     def upon_facts(self, facts: Facts) -> None:
         if facts.value is None:
-            return
+            return  # it was not to be asked just then
         if facts.name == "events":
             self.events.take(cast("FeedPart", facts.value))
             self._show_events()
@@ -214,10 +215,13 @@ receipts that came too fast to be shown; enter on it reads them.
             self._take_earlier(cast("tuple[Event, ...]", facts.value))
         elif facts.name.startswith("before "):
             self._fill(facts.name, cast("tuple[Event, ...]", facts.value))
+        else:
+            super().upon_facts(facts)
 
     def upon_error(self, facts: Facts) -> None:
         if facts.name == "earlier receipts":
             self._is_reading = False
+        super().upon_error(facts)
 
     def upon_filter(self, found: Filter) -> None:
         self._words[self._tab] = self.filter_text

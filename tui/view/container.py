@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from docklock.console.facts import Anchor, Overview, Verdict
-    from tui.view.lines import Line
+    from tui.view.flowing import Line
 
 NS = 1_000_000_000
 PLOTS = (
