@@ -228,6 +228,8 @@ class Listener:
         is_tls = self._config.ssl is not None
         self._of_address[address] += 1
         try:
+            # asyncio does it for a socket that was made as TCP; create_server's was made as any.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(self._config, self._state), connection, ssl=self._config.ssl,
                 ssl_handshake_timeout=HANDSHAKE_S if is_tls else None,

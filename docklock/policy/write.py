@@ -57,9 +57,9 @@ def _format_rule(rule: RuleModel) -> list[str]:
     if rule.masks:
         fields.append(f"masks: [{', '.join(rule.masks)}]")
     if rule.when is not None:
-        fields.append(f"when: {_format_condition(rule.when)}")
+        fields.append(f"when: {format_condition(rule.when)}")
     if rule.unless is not None:
-        fields.append(f"unless: {_format_condition(rule.unless)}")
+        fields.append(f"unless: {format_condition(rule.unless)}")
     return names + [f"    {field}" for field in fields]
 
 
@@ -70,7 +70,8 @@ def _format_action(action: str, errno: int) -> str:
     return f"action: {action}, errno: {get_errno_name(errno)}"
 
 
-def _format_condition(condition: Condition) -> str:
+def format_condition(condition: Condition) -> str:
+    """As a policy writes it after `when:`."""
     fields = []
     if condition.capability:
         fields.append(f"capability: {condition.capability}")

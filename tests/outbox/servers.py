@@ -197,6 +197,7 @@ class BooksServer:
 
         class Answering(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two writes
 
             def setup(self) -> None:
                 super().setup()

@@ -65,15 +65,16 @@ the moment a quorum's seals were here; the plot shows it over time."""
     DEFAULT_CSS = """
     ChainScreen {
         & #chain { height: 1fr; }
-        & #blocks { height: 4fr; min-height: 4; }
-        & #side { height: 5fr; min-height: 8; }
-        & #members { height: 1fr; min-height: 3; }
+        & #blocks { height: 1fr; min-height: 4; }
+        & #side { height: auto; max-height: 60%; }
+        & #members { height: auto; min-height: 3; max-height: 12; }
         & PlotView { height: 5; margin: 0 1; }
         & #none { display: none; height: 1fr; padding: 1 1; }
         &.-tall PlotView { height: 11; }
         &.-wide #chain { layout: horizontal; }
         &.-wide #blocks { width: 1fr; height: 1fr; }
-        &.-wide #side { width: 1fr; height: 1fr; margin-left: 1; }
+        &.-wide #side { width: 1fr; height: 1fr; max-height: 100%; margin-left: 1; }
+        &.-wide #members { height: 1fr; max-height: 100%; }
     }
     """
 
