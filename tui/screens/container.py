@@ -58,6 +58,12 @@ TABS = (
     Tab("plots", "Plots", "m"),
     Tab("settings", "Settings", "d"),
 )
+EMPTY = {
+    "processes": "nothing runs in it",
+    "files": "it changed nothing",
+    "network": "no interfaces and no connections",
+    "rules": "no rules are known",
+}
 ABOUT = {
     "events": "Its receipts as they come",
     "processes": "What runs in it",
@@ -391,7 +397,13 @@ LISTS: dict[str, Callable[[Details, int], list[tables.Row]]] = {
 
 
 def _make_table(name: str, columns: tuple[Column, ...]) -> VirtualTable[tables.Row]:
-    return VirtualTable(columns, lambda row: row.key, lambda row, key: row.cells[key], id=name)
+    return VirtualTable(
+        columns,
+        lambda row: row.key,
+        lambda row, key: row.cells[key],
+        empty=EMPTY[name],
+        id=name,
+    )
 
 
 def _draw_item(item: Item, column: str) -> Cell:

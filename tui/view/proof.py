@@ -93,7 +93,8 @@ def _draw_dense(steps: tuple[ProofStep, ...], width: int) -> tuple[Line, ...]:
         for name, text in step.fields[:FIELDS_MAX]:
             words = f"{'  ' if inside else ''}{make_harmless(name, NAME_CHARS_MAX)} "
             inside += [Cell(words, "dim"), Cell(_shorten(text))]
-        lines.append(_draw_inside(inside or [Cell("")], width))
+        if inside or not step.why:
+            lines.append(_draw_inside(inside or [Cell("")], width))
         lines += _draw_why(step, width)
     lines.append((Cell("└" + "─" * (width - 2) + "┘"),))
     return tuple(lines)
