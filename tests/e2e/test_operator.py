@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Static
 
 from docklock.console.door import open_source
@@ -32,11 +33,21 @@ TEXTUAL_NAMES = {"?": "question_mark", "/": "slash", "esc": "escape"}
 
 
 class Reader(Hand):
-    """A person who presses nothing that was not read somewhere."""
+    """A person who presses nothing that was not read somewhere, and reads each help once."""
+
+    def __init__(self, app: DocklockApp, pilot: Pilot[None]) -> None:
+        super().__init__(app, pilot)
+        self._known: dict[str, str] = {}
 
     async def read_help(self) -> str:
         """What `?` says here; the footer names that key on every screen."""
         assert "? Help" in self.read()
+        place = type(self.app.screen).__name__
+        if place not in self._known:
+            self._known[place] = await self._open_help()
+        return self._known[place]
+
+    async def _open_help(self) -> str:
         await self.press("question_mark")
         assert isinstance(self.app.screen, HelpScreen)
         text = str(self.app.screen.query_one(Static).content)
@@ -98,7 +109,7 @@ async def fix_a_denied_connect(hand: Reader, evidence: Path) -> None:
     await hand.filter("op:connect decision:allowed")
     await hand.until_read("  allowed")
     await hand.use("w", "Write its evidence file")
-    await hand.until_read(evidence.name)
+    await hand.until_read("Write the evidence of web to")
     await hand.answer("enter", "enter does it")
     await hand.until(evidence.exists)
 

@@ -103,7 +103,7 @@ def write_head(model: ContainerModel, verdicts: Sequence[Verdict], now_ns: int) 
     first: Line = (
         Cell(f"{model.name}  ", "accent"),
         *_write_state(model, row, now_ns),
-        Cell(f"  policy {make_harmless(row.policy, 40)}"),
+        Cell(f"  policy {make_harmless(row.policy.rpartition('/')[2], 40)}"),
         Cell(f"  image {image}  id {make_harmless(row.id[:12], 12)}", "dim"),
     )
     command = make_line(model.details.command, 200) if model.details else ""
