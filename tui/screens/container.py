@@ -17,7 +17,7 @@ from textual.widgets import ContentSwitcher
 
 from docklock.console.facts import Details, Event
 from docklock.console.source import FEED_EVENTS_MAX
-from tui.screens.acting import ActingScreen
+from tui.screens.acting import VERIFY, ActingScreen
 from tui.view import container_tables as tables
 from tui.view.cells import Cell
 from tui.view.container import PLOTS, ContainerModel, write_head
@@ -33,7 +33,7 @@ from tui.widgets.tabs import Tab, TabLine
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview
+    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview, Verdict
     from docklock.console.source import Evidence, Feed
     from tui.messages import Facts
     from tui.reading import Reader
@@ -117,6 +117,7 @@ receipts that came too fast to be shown; enter on it reads them.
         self._feed: Feed | None = None
         self._log_reader: Reader | None = None
         self._log: tuple[LogLine, ...] = ()
+        self._checked: tuple[Verdict, ...] = ()  # what verifying it from here has found
         self._tab = tab or "events"
         self._words: dict[str, str] = {}  # each tab's filter
         self._is_wrapped, self._is_reading = True, False
@@ -222,6 +223,9 @@ receipts that came too fast to be shown; enter on it reads them.
         elif facts.name.startswith("before "):
             self._fill(facts.name, cast("tuple[Event, ...]", facts.value))
         else:
+            if facts.name.startswith(VERIFY):
+                self._checked = cast("tuple[Verdict, ...]", facts.value)
+                self._show_head()
             super().upon_facts(facts)
 
     def upon_error(self, facts: Facts) -> None:
@@ -244,7 +248,8 @@ receipts that came too fast to be shown; enter on it reads them.
         self.query_one(TabLine).note = words
 
     def _show_head(self) -> None:
-        lines = write_head(self.model, self.dock.verdicts, self.dock.clock())
+        verdicts = (*self.dock.verdicts, *self._checked)
+        lines = write_head(self.model, verdicts, self.dock.clock())
         self.query_one("#head", LinesView).show(lines)
 
     def _show_tab(self) -> None:

@@ -37,6 +37,7 @@ the container, so that the policy holds for it.
     FIRST = ("apply", "act('restart')")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "apply", "Apply", tooltip="Write this change to the policy (asks first)"),
+        Binding("r", "act('restart')", "Restart", tooltip="Stop and start it (asks)"),
     ]
     DEFAULT_CSS = """
     ProposalScreen { & > LinesView { padding: 0 1; } }
