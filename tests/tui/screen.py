@@ -32,6 +32,7 @@ from docklock.console.saved import Answer, encode_saved, load_saved
 from docklock.console.source import Source
 from tests.conftest import SLOWER
 from tui.app import DocklockApp
+from tui.theme import DARK
 
 NOW_NS = 1_795_918_447_000_000_000
 """2026-11-29 02:14:07 UTC."""
@@ -74,8 +75,9 @@ class Hand:
     async def send(self, *keys: str) -> None:
         """Press keys and do not wait for the source: it may be held."""
         for key in keys:
-            name = KEYS.get(key, key)
-            self.app.post_message(events.Key(name, key if len(key) == 1 else None))
+            letter = LETTERS.get(key, key)
+            name = KEYS.get(letter, key)
+            self.app.post_message(events.Key(name, letter if len(letter) == 1 else None))
             await self._pass(ROUNDS)
 
     async def type(self, text: str) -> None:
@@ -117,6 +119,8 @@ KEYS = {
     ">": "greater_than_sign", "<": "less_than_sign", ".": "full_stop", "-": "minus",
     "_": "underscore",
 }  # fmt: skip
+
+LETTERS = {name: letter for letter, name in KEYS.items()}
 
 
 def read_screen(app: App[Any]) -> str:
@@ -175,7 +179,7 @@ def check_snapshot(hand: Hand, name: str) -> None:
     if drawn == kept:
         return
     before = get_text(kept, width, height).splitlines() if kept else []
-    after = hand.read().splitlines()
+    after = get_text(drawn, width, height).splitlines()
     changes = "\n".join(difflib.unified_diff(before, after, path.name, "now", lineterm="", n=1))
     what = "differs" if kept else "is missing"
     raise AssertionError(
@@ -189,7 +193,10 @@ def make_small(svg: str) -> str:
     svg = re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.S)
     svg = re.sub(r"terminal-\d+-", "", svg)
     svg = re.sub(r"<clipPath.*?</clipPath>\n?", "", svg, flags=re.S)
-    svg = re.sub(r'<rect fill="#292929".*?</g>\s*(?=<g transform)', "", svg, count=1, flags=re.S)
+    ground = f'<rect fill="{DARK.background}" width="100%" height="100%"/>\n'
+    window = r'<rect fill="#292929".*?</g>\s*(?=<g transform)'
+    svg = re.sub(window, ground, svg, count=1, flags=re.S)
+    svg = re.sub(rf'<rect fill="{DARK.background}" x=[^>]*/>', "", svg)
     svg = re.sub(r' (clip-path|shape-rendering|textLength)="[^"]*"', "", svg)
     svg = re.sub(r'(?<==")(\d+)\.(\d)\d+', r"\1.\2", svg)
     svg = svg.replace("<rect ", "\n<rect ").replace("<text ", "\n<text ")

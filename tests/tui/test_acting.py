@@ -87,7 +87,7 @@ def test_verify_all_shows_progress_can_be_stopped_and_tells_every_screen_at_once
         await hand.press("escape")
         toy.verdicts = (Verdict(False, "receipt 9", "changed", "", NOW_NS - 10**10),)
         await hand.press("V")
-        await hand.until_read("NOT WHOLE: 1 of 21")
+        await hand.until_read("NOT WHOLE, in 1 place")
         await hand.press("escape")
         assert "NOT WHOLE since 02:13:57 UTC (10 s ago): receipt 9: changed" in hand.read()
         assert "0 of 20" not in hand.read()
@@ -105,7 +105,7 @@ def test_a_verification_that_raises_says_so_in_its_dialog() -> None:
         await hand.press("escape")
         toy.verify_gate.fault = None
         await hand.press("V")
-        await hand.until_read("whole (2 looked at)")
+        await hand.until_read("whole: every receipt")
 
     drive(toy.make_source(), steps)
 

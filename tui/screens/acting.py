@@ -96,10 +96,11 @@ class ActingScreen(DockScreen):
         name = f"{verb} {_get_name(row)}"
 
         def begin(is_wanted: bool | None = True) -> None:  # noqa: FBT001, FBT002 -- as dismissed
+            busy = self._get_busy()
             if is_wanted and self.call_once(
                 "acts", name, lambda: acts.act(verb, row.id, self._make_tell(name))
             ):
-                self.say(f"{name}: begun")
+                self.say(f"{name}: {f'waits for {busy}' if busy else 'begun'}")
 
         if verb in DESTRUCTIVE:
             question = make_question(verb, row)
@@ -195,6 +196,8 @@ class ActingScreen(DockScreen):
         acts = self.source.acts
         if acts is None:
             self._say_missing("no shell can be opened")
+        elif busy := self._get_busy():  # it would come while something else is typed
+            self.say(f"no shell yet: {busy} is under way", is_bad=True)
         else:
             self.call_once("acts", f"{SHELL}{_get_name(row)}", lambda: acts.get_shell(row.id))
 
@@ -229,20 +232,20 @@ class ActingScreen(DockScreen):
                 self._progress.show_verdicts(verdicts)
                 self._progress = None
             broken = sum(not verdict.is_whole for verdict in verdicts)
-            said = f"NOT WHOLE: {broken}" if broken else "whole"
+            said = f"NOT WHOLE, in {broken}" if broken else "whole"
             self.say(f"{facts.name}: {said}", is_bad=broken > 0)
         elif facts.name.startswith(SHELL):
             self._run_shell(facts.name, cast("tuple[str, ...]", facts.value))
 
     def upon_error(self, facts: Facts) -> None:
         if facts.name.startswith(VERIFY) and self._progress is not None:
-            self._progress.show_end(make_harmless(facts.error), is_bad=True)
+            self._progress.show_error(make_harmless(facts.error))
             self._progress = None
 
     def on_progressed(self, progressed: Progressed) -> None:
         if self._progress is not None and progressed.name.startswith(VERIFY):
             self._progress.show_progress(progressed.progress)
-        else:
+        elif progressed.progress.done > 0:
             said = draw_progress(progressed.progress, 10).replace("\n", " ")
             self.say(f"{progressed.name}: {said}")
 
@@ -278,6 +281,11 @@ class ActingScreen(DockScreen):
         if row is None:
             self.say(f"no container {make_harmless(name, NAME_MAX)}", is_bad=True)
         return row
+
+    def _get_busy(self) -> str:
+        """The act that is under way; empty if none is."""
+        current = self.dock.get_lane("acts").current
+        return "" if current is None else current.name
 
     def _say_missing(self, what: str) -> None:
         why = f": {make_harmless(self.source.note)}" if self.source.note else ""

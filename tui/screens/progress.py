@@ -64,6 +64,10 @@ class ProgressScreen(ModalScreen[None]):
             lines = ("stopped before all was looked at", *lines)
         self.show_end("\n".join(lines), is_bad=not is_whole)
 
+    def show_error(self, words: str) -> None:
+        """It did not come to an end, be it because it was stopped; harmless words."""
+        self.show_end(words, is_bad=not self.is_stopped)
+
     def show_end(self, words: str, *, is_bad: bool) -> None:
         """It is over; harmless words."""
         self._is_over, self._is_bad = True, is_bad

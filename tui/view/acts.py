@@ -103,6 +103,8 @@ def describe_done(name: str, done: Done) -> str:
 def draw_progress(progress: Progress, cells: int = BAR_CELLS) -> str:
     """A bar, how many of how many, and what is looked at now."""
     now = make_harmless(progress.now, TEXT_MAX)
+    if progress.total <= 0 and progress.done <= 0:
+        return f"under way  {now}".rstrip()
     if progress.total <= 0:
         return f"{progress.done:,} so far  {now}".rstrip()
     share = min(1.0, max(0.0, progress.done / progress.total))
@@ -115,12 +117,11 @@ def describe_verdicts(verdicts: tuple[Verdict, ...]) -> tuple[bool, tuple[str, .
     """Whether all is whole, and in words what was found."""
     broken = [verdict for verdict in verdicts if not verdict.is_whole]
     if not broken:
-        many = f" ({len(verdicts):,} looked at)" if len(verdicts) > 1 else ""
-        return True, (f"whole{many}: every receipt is as it was signed",)
+        return True, ("whole: every receipt is as it was signed",)
     lines = [
         f"{make_harmless(verdict.where, TEXT_MAX)}: {make_harmless(verdict.why, TEXT_MAX)}"
         for verdict in broken[:FAILURES_MAX]
     ]
     if len(broken) > FAILURES_MAX:
         lines.append(f"and {len(broken) - FAILURES_MAX:,} more")
-    return False, (f"NOT WHOLE: {len(broken):,} of {len(verdicts):,}", *lines)
+    return False, (f"NOT WHOLE, in {len(broken):,} place{'s' * (len(broken) > 1)}", *lines)

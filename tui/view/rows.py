@@ -101,6 +101,9 @@ def arrange(
         apps.setdefault(row.app, []).append(row)
     lines = []
     for app in sorted(apps, key=lambda name: (not name, name)):
+        if len(apps[app]) == 1 and apps[app][0].name == app:
+            lines.append(Line(apps[app][0].id, apps[app][0]))  # an app only by its own name
+            continue
         is_folded = app in arrangement.folded
         summed = sum_rows(app, apps[app])
         lines.append(Line(f"{GROUP}{app}", summed, 0, len(apps[app]), is_folded))
@@ -200,9 +203,9 @@ def _sum(values: Iterable[float]) -> float:
 
 def get_columns(rows: Sequence[ContainerRow]) -> tuple[Column, ...]:
     """Without the columns that would be empty from top to bottom."""
-    has_hosts = any(row.host for row in rows)
+    has_hosts = len({row.host for row in rows}) > 1
     has_health = any(row.health for row in rows)
-    has_apps = any(row.app for row in rows)
+    has_apps = any(row.app not in ("", row.name) for row in rows)
     has_trouble = any(row.trouble for row in rows)
     left_out = {
         key

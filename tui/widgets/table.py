@@ -259,9 +259,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         segments, used = [], 0
         for (column, room), cell in zip(self._fitted, cells, strict=False):
             assert isinstance(cell, Cell)
-            style = self._style_of(cell.tone, base)
-            if is_cursor:
-                style = (base if cell.tone in ("", "dim") else style) + over
+            style = base + over if is_cursor else self._style_of(cell.tone, base)
             text = _fit(cell.text, room, is_right=column.is_right)
             gap = " " * min(GAP, width - used - room)
             segments.append(Segment(text + gap, style))

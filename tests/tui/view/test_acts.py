@@ -46,6 +46,7 @@ def test_what_an_act_came_to_is_one_harmless_line() -> None:
 def test_progress_is_a_bar_and_numbers() -> None:
     assert draw_progress(Progress(5, 20, "web"), 8) == "[##......] 25 %\n5 of 20  web"
     assert draw_progress(Progress(5, 0)) == "5 so far"
+    assert draw_progress(Progress(0, 0, "stop")) == "under way  stop"
     assert "100 %" in draw_progress(Progress(30, 20))
 
 
@@ -54,5 +55,5 @@ def test_verdicts_are_told_with_their_place() -> None:
     assert describe_verdicts((Verdict(True),))[0]
     is_whole, lines = describe_verdicts((Verdict(True), broken))
     assert not is_whole
-    assert lines == ("NOT WHOLE: 1 of 2", "receipt 3: changed")
+    assert lines == ("NOT WHOLE, in 1 place", "receipt 3: changed")
     assert len(describe_verdicts((broken,) * 50)[1]) == 14

@@ -73,5 +73,7 @@ def test_every_cell_is_harmless() -> None:
 def test_columns_that_nothing_is_in_are_left_out() -> None:
     keys = {column.key for column in get_columns(ROWS[3:])}
     assert not keys & {"host", "health", "app", "trouble"}
-    assert "host" in {c.key for c in get_columns((ROWS[3]._replace(host="h"),))}
+    one, other = ROWS[3]._replace(host="h"), ROWS[3]._replace(host="i")
+    assert "host" not in {column.key for column in get_columns((one, one))}
+    assert "host" in {column.key for column in get_columns((one, other))}
     assert isinstance(get_field(ROWS[3], "network"), int | float)
