@@ -194,7 +194,8 @@ class HostPolicy:
         found = []
         for key, refused in merged.items():
             rule, why = judged[key]
-            found.append(self._make(name, app, place, refused, rule, why))
+            denial = self._make(name, app, place, refused, rule, why)
+            found.append(denial._replace(note=_describe_part(calls)))
         return found
 
     def _judge(self, place: Place | None, kind: Kind) -> tuple[tuple[ArgumentTest, ...], str, str]:
@@ -314,6 +315,11 @@ class HostPolicy:
         if others and draft.old is not None:
             note += f"; also for {', '.join(sorted(others)[:5])}{' ...' * (len(others) > 5)}"
         return note
+
+
+def _describe_part(calls: RefusedCalls) -> str:
+    counted = calls.counted
+    return "" if counted.is_all else f"of its newest {counted.receipts:,} receipts"
 
 
 def _get_key(denial: Denial) -> tuple[str, str, str, str]:

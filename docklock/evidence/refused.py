@@ -1,13 +1,13 @@
-"""The calls of a container that its policy refused, counted by kind: of its newest segments.
+"""The calls of a container that its policy refused, counted by kind: of its newest receipts.
 
 Not here: which rule it was (docklock.policy.explain), whether the receipts hold (verify). A segment
-is read once and never changes; what was counted of it is kept.
+never changes: it is read once, and what was counted of it is kept.
 """
 
 from __future__ import annotations
 
-import os
 import time
+from collections import deque
 
 from chainlite import receipt, segment
 from chainlite.errors import DocklockError, SpecError
@@ -17,10 +17,14 @@ from docklock.evidence.database import sqlite3
 from docklock.evidence.reading import Shown, decode_frame
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from docklock.paths import Paths
 
-SEGMENTS_MAX = 64
-"""Of a container: its newest. That is up to 65,536 receipts."""
+RECEIPTS_MAX = 65_536
+"""Of a container: its newest."""
+SEGMENTS_MAX = 4096
+"""And no more than these: a quiet container has one for each few receipts."""
 KINDS_MAX = 256
 """Of one segment; calls beyond count as the last kind of the same call."""
 _REFUSED = (receipt.DENIED, receipt.KILLED)
@@ -56,11 +60,19 @@ class Refused(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What was counted; `segments` of `total` were looked at."""
+    """What was counted of the newest receipts; `is_all`: of all that there are."""
 
     refused: tuple[Refused, ...]
-    segments: int
-    total: int
+    receipts: int
+    is_all: bool
+
+
+class Part(NamedTuple):
+    """One segment that was looked at."""
+
+    place: tuple[int, int]  # run, first receipt
+    receipts: int
+    refused: tuple[Refused, ...]
 
 
 class RefusedCalls:
@@ -68,63 +80,75 @@ class RefusedCalls:
 
     def __init__(self, paths: Paths, container: str) -> None:
         self._paths, self._container = paths, container
-        self._segments: dict[tuple[int, int], tuple[Refused, ...]] = {}
-        self._marks: tuple[tuple[int, int], ...] = ()
-        self.counted = Counted((), 0, 0)
+        self._parts: deque[Part] = deque()  # in order
+        self._receipts = 0
+        self._is_bottom = False  # nothing older is there, or it would be too much
+        self.counted = Counted((), 0, is_all=False)
 
     def look(self, until_ns: int) -> bool:
-        """Count what is new until that monotonic time; False if there was none for all of it."""
-        marks = self._mark()
-        if marks == self._marks or not marks:
-            return True
+        """Count what is new, then what is older, until that monotonic time; False if it is over."""
         try:
             db = store.open_store(self._paths, self._container)
         except DocklockError:
             return True
         try:
-            is_done = self._count(db, until_ns)
+            if not store.has_tables(db):
+                return True
+            is_done = self._take_newer(db, until_ns) and self._take_older(db, until_ns)
         except sqlite3.Error:
             return True  # what cannot be read is a verification's to tell
         finally:
             db.close()
-        self._marks = marks if is_done else ()
+        self._count()
         return is_done
 
-    def _count(self, db: sqlite3.Connection, until_ns: int) -> bool:
-        if not store.has_tables(db):
+    def _take_newer(self, db: sqlite3.Connection, until_ns: int) -> bool:
+        if not self._parts:
             return True
-        newest = db.execute(
-            "SELECT run, first_index FROM segments ORDER BY run DESC, first_index DESC LIMIT ?",
-            (SEGMENTS_MAX,),
-        ).fetchall()
-        self._segments = {one: self._segments[one] for one in newest if one in self._segments}
-        is_done = True
-        for place in newest:
-            if place in self._segments:
-                continue
+        rows = db.execute(
+            "SELECT * FROM segments WHERE (run, first_index) > (?, ?) ORDER BY run, first_index",
+            self._parts[-1].place,
+        )
+        for row in rows:
             if time.monotonic_ns() >= until_ns:
-                is_done = False
-                break
-            row = store.find_segment(db, *place)
-            self._segments[place] = count_refused(row) if row is not None else ()
-        (total,) = db.execute("SELECT count(*) FROM segments").fetchone()
+                return False
+            self._parts.append(self._look_at(row))
+            while self._receipts > RECEIPTS_MAX or len(self._parts) > SEGMENTS_MAX:
+                self._receipts -= self._parts.popleft().receipts
+                self._is_bottom = True
+        return True
+
+    def _take_older(self, db: sqlite3.Connection, until_ns: int) -> bool:
+        if self._is_bottom:
+            return True
+        place = self._parts[0].place if self._parts else (1 << 62, 0)
+        rows = db.execute(
+            "SELECT * FROM segments WHERE (run, first_index) < (?, ?)"
+            " ORDER BY run DESC, first_index DESC",
+            place,
+        )
+        for row in rows:
+            if time.monotonic_ns() >= until_ns:
+                return False
+            if self._receipts >= RECEIPTS_MAX or len(self._parts) >= SEGMENTS_MAX:
+                self._is_bottom = True
+                return True
+            self._parts.appendleft(self._look_at(row))
+        return True
+
+    def _look_at(self, fields: tuple[Any, ...]) -> Part:
+        row = store.SegmentRow(*fields)
+        self._receipts += row.event_count
+        return Part((row.run, row.first_index), row.event_count, count_refused(row))
+
+    def _count(self) -> None:
         merged: dict[Kind, Refused] = {}
-        for found in self._segments.values():
-            for one in found:
+        for part in self._parts:
+            for one in part.refused:
                 known = merged.get(one.kind)
                 merged[one.kind] = one if known is None else known.add(one)
-        self.counted = Counted(tuple(merged.values()), len(self._segments), total)
-        return is_done
-
-    def _mark(self) -> tuple[tuple[int, int], ...]:
-        path, found = store.get_store_path(self._paths, self._container), []
-        for name in (path, f"{path}-wal"):
-            try:
-                status = os.stat(name)
-            except FileNotFoundError:
-                continue
-            found.append((status.st_mtime_ns, status.st_size))
-        return tuple(found)
+        is_all = not self._parts or self._parts[0].place == (0, 0)
+        self.counted = Counted(tuple(merged.values()), self._receipts, is_all)
 
 
 def count_refused(row: store.SegmentRow) -> tuple[Refused, ...]:

@@ -6,6 +6,7 @@ With real containers: what is proposed is what the container runs under after it
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from chainlite.errors import StateError
 from docklock.console.facts import Denial
 from docklock.console.host_policy import HostPolicy
-from docklock.evidence.refused import SEGMENTS_MAX, RefusedCalls
+from docklock.evidence import refused
+from docklock.evidence.container_store import get_store_path
 from docklock.paths import get_paths
 from tests.e2e.conftest import Docklock
 from tests.e2e.test_watch import read_leaves
@@ -171,19 +173,30 @@ def test_what_no_policy_of_a_container_can_change_is_said(
     assert "was removed" in found["brief"].unproposable
 
 
-def test_a_look_reads_the_newest_segments_once(tmp_path: Path) -> None:
-    paths = make_paths(tmp_path)
+def test_a_look_reads_each_segment_once_and_the_newest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a bound of 40 segments, so that it is met."""
+    monkeypatch.setattr(refused, "SEGMENTS_MAX", 40)
+    paths, far_ns = make_paths(tmp_path), 10_000_000_000
     recorder = begin(paths, make_id())
-    for number in range(SEGMENTS_MAX + 6):
+    for number in range(48):
+        append_durably(recorder, number)
+    calls = refused.RefusedCalls(paths, make_id())
+    assert not calls.look(0)  # there is no time: nothing is read, and it is to be asked again
+    assert calls.look(time.monotonic_ns() + far_ns)
+    assert (calls.counted.receipts, calls.counted.is_all) == (40, False)
+    assert sum(one.times for one in calls.counted.refused) == 20
+    for number in range(48, 52):
         append_durably(recorder, number)
     recorder.close(0)
-    calls = RefusedCalls(paths, make_id())
-    assert not calls.look(0)  # there is no time: nothing is read, and it is to be asked again
-    while not calls.look(time.monotonic_ns() + 5_000_000):
-        pass
-    assert (calls.counted.segments, calls.counted.total) == (SEGMENTS_MAX, SEGMENTS_MAX + 6)
-    assert sum(one.times for one in calls.counted.refused) == SEGMENTS_MAX / 2
-    began_ns = time.thread_time_ns()
-    for _ in range(100):
-        assert calls.look(time.monotonic_ns() + 5_000_000)
-    assert time.thread_time_ns() - began_ns < 50_000_000
+    assert calls.look(time.monotonic_ns() + far_ns)
+    assert calls.counted.receipts == 40
+    newest = max(calls.counted.refused, key=lambda one: one.last_ns)
+    assert newest.example.receipt.args[0] == 51
+    db = sqlite3.connect(get_store_path(paths, make_id()))
+    with db:
+        db.execute("UPDATE segments SET body = x''")  # would be seen if it were read again
+    db.close()
+    assert calls.look(time.monotonic_ns() + far_ns)
+    assert sum(one.times for one in calls.counted.refused) == 20
