@@ -46,6 +46,7 @@ class DockScreen(Screen[None]):
     PLACE: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
     FIELDS: ClassVar[tuple[str, ...]] = ()
+    FIRST: ClassVar[tuple[str, ...]] = ()  # actions whose keys the footer has before all others
     WORDS: ClassVar[tuple[Command, ...]] = ()
 
     DEFAULT_CSS = """
@@ -157,6 +158,11 @@ class DockScreen(Screen[None]):
     def on_silence(self, silence: Silence) -> None:
         self.dock.note_silence(silence)
 
+    def on_descendant_focus(self) -> None:
+        """The keys are those of what has the focus, too."""
+        for bar in self.query(Bar):
+            bar.keys = self.get_key_words()
+
     def set_about(self, about: str) -> None:
         """What the title says on the right; harmless text."""
         self.about = about
@@ -167,8 +173,8 @@ class DockScreen(Screen[None]):
         self, lines: tuple[BannerLine, ...], status: str, said: str, *, is_said_bad: bool
     ) -> None:
         """Take what the app knows for every screen."""
-        if not self.is_mounted:
-            return
+        if not self.query(Bar):
+            return  # not composed yet: on_mount asks for it
         self.query_one(Banner).lines = lines
         bar = self.query_one(Bar)
         bar.status, bar.said, bar.is_said_bad = status, said, is_said_bad
@@ -182,4 +188,6 @@ class DockScreen(Screen[None]):
             if binding.show and binding.description and binding.action not in found:
                 key = self.app.get_key_display(binding)
                 found[binding.action] = KeyWord(key, binding.key, binding.description)
-        return ALWAYS + tuple(word for word in found.values() if word.name != "question_mark")
+        words = [found.pop(action) for action in self.FIRST if action in found]
+        words += [word for word in found.values() if word.name != "question_mark"]
+        return (*ALWAYS, *words)
