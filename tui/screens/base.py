@@ -46,6 +46,7 @@ class DockScreen(Screen[None]):
     PLACE: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
     FIELDS: ClassVar[tuple[str, ...]] = ()
+    FIRST: ClassVar[tuple[str, ...]] = ()  # actions whose keys the footer has before all others
     WORDS: ClassVar[tuple[Command, ...]] = ()
 
     DEFAULT_CSS = """
@@ -187,4 +188,6 @@ class DockScreen(Screen[None]):
             if binding.show and binding.description and binding.action not in found:
                 key = self.app.get_key_display(binding)
                 found[binding.action] = KeyWord(key, binding.key, binding.description)
-        return ALWAYS + tuple(word for word in found.values() if word.name != "question_mark")
+        words = [found.pop(action) for action in self.FIRST if action in found]
+        words += [word for word in found.values() if word.name != "question_mark"]
+        return (*ALWAYS, *words)
