@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui.screens.base import DockScreen
+from tui.view.keynames import write_key
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 FIRST_STEPS = """\
 Something is wrong, what now?
-  1  The line under the title says where evidence is not whole; key 5 lists all alerts and advice.
-  2  Calls that a policy refused: key 2 (Policy). enter explains the one under the cursor; a shows
-     the rule that would allow it and the change to the policy, and there y writes it, on record.
-     Nothing changes before you say y.
-  3  Evidence for others: key 1 (Containers), move to the container, w writes its evidence file;
-     anyone checks it with: docklock verify FILE
+  1  The line under the title says where evidence is not whole, since when;
+     key 5 (Alerts) lists all that is wrong, and what to do.
+  2  Calls that a policy refused: key 2 (Policy). enter explains the one
+     under the cursor; a shows the rule that would allow it and the change
+     to the policy, and there y writes it, on record. Nothing changes
+     before you say y.
+  3  Evidence for others: key 1 (Containers), move to the container; there
+     w writes its evidence file. Anyone checks it: docklock verify FILE
   4  v verifies the container under the cursor, V all of them."""
 
 
@@ -72,7 +75,7 @@ def make_keys(bindings: tuple[ActiveBinding, ...]) -> tuple[tuple[str, str], ...
             continue
         does = binding.tooltip or binding.description
         keys, _ = found.setdefault(binding.action, ([], does))
-        keys.append(NAMES.get(binding.key, binding.key))
+        keys.append(write_key(binding.key))
     return tuple((" ".join(keys), does) for keys, does in found.values())
 
 
@@ -82,14 +85,18 @@ def _get_rank(active: ActiveBinding) -> int:
 
 
 UNTOLD = frozenset(
-    ("scroll_left", "scroll_right", "page_left", "page_right", "screen.copy_text", "quit")
+    (
+        "scroll_left",
+        "scroll_right",
+        "page_left",
+        "page_right",
+        "screen.copy_text",
+        "quit",
+        "app.focus_next",
+        "app.focus_previous",
+    )
 )
 """Textual's, that do nothing here or that ours say better."""
-NAMES = {
-    "question_mark": "?", "slash": "/", "colon": ":", "escape": "esc", "pagedown": "pgdn",
-    "pageup": "pgup", "ctrl+p": "ctrl-p", "left_square_bracket": "[", "delete": "del",
-    "right_square_bracket": "]", "plus": "+", "minus": "-", "shift+tab": "shift-tab",
-}  # fmt: skip
 
 
 def make_help(
