@@ -1,7 +1,8 @@
-"""What is wrong with a tenant's hosts, as those are told who may see it: alerts, and silence.
+"""What is wrong with a tenant's hosts, as those are told who may see it: alerts, silence, quotas.
 
 Alerts are rows, raised by what hosts sent. Silence is reckoned when it is asked for: since the
-newest time that a host itself has signed. Not here: raising alerts (intake), who may ask (reading).
+newest time that a host itself has signed. A quota that was met is told for QUOTA_DAYS.
+Not here: raising alerts (intake), quotas (access), who may ask (reading).
 Invariant: nothing is said of another tenant's host.
 """
 
@@ -13,14 +14,20 @@ from chainlite import hostlog, segment
 from chainlite.bpci import at_rest
 from chainlite.bpci.alert import Evidence, decode_evidence
 from chainlite.bpci.opening import iterate_hosts, open_tenant
+from chainlite.bpci.quota import NAMES, get_day
 from chainlite.bpci.store import StoreDamage
 from chainlite.errors import SpecError, TamperError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chainlite.bpci.access import Excess
     from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.store import Alert, Host, Store
 
-LAG = "lag"
+LAG, QUOTA = "lag", "quota"
+QUOTA_DAYS = 2
+"""Today and yesterday: a quota of receipts is whole again at midnight."""
 ALERTS_OF_HOST_MAX = 64
 HOSTS_MAX = 256
 """Of which one answer speaks."""
@@ -69,6 +76,31 @@ def _open(alert: Alert, tenant: str, tenant_key: bytes) -> Evidence:
         raise StoreDamage(f"{where}: {error}") from None
 
 
+def list_excesses(
+    excesses: Mapping[tuple[str, int], Excess], tenant: str, host: bytes, now_ms: int
+) -> list[dict[str, Any]]:
+    """Quotas of a tenant that were met of late, by this host or any, the newest time of each."""
+    since = get_day(now_ms) - QUOTA_DAYS
+    return [
+        _show_excess(one)
+        for (whose, _), one in sorted(excesses.items())
+        if whose == tenant and one.day > since and host in (b"", one.host)
+    ]
+
+
+def _show_excess(excess: Excess) -> dict[str, Any]:
+    return {
+        "kind": QUOTA,
+        "host": excess.host.hex(),
+        "leaf_index": "-1",
+        "time_ms": str(excess.time_ms),
+        "first": None,
+        "last": None,
+        "why": f"the quota {NAMES[excess.which]} of its tenant was met, first by this host",
+        "proof": None,
+    }
+
+
 def _show_alert(alert: Alert, evidence: Evidence) -> dict[str, Any]:
     trouble = evidence.trouble
     has_receipts = trouble.first >= 0
@@ -100,11 +132,17 @@ def _show_silence(row: Host, silent_ms: int, now_ms: int) -> dict[str, Any]:
 
 def _find_silence(store: Store, row: Host, now_ms: int) -> int:
     """How long ago, by its own clock, the host's newest leaf is; -1 where it was never heard."""
+    newest_ns = read_newest_ns(store, row)
+    return -1 if newest_ns < 0 else max(0, now_ms - newest_ns // NS_OF_MS)
+
+
+def read_newest_ns(store: Store, row: Host) -> int:
+    """When the host wrote its newest leaf, Unix ns, says the host; -1 where it was never heard."""
     found = store.read_leaves(row.host, row.size - 1, 1) if row.size else []
     if not found:
         return -1
     try:
-        return max(0, now_ms - get_time(hostlog.decode_leaf(found[0].data)) // NS_OF_MS)
+        return get_time(hostlog.decode_leaf(found[0].data))
     except SpecError as error:
         raise StoreDamage(f"host {row.host.hex()[:16]}, leaf {row.size - 1}: {error}") from None
 

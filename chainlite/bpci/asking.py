@@ -23,14 +23,20 @@ PATH_LIMIT = 4096
 SYSCALL_LIMIT = OP_LIMIT - len("syscall.")
 INDEX_MAX = U64_MAX // 2
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
+HOSTS_MAX, CONTAINERS_MAX = 256, 1000
+"""Of which one answer speaks."""
 LAG_S_DEFAULT, LAG_S_MAX = 3600, 10**9
 NS = 10**9
 _HEX, _NUMBER = re.compile(r"[0-9a-f]*"), re.compile(r"0|[1-9][0-9]{0,19}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 RANGE_NAMES = frozenset(("host", "run", "first", "last", "from", "to", "cursor"))
 EXPORT_NAMES = frozenset(("host", "container", "app", "from", "to", "cursor"))
-SEARCH_NAMES = frozenset(("host", "container", "syscall", "path", "from", "to", "cursor", "limit"))
+SEARCH_NAMES = frozenset(
+    ("host", "container", "run", "first", "syscall", "path", "from", "to", "cursor", "limit")
+)
 ALERT_NAMES = frozenset(("host", "lag_s", "cursor"))
+HOSTS_NAMES = frozenset(("cursor",))
+CONTAINERS_NAMES = frozenset(("host", "cursor"))
 
 Query = dict[str, str]
 
@@ -45,10 +51,18 @@ class SearchPlace(NamedTuple):
     event_index: int
 
 
+class ContainerPlace(NamedTuple):
+    """After which container of which host a list of them goes on; empty from the first one on."""
+
+    host: bytes = b""
+    container: bytes = b""
+
+
 class Search(NamedTuple):
     """What is looked for; empty names leave nothing out, times are Unix ns.
 
-    `path` is that of a value, or, with a star at its end, how it begins.
+    `path` is that of a value, or, with a star at its end, how it begins. Of a container the search
+    begins with receipt `first` of `run`.
     """
 
     host: bytes
@@ -59,6 +73,8 @@ class Search(NamedTuple):
     time_to: int
     limit: int
     start: SearchPlace | None
+    run: int = 0
+    first: int = 0
 
 
 def read_query(pairs: Sequence[tuple[str, str]], names: frozenset[str]) -> Query:
@@ -139,10 +155,27 @@ def parse_search(query: Query) -> Search:
     if not limit:
         raise SpecError(f"query: limit: want 1 to {LIMIT_MAX}")
     start = _parse_search_cursor(query.get("cursor", ""))
+    container = read_id(query, "container")
+    run, first = (
+        read_number(query, "run", 0, RUN_ANY - 1),
+        read_number(query, "first", 0, INDEX_MAX),
+    )
+    if (run or first) and not container:
+        raise SpecError("query: run and first are of a container: name it with container")
     return Search(
-        read_id(query, "host"), read_id(query, "container"), syscall, path, time_from, time_to,
-        limit, start,
+        read_id(query, "host"), container, syscall, path, time_from, time_to, limit, start, run,
+        first,
     )  # fmt: skip
+
+
+def parse_container_cursor(text: str) -> ContainerPlace:
+    """After what a list of containers goes on."""
+    if not text:
+        return ContainerPlace()
+    host, _, container = text.partition(".")
+    if any(len(one) != 2 * ID_BYTES or not _HEX.fullmatch(one) for one in (host, container)):
+        raise SpecError("cursor: not one of this server")
+    return ContainerPlace(bytes.fromhex(host), bytes.fromhex(container))
 
 
 def encode_search_cursor(place: SearchPlace) -> str:

@@ -1,8 +1,8 @@
-"""The addresses of readers and auditors: ranges with proofs, exports, search, alerts.
+"""The addresses of readers and auditors: hosts, containers, ranges, exports, search, alerts.
 
 `ROUTES` is their part of the table that the cage holds every call to. What is asked is done in a
 thread with a connection of its own, one after the other, so that hosts do not wait for auditors.
-Not here: what is collected (exporting), found (searching) and wrong (alerting).
+Not here: what is there (fleet), collected (exporting), found (searching) and wrong (alerting).
 Invariants: everybody sees the own tenant's and nothing else; values, ranges and proofs are for
 auditors; what waits is bounded; nothing here writes.
 """
@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Address
 
-from chainlite.bpci import alerting, asking, exporting
+from chainlite.bpci import alerting, asking, exporting, fleet
 from chainlite.bpci.actor import Actor, Role, refuse_unseen, require
 from chainlite.bpci.exporting import make_scope
 from chainlite.bpci.searching import search
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from chainlite.bpci.access import Access as Rules
     from chainlite.bpci.actor import Authenticate
     from chainlite.bpci.at_rest import ServerKey
     from chainlite.bpci.store import Store
@@ -51,6 +52,8 @@ NEXT = "next-cursor"
 ROUTES = (
     Route("GET", "/v1/audit/{app}/range", Access.CAGED, 4000, response_bytes_max=PART_LIMIT_BYTES),
     Route("GET", "/v1/export", Access.CAGED, 4000, response_bytes_max=PART_LIMIT_BYTES),
+    Route("GET", "/v1/hosts", Access.CAGED),
+    Route("GET", "/v1/containers", Access.CAGED),
     Route("GET", "/v1/search", Access.CAGED, 4000),
     Route("GET", "/v1/alerts", Access.CAGED),
     Route("GET", "/v1/alerts/{host}/{kind}/{leaf}/proof", Access.CAGED, 2000),
@@ -86,13 +89,17 @@ class Reading:
     """What answers them."""
 
     def __init__(
-        self, room: Room, key: ServerKey, authenticate: Authenticate, clock_ms: Callable[[], int]
-    ) -> None:
-        self._room, self._key = room, key
+        self, room: Room, key: ServerKey, authenticate: Authenticate,
+        clock_ms: Callable[[], int], rules: Rules,
+    ) -> None:  # fmt: skip
+        """`rules` is who may do what: of it are told quotas that were met, and who was revoked."""
+        self._room, self._key, self._rules = room, key, rules
         self._authenticate, self._clock_ms = authenticate, clock_ms
         self.addresses = [
             Address("/v1/audit/{app}/range", self._show_range, methods=["GET"]),
             Address("/v1/export", self._show_export, methods=["GET"]),
+            Address("/v1/hosts", self._list_hosts, methods=["GET"]),
+            Address("/v1/containers", self._list_containers, methods=["GET"]),
             Address("/v1/search", self._search, methods=["GET"]),
             Address("/v1/alerts", self._list_alerts, methods=["GET"]),
             Address("/v1/alerts/{host}/{kind}/{leaf}/proof", self._show_proof, methods=["GET"]),
@@ -156,6 +163,33 @@ class Reading:
              "erased_segments": found.erased, "cursor": after}
         )  # fmt: skip
 
+    async def _list_hosts(self, request: Request) -> Response:
+        try:
+            admitted = self._admit(request, Role.READER, asking.HOSTS_NAMES)
+            first = asking.read_id(admitted.query, "cursor")
+        except SpecError as error:
+            raise Refusal(400, "bad-query", str(error)) from None
+        actor = admitted.actor
+        do = partial(
+            fleet.list_hosts, revoked=dict(self._rules.revoked_hosts), tenant=actor.tenant,
+            first=first,
+        )  # fmt: skip
+        found, after = await self._room.do(do)
+        role = actor.role.value
+        return _answer({"role": role, "hosts": found, "cursor": after.hex() or None})
+
+    async def _list_containers(self, request: Request) -> Response:
+        try:
+            admitted = self._admit(request, Role.READER, asking.CONTAINERS_NAMES)
+            query = admitted.query
+            host = asking.read_id(query, "host")
+            start = asking.parse_container_cursor(query.get("cursor", ""))
+        except SpecError as error:
+            raise Refusal(400, "bad-query", str(error)) from None
+        do = partial(fleet.list_containers, tenant=admitted.actor.tenant, host=host, start=start)
+        found, after = await self._room.do(do)
+        return _answer({"containers": found, "cursor": after or None})
+
     async def _list_alerts(self, request: Request) -> Response:
         try:
             admitted = self._admit(request, Role.READER, asking.ALERT_NAMES)
@@ -164,11 +198,14 @@ class Reading:
             lag_s = asking.read_number(query, "lag_s", asking.LAG_S_DEFAULT, asking.LAG_S_MAX)
         except SpecError as error:
             raise Refusal(400, "bad-query", str(error)) from None
+        tenant, now_ms = admitted.actor.tenant, self._clock_ms()
         do = partial(
-            alerting.list_alerts, key=self._key, tenant=admitted.actor.tenant, host=host,
-            first=first, lag_s=lag_s, now_ms=self._clock_ms(),
+            alerting.list_alerts, key=self._key, tenant=tenant, host=host, first=first,
+            lag_s=lag_s, now_ms=now_ms,
         )  # fmt: skip
         found, after = await self._room.do(do)
+        if not first:
+            found = alerting.list_excesses(self._rules.excesses, tenant, host, now_ms) + found
         return _answer({"alerts": found, "cursor": after.hex() or None})
 
     async def _show_proof(self, request: Request) -> Response:

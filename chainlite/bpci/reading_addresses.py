@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chainlite.bpci.asking import LAG_S_MAX, LIMIT_MAX
+from chainlite.bpci.asking import CONTAINERS_MAX, HOSTS_MAX, LAG_S_MAX, LIMIT_MAX
 from chainlite.bpci.describing import (
     BINARY,
     COUNT,
@@ -25,6 +25,7 @@ from chainlite.bpci.describing import (
     make_object,
     make_partial,
 )
+from chainlite.bundle import STATES
 
 if TYPE_CHECKING:
     from chainlite.bpci.describing import Schema
@@ -78,6 +79,40 @@ _FOUND = make_object(
     erased_segments=COUNT,
     cursor=make_nullable(STRING),
 )
+_HOSTS = make_object(
+    role={"enum": ["reader", "auditor", "admin"]},
+    hosts=make_array(
+        make_object(
+            host=HEX_32,
+            size=U64,
+            receipts=U64,
+            open_runs=COUNT,
+            alerts=COUNT,
+            stored_bytes=U64,
+            newest_ns=make_nullable(U64),
+            revoked_ms=make_nullable(U64),
+        ),
+        HOSTS_MAX,
+    ),
+    cursor=make_nullable(HEX_32),
+)
+_CONTAINERS = make_object(
+    containers=make_array(
+        make_object(
+            host=HEX_32,
+            container=HEX_32,
+            app=STRING,
+            run=COUNT,
+            state={"enum": list(STATES)},
+            receipts=U64,
+            started_ns=U64,
+            policy=HEX_32,
+            start_leaf=U64,
+        ),
+        CONTAINERS_MAX,
+    ),
+    cursor=make_nullable(STRING),
+)
 _ALERTS = make_object(
     alerts={
         "type": "array",
@@ -124,6 +159,20 @@ DESCRIPTIONS = {
         ),
         text="As a range.",
     ),
+    "GET /v1/hosts": Operation(
+        "listHosts",
+        "A tenant's hosts, how far each is held, and when it wrote the newest of that.",
+        (Answer(200, "All, or as many as fit.", (Body(JSON, _HOSTS),)), _BAD_QUERY, _FOR_READERS,
+         _BUSY, UNREADABLE),
+        (_ask("cursor", "As the part before gave it.", HEX_32),),
+    ),
+    "GET /v1/containers": Operation(
+        "listContainers",
+        "Containers of a tenant's hosts, each with what its newest run says.",
+        (Answer(200, "All, or as many as fit.", (Body(JSON, _CONTAINERS),)), _BAD_QUERY,
+         _FOR_READERS, _BUSY, UNREADABLE),
+        (_OF_HOST, _CURSOR),
+    ),
     "GET /v1/search": Operation(
         "search",
         "Receipts by what they say. Unproven: each has the address of its range with proofs.",
@@ -137,6 +186,8 @@ DESCRIPTIONS = {
         (
             _OF_HOST,
             _OF_CONTAINER,
+            _ask("run", "Of a container: from this run on.", _NUMBER),
+            _ask("first", "Of a container: from this receipt of the run on.", _NUMBER),
             _ask("syscall", "A system call's name.", STRING),
             _ask("path", "A path, or its start and a star; for auditors.", STRING),
             *_TIMES,

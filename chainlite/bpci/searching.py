@@ -94,7 +94,9 @@ class _Search:
         asked, name = self._asked, host.host
         start = asked.start if asked.start is not None and asked.start.host == name else None
         if asked.container:
-            run, index = (start.first, start.second) if start is not None else (0, 0)
+            # the segment that has receipt `first` may begin so much before it
+            begin = (asked.run, max(0, asked.first - segment.EVENTS_MAX + 1))
+            run, index = (start.first, start.second) if start is not None else begin
             while rows := self._store.read_container_places(
                 name, asked.container, run, index, STEP
             ):
@@ -160,6 +162,8 @@ class _Search:
     def _is_asked(self, event: Event) -> bool:
         asked = self._asked
         if not asked.time_from <= event.receipt.time <= asked.time_to:
+            return False
+        if (event.receipt.run, event.receipt.event_index) < (asked.run, asked.first):
             return False
         if self._names and event.receipt.op not in self._names:
             return False

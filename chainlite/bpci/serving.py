@@ -76,7 +76,7 @@ async def serve(
             Path(directory) / CAGE_FILE, boot_id=read_boot_id(), now_ms=get_now_ms()
         )
         identities, room = Identities(reader, key, intake.access), Room(auditors)
-        auditing = Reading(room, key, identities.authenticate, get_now_ms)
+        auditing = Reading(room, key, identities.authenticate, get_now_ms, intake.access)
         app = App(desk, reader, key, identities.authenticate, auditing, chain)
         cage = Cage(
             app, ROUTES,

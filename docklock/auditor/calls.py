@@ -48,6 +48,10 @@ class Said(NamedTuple):
     body: bytes
 
 
+class NoAnswer(StateError):
+    """The server is away, or too busy: what it would say is not known, and may be asked again."""
+
+
 class Wait(NamedTuple):
     """Come again in so many seconds, and why."""
 
@@ -60,11 +64,12 @@ class ServerCalls:
 
     def __init__(
         self, url: str, log_keys: tuple[VerifierKey, ...], key: Signer | None, ca_file: str = "",
-        enrolled: bytes = b"",
+        enrolled: bytes = b"", ask_max_s: float = ASK_MAX_S, wait_max_s: int | None = None,
     ) -> None:  # fmt: skip
         """`log_keys`: the server's, the Ed25519 one first. Without a key nothing is signed.
 
-        `enrolled`: the member's first public key, where the key is a later one.
+        `enrolled`: the member's first public key, where the key is a later one. An answer may take
+        `ask_max_s`, and the server may ask to wait `wait_max_s` (WAIT_MAX_S), else NoAnswer.
         """
         self.url = url.rstrip("/")
         if not is_url(self.url):
@@ -74,12 +79,17 @@ class ServerCalls:
         if key is not None:
             keyid = make_keyid(compute_host_id(enrolled or key.public), key.public)
             self._caller = Caller(key, keyid, log_keys[0].public, log_keys[0].name)
-        self._client = Client(self.url, make_tls(server), ASK_MAX_S)
+        self._client = Client(self.url, make_tls(server), ask_max_s)
+        self._wait_max_s = wait_max_s
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; in the thread of the event loop."""
         self._client.close()
 
     async def get(self, path: str, query: Mapping[str, str]) -> Said:
@@ -104,8 +114,8 @@ class ServerCalls:
             if not isinstance(said, Wait):
                 return said
             waited_s += said.seconds
-            if waited_s > WAIT_MAX_S:
-                raise StateError(f"{self.url}: {said.why}")
+            if waited_s > (WAIT_MAX_S if self._wait_max_s is None else self._wait_max_s):
+                raise NoAnswer(f"{self.url}: {said.why}")
             await asyncio.sleep(said.seconds)
 
     async def _ask(
@@ -123,7 +133,7 @@ class ServerCalls:
                 ask = self._client.put if method == "PUT" else self._client.post
                 got = await ask(target, body, ANSWER_BYTES_MAX, prepared.fields)
         except AwayError as error:
-            raise StateError(str(error)) from None
+            raise NoAnswer(str(error)) from None
         fields = [(name.decode("latin-1"), value.decode("latin-1"))
                   for name, value in got.headers.items()]  # fmt: skip
         refusal = read_refusal(got.status, fields, got.body)

@@ -54,6 +54,8 @@ COMMANDS = {
         "Find receipts. What is found is not proven: `range` proves it.",
         (
             *CALL, HOST, CONTAINER, SINCE, UNTIL,
+            text("--run", help="of the container: from this run on", metavar="N"),
+            text("--first", help="of the container: from this receipt of the run on", metavar="N"),
             text("--syscall", help="of this name", metavar="NAME"),
             text("--path", help="with this path, or with * at its end one that begins so",
                  metavar="PATH"),

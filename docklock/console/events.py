@@ -1,4 +1,4 @@
-"""A stored receipt as a line of a list. Pure.
+"""A stored receipt as a line of a list.
 
 Not here: where it is stored (docklock/evidence/reading.py), whether it holds.
 """

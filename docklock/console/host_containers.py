@@ -16,6 +16,7 @@ from docklock.cli.health import read_health
 from docklock.console.facts import UNKNOWN, Anchor, ContainerRow, Details, Overview
 from docklock.console.host_agent import AgentLook
 from docklock.console.host_anchors import Anchors
+from docklock.console.host_details import HostDetails
 from docklock.console.host_meters import Reading, measure
 from docklock.console.host_output import read_newest_lines
 from docklock.console.host_records import Record, Records
@@ -31,8 +32,8 @@ FRESH_NS = 3_000_000_000
 """A measurement counts as one of this round for so long."""
 BUSY_SHARE = 0.015
 LOOK_MIN_NS, LOOK_MAX_NS = 3_000_000, 30_000_000
-FIRST_LOOK_NS = 300_000_000
-"""For the first look, and for the next ones until each container was looked at once."""
+FIRST_LOOK_NS = 500_000_000
+"""For the first look, and for the next ones until each container was looked at once: some 5,000."""
 FOCUS_MAX = 128
 """More rows than a screen has are looked at in turn."""
 APP_LABELS = ("app", "com.docker.compose.project")
@@ -57,6 +58,7 @@ class HostContainers:
         self._records = Records(paths)
         self._anchors = Anchors(paths)
         self._agent = AgentLook(paths)
+        self._details = HostDetails(paths)
         self._shown: dict[str, Shown] = {}
         self._looked_ns = 0
         self._unread = 1
@@ -73,10 +75,13 @@ class HostContainers:
         for record in self._records.iterate(focus[:FOCUS_MAX], began_ns + budget_ns):
             self._show(record)
         known = self._records.known
-        self._shown = {
-            one: self._shown.get(one) or Shown(ContainerRow(one, one[:12]), 0) for one in known
-        }
         self._unread = sum(record.container is None for record in known.values())
+        names = self._records.read_names() if self._unread else {}
+        self._shown = {
+            one: self._shown.get(one)
+            or Shown(ContainerRow(one, names.get(one, one[:12]), self._anchors.host), 0)
+            for one in known
+        }
         running = [one for one, record in known.items() if record.state.status == RUNNING]
         fresh_ns = began_ns - FRESH_NS
         return Overview(
@@ -97,7 +102,8 @@ class HostContainers:
         record = self._records.find(container)
         self._show(record)
         assert record.container is not None
-        return Details(self._shown[container].row, command=record.container.command)
+        row, command = self._shown[container].row, record.container.command
+        return Details(row, command, *self._details.read(record))
 
     def read_log(self, container: str, limit: int) -> tuple[LogLine, ...]:
         """Its newest lines, oldest first."""
@@ -158,8 +164,7 @@ class HostContainers:
 def make_row(record: Record, host: str) -> ContainerRow:
     """What a record says."""
     container, state = record.container, record.state
-    if container is None:
-        return ContainerRow(record.id, record.id[:12], host)
+    assert container is not None
     return ContainerRow(
         id=record.id,
         name=container.name,

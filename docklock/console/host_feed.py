@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from chainlite.errors import DocklockError
 from docklock.console.events import make_event
 from docklock.console.facts import FeedPart
+from docklock.console.host_records import LOST
 from docklock.console.source import FEED_EVENTS_MAX
 from docklock.evidence import container_store, journal
 from docklock.evidence.database import sqlite3
@@ -25,8 +26,6 @@ from docklock.lifecycle import has_guard
 if TYPE_CHECKING:
     from docklock.console.facts import Event
     from docklock.paths import Paths
-
-UNMENDED = "its supervisor was killed: the next docklock command closes its run"
 
 
 class HostFeed:
@@ -50,7 +49,7 @@ class HostFeed:
         is_unmended = not is_live and os.path.exists(
             journal.get_journal_path(self._paths, self._container)
         )
-        return part._replace(is_end=not is_live, trouble=UNMENDED if is_unmended else "")
+        return part._replace(is_end=not is_live, trouble=LOST if is_unmended else "")
 
     def read_before(self, run: int, index: int, limit: int = FEED_EVENTS_MAX) -> FeedPart:
         """The `limit` receipts right before one, of the runs before its own, too. Oldest first."""
@@ -113,11 +112,11 @@ def read_newest(
         rows = container_store.iterate_back(db, run, before, first)
         try:
             for row in rows:
-                if len(found) >= limit:
-                    break
                 last = min(before, row.first_index + row.event_count)
                 begin = max(first, row.first_index, last - (limit - len(found)))
                 found += reversed([make_event(one) for one in read_segment(row, begin, last)])
+                if len(found) >= limit:
+                    break
         finally:
             rows.close()  # before the store: a segment that cannot be read leaves it open
         if len(found) >= limit:

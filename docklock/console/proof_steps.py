@@ -17,7 +17,8 @@ from chainlite.report import format_time
 from docklock.console.facts import ProofStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from chainlite.note import VerifierKey
     from chainlite.proof import Proof
@@ -28,14 +29,19 @@ UNNAMED = "no key of this witness is named here (witnesses.toml)"
 
 def describe_receipt(event: receipts.Receipt) -> tuple[tuple[str, str], ...]:
     """All fields of a receipt, as its bytes have them."""
+    return list_fields(receipts.describe(event))
+
+
+def list_fields(described: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """A described receipt as names and texts."""
     shown: list[tuple[str, str]] = []
-    for name, value in receipts.describe(event).items():
+    for name, value in described.items():
         if name == "labels":
-            shown += [(f"label {key}", text) for key, text in event.labels]
+            shown += [(f"label {key}", str(text)) for key, text in value.items()]
         elif name == "commitments":
-            shown += [(f"sha256(salt {key})", digest.hex()) for key, digest in event.commitments]
+            shown += [(f"sha256(salt {key})", str(digest)) for key, digest in value.items()]
         elif name in ("args", "usage"):
-            shown.append((name, " ".join(value)))
+            shown.append((name, " ".join(map(str, value))))
         else:
             shown.append((name, str(value)))
     return tuple(shown)

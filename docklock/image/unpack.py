@@ -171,7 +171,7 @@ class _Unpacker:
             if found is not None:
                 os.unlink(name, dir_fd=parent)
             os.mkdir(name, 0o700, dir_fd=parent)
-            if found is not None and _is_whiteout(found):
+            if found is not None and is_whiteout(found):
                 _make_opaque(parent, name)
         file = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
         try:
@@ -183,7 +183,7 @@ class _Unpacker:
         """A directory that the archive uses and does not list: root's, 0755."""
         found = _stat(parent, name)
         if found is not None:
-            if not _is_whiteout(found):
+            if not is_whiteout(found):
                 raise SpecError(f"its parent {show_name(name)} is not a directory")
             os.unlink(name, dir_fd=parent)
         os.mkdir(name, 0o755, dir_fd=parent)
@@ -199,7 +199,7 @@ class _Unpacker:
         try:
             source = self._tree.open_parent(target[:-1])
             found = _stat(source, target[-1])
-            if found is None or stat.S_ISDIR(found.st_mode) or _is_whiteout(found):
+            if found is None or stat.S_ISDIR(found.st_mode) or is_whiteout(found):
                 raise SpecError(f"hard link to {show_name(entry.link)}, no file of this layer")
             old = _stat(held, name)
             if old is not None and (old.st_dev, old.st_ino) == (found.st_dev, found.st_ino):
@@ -291,7 +291,8 @@ def _stat(parent: int, name: bytes) -> os.stat_result | None:
         return None
 
 
-def _is_whiteout(found: os.stat_result) -> bool:
+def is_whiteout(found: os.stat_result) -> bool:
+    """Whether overlayfs reads it as a name that is hidden."""
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 

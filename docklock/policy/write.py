@@ -35,7 +35,7 @@ def format_policy(model: Model, *, head: tuple[str, ...] = (), notes: tuple[str,
         if note and note != last:
             lines.append(f"  # {note}")
         last = note
-        lines += _format_rule(rule)
+        lines += format_rule(rule)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -44,7 +44,8 @@ def get_errno_name(number: int) -> str:
     return next(name for name, value in ERRNOS.items() if value == number)
 
 
-def _format_rule(rule: RuleModel) -> list[str]:
+def format_rule(rule: RuleModel) -> list[str]:
+    """Its lines, as an item of a sequence that is indented by two."""
     names = textwrap.wrap(
         f"- syscalls: [{', '.join(rule.syscalls)}]",
         COLUMNS,
@@ -57,9 +58,9 @@ def _format_rule(rule: RuleModel) -> list[str]:
     if rule.masks:
         fields.append(f"masks: [{', '.join(rule.masks)}]")
     if rule.when is not None:
-        fields.append(f"when: {_format_condition(rule.when)}")
+        fields.append(f"when: {format_condition(rule.when)}")
     if rule.unless is not None:
-        fields.append(f"unless: {_format_condition(rule.unless)}")
+        fields.append(f"unless: {format_condition(rule.unless)}")
     return names + [f"    {field}" for field in fields]
 
 
@@ -70,7 +71,8 @@ def _format_action(action: str, errno: int) -> str:
     return f"action: {action}, errno: {get_errno_name(errno)}"
 
 
-def _format_condition(condition: Condition) -> str:
+def format_condition(condition: Condition) -> str:
+    """As a policy writes it after `when:`."""
     fields = []
     if condition.capability:
         fields.append(f"capability: {condition.capability}")

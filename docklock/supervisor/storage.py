@@ -86,7 +86,7 @@ def iterate_sizes(top: str) -> Iterator[int]:
     try:
         while left:
             here = left.pop()
-            for entry in _scan(top_fd, here):
+            for entry in scan_beneath(top_fd, here):
                 count += 1
                 if count > ENTRIES_MAX:
                     return
@@ -97,7 +97,8 @@ def iterate_sizes(top: str) -> Iterator[int]:
         os.close(top_fd)
 
 
-def _scan(top_fd: int, path: str) -> Iterator[os.DirEntry[str]]:
+def scan_beneath(top_fd: int, path: str) -> Iterator[os.DirEntry[str]]:
+    """What a directory below `top_fd` holds; nothing if it is none, or beyond a link or a mount."""
     fd = kernel.try_openat2(top_fd, path, _FLAGS, _RESOLVE)
     if fd < 0:
         return

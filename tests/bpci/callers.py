@@ -42,7 +42,8 @@ class Served:
         self.identities = Identities(self.reader, KEY, self.server.intake.access)
         self.auditors = SqliteStore(str(directory), is_writer=False)
         self.room = Room(self.auditors)
-        auditing = Reading(self.room, KEY, self.identities.authenticate, get_now_ms)
+        access = self.server.intake.access
+        auditing = Reading(self.room, KEY, self.identities.authenticate, get_now_ms, access)
         self.app = App(self.desk, self.reader, KEY, self.identities.authenticate, auditing)
         self.cage = Cage(
             self.app, ROUTES, find_key=self.identities.find_key, key=KEY.pair,

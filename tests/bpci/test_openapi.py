@@ -29,7 +29,7 @@ PARTS = re.compile(r"\{\w+(:path)?\}")
 ALIKE = ("{}", "{}/", "/{}", "{}/.", "{}%2F", "{}%00", "{}%0D%0A", "{};x", "{}.json", "{}?", "{}#")
 OTHERS = (
     "/", "/docs", "/redoc", "/openapi.json", "/v1", "/v1/", "/favicon.ico", "/static/x", "/tile",
-    "/tile/", "/v1/hosts", "/v1/hosts/", "/..", "/%2e%2e/etc/passwd", "*", "",
+    "/tile/", "/v1/hosts/", "/v1/containers/", "/..", "/%2e%2e/etc/passwd", "*", "",
 )  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY")
 

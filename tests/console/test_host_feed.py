@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from docklock.console.facts import FeedPart
+import os
+import signal
+
+from docklock.console.facts import UNKNOWN, FeedPart
+from docklock.console.host_records import LOST
 from docklock.console.source import Source
 from tests.e2e.conftest import Docklock
 
@@ -40,4 +44,49 @@ def test_all_is_counted_and_the_newest_shown_run_after_run(dock: Docklock, sourc
         (1, 1),
         (1, 2),
     ]
+    feed.close()
+
+
+def test_a_live_run_is_followed_and_a_lost_one_says_so(dock: Docklock, source: Source) -> None:
+    script = "while :; do cat /etc/passwd >/dev/null; done"
+    dock("run", "-d", "--name", "live", "busybox", "sh", "-c", script)
+    container = str(dock.inspect("live")["Id"])
+    assert source.evidence is not None
+    feed = source.evidence.open_feed(container)
+    parts = [feed.read(1)]
+
+    def has_seen_many() -> bool:
+        parts.append(feed.read(1))
+        return parts[-1].total > 60 and any(part.came > 1 for part in parts[1:])
+
+    dock.wait_for(has_seen_many)
+    assert not any(part.is_end or part.trouble for part in parts)
+    told = [part for part in parts if part.total]
+    assert sum(part.came for part in told) == told[-1].total - (told[0].total - told[0].came)
+    assert any(part.came > 1 for part in told), "more came than was shown"
+    for part in told:
+        end = part.total
+        indexes = [one.event_index for one in part.events]
+        assert indexes == list(range(end - min(1, part.came), end)), "the newest of them"
+
+    os.kill(dock.supervisor_pid("live"), signal.SIGKILL)
+    dock.wait_for(lambda: feed.read().is_end)
+    assert feed.read().trouble == LOST
+    row = next(r for r in source.containers.read_overview().containers if r.name == "live")
+    assert (row.status, row.trouble) == ("exited", LOST)
+    dock("ps")  # mends it
+    rest = feed.read()
+    assert (rest.is_end, rest.trouble) == (True, "")
+    assert rest.events[-1].event_index == rest.total - 1
+    rows = source.containers.read_overview((container,)).containers
+    row = next(r for r in rows if r.name == "live")
+    assert (row.receipts, row.denials, row.status) == (rest.total, UNKNOWN, "exited")
+    assert LOST not in row.trouble
+    path = dock.root / "evidence" / f"{container}.db"
+    feed.close()  # SQLite folds its log back: else that would stand for what is not there
+    path.unlink()
+    path.write_bytes(b"no database" * 400)
+    assert "not evidence" in feed.read().trouble
+    path.unlink()
+    assert feed.read() == FeedPart(is_end=True)
     feed.close()

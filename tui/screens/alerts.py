@@ -94,7 +94,7 @@ display itself could not read or do."""
     ) -> None:
         """The app knows something new: its verdicts and troubles are alerts here."""
         super().show_state(lines, status, said, is_said_bad=is_said_bad)
-        if self.is_mounted:
+        if self.query(VirtualTable):
             self._show()
 
     def on_virtual_table_chosen(self, chosen: VirtualTable.Chosen) -> None:

@@ -65,15 +65,16 @@ the moment a quorum's seals were here; the plot shows it over time."""
     DEFAULT_CSS = """
     ChainScreen {
         & #chain { height: 1fr; }
-        & #blocks { height: 4fr; min-height: 4; }
-        & #side { height: 5fr; min-height: 8; }
-        & #members { height: 1fr; min-height: 3; }
+        & #blocks { height: 1fr; min-height: 4; }
+        & #side { height: auto; max-height: 60%; }
+        & #members { height: auto; min-height: 3; max-height: 12; }
         & PlotView { height: 5; margin: 0 1; }
         & #none { display: none; height: 1fr; padding: 1 1; }
         &.-tall PlotView { height: 11; }
         &.-wide #chain { layout: horizontal; }
         &.-wide #blocks { width: 1fr; height: 1fr; }
-        &.-wide #side { width: 1fr; height: 1fr; margin-left: 1; }
+        &.-wide #side { width: 1fr; height: 1fr; max-height: 100%; margin-left: 1; }
+        &.-wide #members { height: 1fr; max-height: 100%; }
     }
     """
 
@@ -165,7 +166,10 @@ the moment a quorum's seals were here; the plot shows it over time."""
         self._members.set_rows(list_members(facts))
         blocks = [block for block in facts.blocks if self._passes(block)]
         self._blocks.set_empty("no block" if blocks or not self.filter_text else "nothing matches")
+        is_first = self._blocks.cursor == 0
         self._blocks.set_rows(blocks)
+        if is_first:  # who is on the newest block stays on the newest
+            self._blocks.move_to(0)
         of = f"{len(blocks):,} of {len(facts.blocks):,} blocks" if self._filter.terms else ""
         self.set_about(of)
 

@@ -61,14 +61,14 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
     DEFAULT_CSS = """
     SyncScreen {
         & #sync { height: 1fr; }
-        & #servers { height: 1fr; min-height: 3; }
+        & #servers { height: auto; min-height: 3; max-height: 50%; }
         & #side { height: 1fr; min-height: 8; }
         & #acknowledgements { height: 1fr; min-height: 3; }
         & PlotView { height: 5; margin: 0 1; }
         & #none { display: none; height: 1fr; padding: 1 1; }
         &.-tall PlotView { height: 11; }
         &.-wide #sync { layout: horizontal; }
-        &.-wide #servers { width: 3fr; height: 1fr; }
+        &.-wide #servers { width: 3fr; height: 1fr; max-height: 100%; }
         &.-wide #side { width: 2fr; height: 1fr; margin-left: 1; }
     }
     """
@@ -183,7 +183,10 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         shown = [server for server in facts.servers if self._passes(server)]
         self._servers.set_empty(f"nothing matches {self.filter_text}")
         self._servers.set_rows(sort_servers(shown, self._order, is_reversed=self._is_reversed))
+        is_first = self._acknowledgements.cursor == 0
         self._acknowledgements.set_rows(facts.acknowledgements)
+        if is_first:
+            self._acknowledgements.move_to(0)
         of = f"{len(shown):,} of {len(facts.servers):,}" if self._filter.terms else ""
         self.set_about(of)
         self._plot()

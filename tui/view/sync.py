@@ -35,16 +35,16 @@ WORST = ""
 FIELDS = ("name", "state", "trouble", "lag", "bytes", "seconds", "failures", "contradictions")
 ORDERS = ("worst", "name", "lag", "failures")
 SERVER_COLUMNS = (
-    Column("name", "NAME", 18, grow=2, widest=40),
-    Column("state", "STATE", 16),
-    Column("acknowledged", "ACKNOWLEDGED", 18, is_right=True, grow=1, widest=24),
-    Column("lag", "LEAVES", 8, is_right=True),
-    Column("bytes", "BYTES", 9, priority=2, is_right=True),
+    Column("name", "NAME", 14, grow=2, widest=40),
+    Column("state", "STATE", 14),
+    Column("acknowledged", "ACKNOWLEDGED", 15, is_right=True, grow=1, widest=24),
+    Column("lag", "LEAVES", 7, priority=2, is_right=True),
+    Column("bytes", "BYTES", 8, priority=5, is_right=True),
     Column("seconds", "BEHIND", 8, is_right=True),
-    Column("failures", "FAILED", 6, priority=1, is_right=True),
-    Column("next", "NEXT TRY", 9, priority=3, is_right=True),
-    Column("contradictions", "CONTRADICTIONS", 14, priority=4, is_right=True),
-    Column("trouble", "TROUBLE", 20, priority=5, grow=4),
+    Column("failures", "FAILED", 6, priority=3, is_right=True),
+    Column("next", "NEXT TRY", 9, priority=4, is_right=True),
+    Column("contradictions", "CONTRADICTIONS", 14, priority=6, is_right=True),
+    Column("trouble", "TROUBLE", 20, priority=1, grow=4),
 )
 ACKNOWLEDGED_COLUMNS = (
     Column("time", "ACKNOWLEDGED (UTC)", 19),
@@ -146,13 +146,13 @@ def sort_servers(
 def get_server_cell(server: ServerSync, column: str, now_ns: int) -> Cell:
     """One cell of a server's (or a host's) row."""
     if column == "name":
-        return _cell(server.name, "" if is_well(server) else "bad", NAME_MAX)
+        return _cell(server.name, "", NAME_MAX)
     if column == "state":
         return make_state(server.state)
     if column == "acknowledged":
         return Cell(f"{write_count(server.acknowledged)} of {write_count(server.log_size)}")
     if column == "lag":
-        return Cell(write_count(server.lag_leaves), "warn" if server.lag_leaves > 0 else "dim")
+        return Cell(write_count(server.lag_leaves), "" if server.lag_leaves > 0 else "dim")
     if column == "bytes":
         return Cell(write_amount(server.lag_bytes, "B"))
     if column == "seconds":
