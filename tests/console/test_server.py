@@ -13,6 +13,7 @@ from docklock.console import server, server_feed, server_fleet, server_line
 from docklock.console.door import open_source
 from docklock.console.facts import UNKNOWN
 from docklock.console.server_feed import NO_VALUES, UNPROVEN
+from docklock.console.server_fleet import HostFacts
 from docklock.console.server_receipt import UNNAMED
 from docklock.console.source import Source
 from docklock.evidence import keyring
@@ -112,6 +113,22 @@ def test_hosts_are_shown_with_what_is_held_and_how_old_it_is(office: Office) -> 
     for name, paths in zip(office.get_ids(), office.hosts, strict=True):
         assert (hosts[name].acknowledged, hosts[name].state) == (get_size(paths), "well")
         assert 0 <= hosts[name].lag_s < 600 and hosts[name].acknowledged_ms > 0
+
+
+def test_a_host_is_silent_only_while_it_has_open_runs() -> None:
+    idle = HostFacts("h", 9, 9, 0, 0, 0, 5 * 10**9, 0)
+    late_ns = (5 + 3601) * 10**9
+    for host, now_ns, state in (
+        (idle, late_ns, "well"),
+        (idle._replace(open_runs=1), late_ns, "silent"),
+        (idle._replace(open_runs=1), late_ns - 2 * 10**9, "well"),
+        (idle._replace(alerts=2), late_ns, "alerted"),
+        (idle._replace(revoked_ms=1), late_ns, "revoked"),
+        (idle._replace(newest_ns=UNKNOWN), late_ns, "never heard"),
+    ):
+        shown = server._describe_host(host, now_ns)
+        assert shown.state == state
+        assert bool(shown.trouble) == (state in ("silent", "alerted"))
 
 
 def test_a_feed_grows_as_the_host_sends_and_scrolls_back(office: Office) -> None:
