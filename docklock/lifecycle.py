@@ -95,6 +95,7 @@ class State(NamedTuple):
     boot: str = ""
     cgroup: tuple[tuple[str, str], ...] = ()
     is_paused: bool = False  # its processes are frozen; it is RUNNING all the same
+    policy: str = ""  # digest of the policy that the newest run is under, in hex
     receipts: int = -1  # of the newest run once it has ended, and how many calls its policy
     refused: int = -1  # refused, as its guard has counted; -1: nobody knows
 

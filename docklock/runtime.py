@@ -112,6 +112,31 @@ def load_container_policy(paths: Paths, container: Container, spec: Spec) -> Com
     return load_policy(container.policy, paths, capabilities=spec.process.capabilities.bounding)
 
 
+def load_run_policy(paths: Paths, container: Container, spec: Spec, digest: str) -> Compiled:
+    """The policy that a run is under, for one more program in it, by its digest in hex.
+
+    Not what the record or the file says by now: that is for the next run. An empty digest is not
+    known. StateError if the policy is nowhere any more.
+    """
+    from chainlite.errors import SpecError
+    from docklock.policy.load import find_compiled
+
+    try:
+        policy = load_container_policy(paths, container, spec)
+    except SpecError:
+        if not digest:
+            raise
+    else:
+        if digest in ("", policy.digest.hex()):
+            return policy
+    found = find_compiled(paths, bytes.fromhex(digest))
+    if found is None:
+        raise StateError(
+            "the policy that it runs under was changed and is not kept: docklock restart it first"
+        )
+    return found
+
+
 def read_spec(container: Container) -> Spec:
     """The container's config.json. SpecError if it is wrong."""
     from docklock.spec import parse_spec

@@ -1,9 +1,10 @@
-"""Change a container's limits and restart policy: which there are, and where they are kept.
+"""Change a container's limits, restart policy and policy: which there are, where they are kept.
 
-Limits are its config.json's and the policy its container.json's, so that they hold for later runs
-too. A running container's are changed by its supervisor (supervisor/steering.py), the one writer of
-its files. Not here: the command (cli/update.py), the cgroup (cgroup/driver.py), what a policy means
-(restart.py).
+Limits are its config.json's and both policies its container.json's, so that they hold for later
+runs too; a policy holds for those alone, as no filter of a running process can be loosened. A
+running container's are changed by its supervisor (supervisor/steering.py), the one writer of its
+files. Not here: the command (cli/update.py), the cgroup (cgroup/driver.py), what a restart policy
+means (restart.py).
 """
 
 from __future__ import annotations
@@ -39,29 +40,59 @@ FIELDS = {
     "pids_max": "pids-limit",
 }
 _LISTS = ("cpuset_cpus", "cpuset_mems")
-RESTART = "restart"
+RESTART, POLICY = "restart", "policy"
+POLICY_CHARS_MAX = 4096
+_DIGEST_CHARS = 64
 
 
 class Change(NamedTuple):
-    """What is to be changed; `restart` is a policy's text, empty if it stays."""
+    """What is to be changed; what is empty stays. `restart` is a restart policy's text.
+
+    `policy` is a profile's name or a file, and `digest` what it is compiled to, in hex.
+    """
 
     limits: Limits
     restart: str = ""
+    policy: str = ""
+    digest: str = ""
 
     def get_labels(self) -> tuple[tuple[str, str], ...]:
-        """By the options' names, for the record."""
-        limits = tuple((FIELDS[field], str(value)) for field, value in self.limits.items())
-        return limits + ((RESTART, self.restart),) * bool(self.restart)
+        """By the options' names, for the record; a policy by its digest: its name may be a path."""
+        found = [(FIELDS[field], str(value)) for field, value in self.limits.items()]
+        found += [(RESTART, self.restart)] * bool(self.restart)
+        return (*found, *[(POLICY, self.digest)] * bool(self.policy))
+
+    def describe(self) -> dict[str, Any]:
+        """For parse_change."""
+        policy = [self.policy, self.digest] if self.policy else None
+        return {"limits": self.limits, RESTART: self.restart or None, POLICY: policy}
 
 
-def parse_change(limits: object, restart: object) -> Change:
+def parse_change(asked: dict[str, Any]) -> Change:
     """What a client asks for; ValueError unless it is some change, SpecError for a policy."""
+    limits, restart = asked.get("limits"), asked.get(RESTART)
     if restart is not None and not (isinstance(restart, str) and restart):
         raise ValueError(RESTART)
-    policy = parse_policy(restart).text if isinstance(restart, str) else ""
-    if policy and limits in (None, {}):
-        return Change({}, policy)
-    return Change(check_fields(limits), policy)
+    text = parse_policy(restart).text if isinstance(restart, str) else ""
+    named = _check_policy(asked.get(POLICY))
+    if (text or named) and limits in (None, {}):
+        return Change({}, text, *named)
+    return Change(check_fields(limits), text, *named)
+
+
+def _check_policy(named: object) -> tuple[str, ...]:
+    """(word, digest) or nothing. Whether there is such a policy is the client's to know."""
+    if named is None:
+        return ()
+    match named:
+        case [str(word), str(digest)] if 0 < len(word) <= POLICY_CHARS_MAX and is_digest(digest):
+            return word, digest
+    raise ValueError(POLICY)
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a SHA-256 in hex."""
+    return len(text) == _DIGEST_CHARS and not text.strip("0123456789abcdef")
 
 
 def check_fields(limits: object) -> Limits:
@@ -117,6 +148,16 @@ def check_own_config(paths: Paths, container: Container) -> None:
         )
 
 
+def check_record(paths: Paths, container: Container, change: Change) -> None:
+    """StateError for what a container's record cannot be changed to."""
+    if change.restart:
+        check_restart(paths, container)
+    if change.policy and container.auto_remove:
+        raise StateError("it is removed when it ends (--rm): no later run would be under a policy")
+    if change.policy and container.bundle != paths.container(container.id):
+        raise StateError("it is started by whoever made its bundle, which names its policy")
+
+
 def check_restart(paths: Paths, container: Container) -> None:
     """StateError for a container that no policy can start again."""
     if container.auto_remove:
@@ -127,12 +168,17 @@ def check_restart(paths: Paths, container: Container) -> None:
         raise StateError("it is started by whoever made its bundle: it has no restart policy")
 
 
-def write_restart(paths: Paths, container: Container, policy: str) -> None:
+def write_record(paths: Paths, container: Container, change: Change) -> None:
     """Replace the container's record by rename. StateError, and it is as it was."""
+    asked = {RESTART: change.restart, POLICY: change.policy}
+    changed = {field: value for field, value in asked.items() if value}
+    if not changed:
+        return
     try:
-        write_container(paths, read_container(paths, container.id)._replace(restart=policy))
+        old = read_container(paths, container.id)
+        write_container(paths, old._replace(**changed))  # type: ignore[arg-type]
     except OSError as error:
-        raise StateError(f"its restart policy cannot be written: {error.strerror}") from None
+        raise StateError(f"its record cannot be written: {error.strerror}") from None
 
 
 def change_at_rest(paths: Paths, container: Container, change: Change) -> None:
@@ -141,17 +187,16 @@ def change_at_rest(paths: Paths, container: Container, change: Change) -> None:
     SpecError, StateError: then nothing was changed.
     """
     old = read_spec(container)
-    if change.restart:
-        check_restart(paths, container)
+    check_record(paths, container, change)
     if change.limits:
         check_own_config(paths, container)
         write_config(container, change_limits(old, change.limits))
-    if change.restart:
-        try:
-            write_restart(paths, container, change.restart)
-        except StateError:
+    try:
+        write_record(paths, container, change)
+    except StateError:
+        if change.limits:
             write_config(container, old)
-            raise
+        raise
 
 
 def write_config(container: Container, spec: Spec) -> None:

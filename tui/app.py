@@ -25,8 +25,9 @@ from tui.widgets.banner import BannerLine
 from tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from textual.command import Provider
     from textual.screen import Screen
 
     from docklock.console.facts import ContainerRow, Overview, Verdict
@@ -37,6 +38,7 @@ OVERVIEW_EVERY_S = 1.0
 VERDICTS_EVERY_S = 1.0
 SAID_FOR_S = 30.0
 BANNER_LENGTH_MAX = 400
+NAME_MAX = 60
 
 WORDS = (
     *(Command(place.name, place.about, f"app.go('{place.name}')") for place in TABS),
@@ -44,6 +46,18 @@ WORDS = (
     Command("theme", "light or dark", "app.theme_next"),
     Command("q", "leave", "app.quit", also=("quit", "exit")),
 )
+
+
+def _get_commands() -> type[Provider]:
+    from tui.palette import Commands
+
+    return Commands
+
+
+def _get_containers() -> type[Provider]:
+    from tui.palette import Containers
+
+    return Containers
 
 
 class Trouble(NamedTuple):
@@ -57,7 +71,7 @@ class DocklockApp(App[None]):
     """Made of a source; `clock` tells Unix ns."""
 
     TITLE = "docklock"
-    ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {_get_commands, _get_containers}  # noqa: RUF012 -- as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help", tooltip="This: what is seen, and all keys"),
         Binding("slash", "prompt('/')", "Filter", tooltip="Show only what the words match"),
@@ -146,6 +160,12 @@ class DocklockApp(App[None]):
         self.verdicts = tuple(verdict for verdict in verdicts if not verdict.is_whole)
         self.hand_down()
 
+    def note_verdicts(self, verdicts: tuple[Verdict, ...]) -> None:
+        """What a verification just found is shown at once; the next read_verdicts has it too."""
+        known = {(verdict.container, verdict.where) for verdict in self.verdicts}
+        new = (each for each in verdicts if (each.container, each.where) not in known)
+        self.take_verdicts((*self.verdicts, *new))
+
     def note_trouble(self, name: str, words: str, at_ns: int) -> None:
         """A reader was told an error: it is shown until the reader is told an answer."""
         words = make_harmless(words, BANNER_LENGTH_MAX)
@@ -188,6 +208,9 @@ class DocklockApp(App[None]):
             since = f"since {format_clock(verdict.since_ns)} UTC"
             ago = format_age(verdict.since_ns, now_ns)
             where = make_harmless(verdict.where, BANNER_LENGTH_MAX)
+            row = self.get_row(verdict.container)
+            if row is not None and row.name not in verdict.where:
+                where = f"{make_harmless(row.name, NAME_MAX)}: {where}"
             why = make_harmless(verdict.why, BANNER_LENGTH_MAX)
             lines.append(BannerLine(f"NOT WHOLE {since} ({ago} ago): {where}: {why}", "bad"))
         for name, trouble in self.troubles.items():
@@ -203,7 +226,13 @@ class DocklockApp(App[None]):
         rows = self.overview.containers if self.overview is not None else ()
         return next((row for row in rows if row.id == container), None)
 
-    def _get_screens(self) -> Iterable[DockScreen]:
+    def find_row(self, name: str) -> ContainerRow | None:
+        """A container by its name, or by how its id begins."""
+        rows = self.overview.containers if self.overview is not None else ()
+        named = [row for row in rows if row.name == name]
+        return next(iter(named or [row for row in rows if row.id.startswith(name)]), None)
+
+    def _get_screens(self) -> list[DockScreen]:
         return [screen for screen in self.screen_stack if isinstance(screen, DockScreen)]
 
     # Keys.
@@ -260,7 +289,7 @@ class DocklockApp(App[None]):
         """Whole commands for what was typed; an argument is a container's name."""
         rows = self.overview.containers if self.overview is not None else ()
         names = (make_harmless(row.name) for row in rows)
-        return complete(text, self._get_words(), names)
+        return complete(text, self.get_words(), names)
 
     def on_prompt_typed(self, typed: Prompt.Typed) -> None:
         if typed.sign == "/" and isinstance(self.screen, DockScreen):
@@ -280,7 +309,7 @@ class DocklockApp(App[None]):
         if entered.sign == "/":
             self._filter(screen, entered.text)
             return
-        said = parse_command(entered.text, self._get_words())
+        said = parse_command(entered.text, self.get_words())
         if said.command is None:
             if said.complaint:
                 self.say(make_harmless(said.complaint), is_bad=True)
@@ -290,11 +319,16 @@ class DocklockApp(App[None]):
     async def run_command(self, command: Command, argument: str = "") -> None:
         """Do what a command names: an action of the screen, or of the app."""
         action = command.action.replace("{}", repr(argument))
-        await self.run_action(action, default_namespace=self.screen)
+        await self.run_action(action, default_namespace=self.get_front() or self)
 
-    def _get_words(self) -> tuple[Command, ...]:
-        screen = self.screen
-        return (*screen.WORDS, *WORDS) if isinstance(screen, DockScreen) else WORDS
+    def get_words(self) -> tuple[Command, ...]:
+        """The commands of the screen that is seen, and those of every screen."""
+        screen = self.get_front()
+        return WORDS if screen is None else (*screen.WORDS, *WORDS)
+
+    def get_front(self) -> DockScreen | None:
+        """The screen that is seen, under the palette or a dialog where one is open."""
+        return next(reversed(self._get_screens()), None)
 
     def _filter(self, screen: DockScreen, text: str) -> None:
         screen.filter_text = text

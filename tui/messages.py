@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.message import Message
+
+if TYPE_CHECKING:
+    from docklock.console.facts import Progress
 
 
 class Facts(Message, bubble=False):
@@ -19,6 +24,15 @@ class Facts(Message, bubble=False):
         self.error = error
         self.at_ns = at_ns
         self.is_once = is_once
+        super().__init__()
+
+
+class Progressed(Message, bubble=False):
+    """How far a long action is; posted from its thread."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self.name = name
+        self.progress = progress
         super().__init__()
 
 

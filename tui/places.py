@@ -1,6 +1,7 @@
 """The screens by name: where each is, and the key that opens it. A screen is imported when opened.
 
-A new screen needs one line here.
+A new screen needs one line here. What the two are opened with: `container` by an id and the name
+of a tab (empty for the first), `receipt` by a container's id, a run and an index.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Lane:
                 return
             self.current = call
             began = time.thread_time()
-            value, error = answer(call.ask)
+            value, error = call.context.run(answer, call.ask)
             self.current = None
             call.upon_end(time.thread_time() - began)
             told = Facts(call.name, value, error, self._clock(), is_once=call.is_once)

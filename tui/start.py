@@ -56,7 +56,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def find_terminal_fault(term: str, *, is_terminal: bool) -> str:
     """Why no screen can be drawn here; empty if it can."""
     if not is_terminal:
-        return "standard input and output are no terminal: try docklock ps, stats, receipts, verify"
+        return (
+            "input, output and errors must be a terminal: else docklock ps, stats, receipts, verify"
+        )
     if term in DUMB:
         return f"TERM is {term or 'not set'}: this terminal cannot place a cursor"
     return ""
@@ -86,7 +88,7 @@ def run_app(app: DocklockApp) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the UI; returns the process's exit status."""
     given = parse_arguments(sys.argv[1:] if argv is None else argv)
-    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    is_terminal = all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr))
     fault = find_terminal_fault(os.environ.get("TERM", ""), is_terminal=is_terminal)
     if fault:
         print(f"{PROGRAM}: {fault}", file=sys.stderr)

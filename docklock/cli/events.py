@@ -51,6 +51,7 @@ ACTIONS = {
     "exit": (CONTAINER, "die"),
     "oom": (CONTAINER, "oom"),
     "pause": (CONTAINER, "pause"),
+    "policy": (CONTAINER, "policy"),
     "remove": (CONTAINER, "destroy"),
     "signal": (CONTAINER, "kill"),
     "start": (CONTAINER, "start"),

@@ -21,9 +21,9 @@ from docklock.cli.attach import DETACH_KEYS
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.terminal import complain_without_terminal, get_size, parse_detach_keys
 from docklock.cli.values import TERM_DEFAULT, parse_env
-from docklock.lifecycle import RUNNING, Container, find_container, read_container
+from docklock.lifecycle import RUNNING, Container, State, find_container, read_container
 from docklock.paths import Paths
-from docklock.runtime import get_state, load_container_policy, read_spec
+from docklock.runtime import get_state, load_run_policy, read_spec
 from docklock.spec import Process, Spec
 from docklock.supervisor.wire import make_pair
 
@@ -74,7 +74,7 @@ def _exec(paths: Paths, container_id: str, values: dict[str, Any], words: list[s
     container = read_container(paths, container_id)
     spec = read_spec(container)
     spec = spec._replace(process=build_process(spec, values, tuple(words[1:]), state.pid))
-    return join_and_wait(paths, container, spec, state.pid, values)
+    return join_and_wait(paths, container, spec, state, values)
 
 
 def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid: int) -> Process:
@@ -114,13 +114,13 @@ def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid
 
 
 def join_and_wait(
-    paths: Paths, container: Container, spec: Spec, pid: int, values: dict[str, Any]
+    paths: Paths, container: Container, spec: Spec, state: State, values: dict[str, Any]
 ) -> int:
     """Start the program in the container, hand its listener over, wait; its exit code."""
     from docklock.evidence.operations import record_operation
     from docklock.supervisor.terminal import wait_exit_code
 
-    joining = _prepare(paths, container, spec, pid)
+    joining = _prepare(paths, container, spec, state)
     record_operation(paths, "exec", container.id)
     if spec.process.terminal:
         return _run_in_terminal(joining, values)
@@ -144,10 +144,10 @@ class _Joining(NamedTuple):
     log_path: str
 
 
-def _prepare(paths: Paths, container: Container, spec: Spec, pid: int) -> _Joining:
-    policy = load_container_policy(paths, container, spec)
-    pidfd = os.pidfd_open(pid)
-    channel = client.connect(paths, container.id)  # it lives, so `pid` was its init's
+def _prepare(paths: Paths, container: Container, spec: Spec, state: State) -> _Joining:
+    policy = load_run_policy(paths, container, spec, state.policy)
+    pidfd = os.pidfd_open(state.pid)
+    channel = client.connect(paths, container.id)  # it lives, so the pid was its init's
     log_path = f"{paths.container(container.id)}/supervisor.log"
     return _Joining(paths, container, spec, policy, pidfd, channel, log_path)
 

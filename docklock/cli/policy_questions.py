@@ -181,6 +181,12 @@ def _format_side(side: tuple[str, int, tuple[str, ...]]) -> str:
     return format_treatment(*side[:2]) + masked
 
 
+def describe_change(change: Change) -> str:
+    """As `newly allowed: connect: deny EPERM -> record`."""
+    before, after = _format_side(change.before), _format_side(change.after)
+    return f"{TITLES[change.kind]}: {_format_call(change)}: {before} -> {after}"
+
+
 def _format_call(change: Change) -> str:
     """As `socket(0x28, _)`: the arguments up to the last that matters."""
     args = ["_" if value is None else f"{value:#x}" for value in change.args]

@@ -30,12 +30,15 @@ from docklock.image.store import Image, ImageConfig, ImageStore
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
 from docklock.policy.selection import Subject, choose_policy
+from docklock.policy.shipped import fix_name
 from docklock.runtime import load_container_policy, make_container
 from docklock.spec import Device, Mount, Resources, Spec, User
 from docklock.supervisor.launch import launch
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from docklock.policy.load import Compiled
 
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID_BYTES = 32
@@ -268,10 +271,15 @@ def _get_size() -> tuple[int, int] | None:
 def check_policy(paths: Paths, request: Request) -> None:
     """Compile the container's policy. SpecError if that fails or it closes the image's calls."""
     compiled = load_container_policy(paths, request.container, request.spec)
-    needed = ARCHITECTURES.get(request.architecture, "")
+    check_architecture(compiled, request.container.image, request.architecture)
+
+
+def check_architecture(compiled: Compiled, image: str, architecture: str) -> None:
+    """SpecError where the policy closes all calls of an image of that architecture."""
+    needed = ARCHITECTURES.get(architecture, "")
     if needed and needed not in compiled.architectures:
         raise SpecError(
-            f"image {request.container.image} is for {needed}, and policy {compiled.name} closes"
+            f"image {image} is for {needed}, and policy {compiled.name} closes"
             f" all its calls: write a policy with `extends: {compiled.name}` and"
             f" `architectures: [{needed}]`, and name it with --policy"
         )
@@ -319,7 +327,7 @@ def _choose_policy(
     """--policy, else observe for --privileged, else what the host's files and the labels say."""
     name = values["policy"] or (POLICY_PRIVILEGED if values["privileged"] else "")
     if name:
-        return os.path.abspath(name) if os.path.exists(name) and "/" in name else str(name)
+        return fix_name(name)
     names = image.references if image is not None else ()
     image_labels = image.config.labels if image is not None else ()
     choice = choose_policy(paths.policies, Subject(names, image_labels, labels))

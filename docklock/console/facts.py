@@ -219,6 +219,7 @@ class Denial(NamedTuple):
     rule: str = ""  # what refused it
     policy: str = ""
     unproposable: str = ""
+    note: str = ""  # of how much it was counted, where that is not all
 
 
 class Proposal(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from docklock.console.host_acts import HostActs
 from docklock.console.host_containers import HostContainers
 from docklock.console.host_evidence import HostEvidence
-from docklock.console.host_later import LaterAlerts, LaterChain, LaterChecks, LaterSync
+from docklock.console.host_later import LaterAlerts, LaterChain, LaterChecks, LaterPolicy, LaterSync
 from docklock.console.source import Source
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def open_host(paths: Paths) -> Source:
         alerts=LaterAlerts(paths),
         evidence=HostEvidence(paths),
         checks=LaterChecks(paths),
+        policy=LaterPolicy(paths),
         acts=HostActs(paths),
         chain=LaterChain(paths),
         sync=LaterSync(paths),

@@ -48,35 +48,39 @@ class HostActs:
         """Run the command of that name; `tell` returns False to end it. SpecError for no verb."""
         if verb not in VERBS:
             raise SpecError(f"{verb!r}: one of {', '.join(VERBS)}")
-        return self._run((*WORDS.get(verb, (verb,)), container), tell)
+        return run_command(self._paths, (*WORDS.get(verb, (verb,)), container), tell)
 
     def write_evidence(self, container: str, path: str) -> Done:
         """Write the evidence file. StateError where that would replace a file of another kind."""
         path = os.path.abspath(os.path.expanduser(path))
         if not _may_replace(path):
             raise StateError(f"{path} is there and is no evidence file: choose another name")
-        return self._run(("evidence", container, "-o", path), lambda _: True)
+        return run_command(self._paths, ("evidence", container, "-o", path))
 
     def get_shell(self, container: str) -> tuple[str, ...]:
         """The argument vector of a shell in it, for this terminal."""
         return (*find_program(self._paths), "exec", "-it", container, SHELL)
 
-    def _run(self, words: tuple[str, ...], tell: Callable[[Progress], bool]) -> Done:
-        process = subprocess.Popen(
-            [*find_program(self._paths, parent=os.getpid()), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            output, why = _wait(process, " ".join(words[:-1]) or words[0], tell)
-        finally:
-            _end(process)
-        text = output.decode("utf-8", "backslashreplace").strip()
-        if why:
-            return Done(is_done=False, text=f"{text}\n{why}".strip())
-        return Done(is_done=process.returncode == 0, text=text)
+
+def run_command(
+    paths: Paths, words: tuple[str, ...], tell: Callable[[Progress], bool] = lambda _: True
+) -> Done:
+    """Run `docklock WORDS`; `tell` is asked every TELL_S, and ends it with False."""
+    process = subprocess.Popen(
+        [*find_program(paths, parent=os.getpid()), *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        output, why = _wait(process, words[0], tell)
+    finally:
+        _end(process)
+    text = output.decode("utf-8", "backslashreplace").strip()
+    if why:
+        return Done(is_done=False, text=f"{text}\n{why}".strip())
+    return Done(is_done=process.returncode == 0, text=text)
 
 
 def _wait(

@@ -2,7 +2,8 @@
 
 What they import takes longer than a first screen may; whoever never looks at the chain never loads
 it. Not here: the parts themselves (host_chain, host_sync, host_alerts,
-host_checks).
+host_checks,
+host_policy).
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docklock.console.facts import Alert, ChainFacts, Progress, SyncFacts, Verdict
-    from docklock.console.source import Alerts, Chain, Checks, Sync
+    from docklock.console.facts import (
+        Alert,
+        ChainFacts,
+        Denial,
+        Done,
+        Progress,
+        Proposal,
+        SyncFacts,
+        Verdict,
+    )
+    from docklock.console.source import Alerts, Chain, Checks, PolicyDesk, Sync
     from docklock.paths import Paths
 
 
@@ -81,3 +91,27 @@ class LaterChecks:
 
             self._checks = HostChecks(self._paths)
         return self._checks
+
+
+class LaterPolicy:
+    """source.PolicyDesk."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._policy: PolicyDesk | None = None
+
+    def read_denials(self, container: str = "") -> tuple[Denial, ...]:
+        return self._get().read_denials(container)
+
+    def propose(self, denial: Denial) -> Proposal:
+        return self._get().propose(denial)
+
+    def apply(self, proposal: Proposal) -> Done:
+        return self._get().apply(proposal)
+
+    def _get(self) -> PolicyDesk:
+        if self._policy is None:
+            from docklock.console.host_policy import HostPolicy
+
+            self._policy = HostPolicy(self._paths)
+        return self._policy

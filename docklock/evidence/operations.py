@@ -33,7 +33,7 @@ OPERATIONS = {
     "network": "a network is made, removed, joined or left",
     "oom": "the kernel has killed processes for memory; label: count",
     "pause": "a container is frozen, or thawed; label: state",
-    "policy": "a policy is made, changed or removed",
+    "policy": "a container's later runs are to be under a policy; labels: old, new (digests)",
     "pull": "an image is fetched; labels: image, name",
     "register": "this host is to be registered on a chain; labels: chain, operator",
     "remove": "a container is removed; its evidence stays; label: force",

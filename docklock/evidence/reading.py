@@ -97,6 +97,13 @@ def decode_text(value: bytes) -> str:
     return value.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
 
 
+def decode_frame(raw: bytes, data: bytes) -> Shown:
+    """One receipt with its values; SpecError if they are not canonical."""
+    event = receipt.decode_receipt(raw)
+    values = receipt.decode_values(data, len(event.commitments), "values")
+    return Shown(event, tuple(zip([name for name, _ in event.commitments], values, strict=True)))
+
+
 def read_segment(
     row: container_store.SegmentRow, first: int = 0, end: int = 2**63
 ) -> Iterator[Shown]:
@@ -110,10 +117,7 @@ def read_segment(
         for index, (raw, data, _) in enumerate(frames, row.first_index):
             if not first <= index < end:
                 continue
-            event = receipt.decode_receipt(raw)
-            values = receipt.decode_values(data, len(event.commitments), "values")
-            names = [name for name, _ in event.commitments]
-            yield Shown(event, tuple(zip(names, values, strict=True)))
+            yield decode_frame(raw, data)
     except SpecError as error:
         last = row.first_index + row.event_count - 1
         raise TamperError(

@@ -24,7 +24,7 @@ from docklock.policy.decision import Arm, Check, Compiled, Rule
 from docklock.policy.shipped import find_policy, is_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "Arm",
@@ -41,6 +41,7 @@ MAGIC = b"dlpolicy"
 Bases = list[tuple[str, str]]  # file, SHA-256 in hexadecimal
 _kept: dict[str, tuple[Compiled, Bases]] = {}  # by key
 CACHE_FILE_BYTES_MAX = 4_194_304
+CACHE_FILES_MAX = 1024  # so many are looked through for one digest
 SOURCE_BYTES_MAX = 262_144
 
 
@@ -74,6 +75,19 @@ def load_policy(
 
 def keep_cached(paths: Paths, count: int) -> None:
     """Hold the newest cached policies in memory: forks of this process share them."""
+    _kept.update(_iterate_cache(paths, count))
+
+
+def find_compiled(paths: Paths, digest: bytes) -> Compiled | None:
+    """The policy of this digest, if it was compiled here: whatever its file says by now."""
+    for _, (compiled, _) in _iterate_cache(paths, CACHE_FILES_MAX):
+        if compiled.digest == digest:
+            return compiled
+    return None
+
+
+def _iterate_cache(paths: Paths, count: int) -> Iterator[tuple[str, tuple[Compiled, Bases]]]:
+    """The newest cached policies by their keys; fewer if they are removed meanwhile."""
     directory = f"{paths.policies}/cache"
     try:
         files = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
@@ -82,9 +96,9 @@ def keep_cached(paths: Paths, count: int) -> None:
             with open(entry.path, "rb", buffering=0) as file:
                 found = parse_cache(file.read(CACHE_FILE_BYTES_MAX))
             if found is not None:
-                _kept[entry.name] = found
+                yield entry.name, found
     except OSError:
-        return  # removed meanwhile: they are read when they are wanted
+        return  # they are read when they are wanted
 
 
 def read_source(path: str) -> bytes:

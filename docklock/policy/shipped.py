@@ -37,6 +37,11 @@ def is_file_name(name: str) -> bool:
     return "/" in name or name.endswith((SUFFIX, ".yml"))
 
 
+def fix_name(name: str) -> str:
+    """A user's word for a policy as a container's record keeps it: whatever directory is next."""
+    return os.path.abspath(name) if is_file_name(name) else name
+
+
 def find_policy(name: str) -> str:
     """The file a user's word means. SpecError with the nearest profile if there is none."""
     if is_file_name(name):

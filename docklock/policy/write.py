@@ -35,7 +35,7 @@ def format_policy(model: Model, *, head: tuple[str, ...] = (), notes: tuple[str,
         if note and note != last:
             lines.append(f"  # {note}")
         last = note
-        lines += _format_rule(rule)
+        lines += format_rule(rule)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -44,7 +44,8 @@ def get_errno_name(number: int) -> str:
     return next(name for name, value in ERRNOS.items() if value == number)
 
 
-def _format_rule(rule: RuleModel) -> list[str]:
+def format_rule(rule: RuleModel) -> list[str]:
+    """Its lines, as an item of a sequence that is indented by two."""
     names = textwrap.wrap(
         f"- syscalls: [{', '.join(rule.syscalls)}]",
         COLUMNS,

@@ -59,7 +59,7 @@ class Requests(Protocol):
 
     def steer(self) -> Steering: ...
 
-    def update(self, limits: object, restart: object) -> None: ...
+    def update(self, asked: dict[str, Any]) -> None: ...
 
     def deny(self, verb: str, why: str) -> None: ...
 
@@ -192,7 +192,7 @@ class Control:
         elif verb in ("pause", "unpause"):
             self._requests.steer().set_paused(is_paused=verb == "pause")
         elif verb == "update":
-            self._requests.update(message.get("limits"), message.get("restart"))
+            self._requests.update(message)
         elif verb == "flush":
             self._requests.flush(lambda: self._send(client, {"event": "ok"}))
             return {}

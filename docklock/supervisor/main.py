@@ -163,8 +163,8 @@ class Supervisor:
         assert self._recorder is not None
         return {"run": self._task.run, "counts": self._recorder.counts.describe()}
 
-    def update(self, limits: object, restart: object) -> None:
-        self.steer().update(limits, restart)
+    def update(self, asked: dict[str, Any]) -> None:
+        self.steer().update(asked)
 
     def steer(self) -> Steering:
         """All that is done to a running container besides; not loaded before it is asked for."""

@@ -122,11 +122,11 @@ class Backoff:
     def steer(self) -> Steering:
         raise StateError("container is restarting: it can be changed when it runs")
 
-    def update(self, limits: object, restart: object) -> None:
+    def update(self, asked: dict[str, Any]) -> None:
         """For the run that comes, which comes whatever the policy says now (Docker's does, too)."""
         from docklock.update import change_at_rest, parse_change
 
-        change_at_rest(self._paths, self._container, parse_change(limits, restart))
+        change_at_rest(self._paths, self._container, parse_change(asked))
 
     def deny(self, verb: str, why: str) -> None:
         """No run is there to record it."""

@@ -15,6 +15,7 @@ from docklock.supervisor.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from docklock.evidence.recorder import RunRecorder
     from docklock.lifecycle import State
@@ -69,23 +70,24 @@ class Steering:
             self._recorder.log_operation("pause", (("state", "thawed"),))
             self.set_paused(is_paused=False)
 
-    def update(self, limits: object, restart: object) -> None:
-        """Change limits and policy, on record first, for later runs too. ValueError if malformed.
+    def update(self, asked: dict[str, Any]) -> None:
+        """Change limits, on record first, for later runs too; restart policy and policy for those.
+
+        ValueError if malformed.
 
         SpecError, StateError, KernelError: then they are as they were.
         """
         from docklock.cgroup.update import update
         from docklock.update import (
             change_limits,
-            check_restart,
+            check_record,
             parse_change,
             write_config,
-            write_restart,
+            write_record,
         )
 
-        change, container = parse_change(limits, restart), self._container
-        if change.restart:
-            check_restart(self._paths, container)
+        change, container = parse_change(asked), self._container
+        check_record(self._paths, container, change)
         spec = change_limits(self._spec, change.limits)
         self._record("runtime.update", labels=change.get_labels())
         old, new = self._spec.linux.resources, spec.linux.resources
@@ -94,8 +96,7 @@ class Steering:
         try:
             if is_own:
                 write_config(container, spec)
-            if change.restart:
-                write_restart(self._paths, container, change.restart)
+            write_record(self._paths, container, change)
         except StateError:
             update(self._cgroup, new, old)
             if is_own:

@@ -41,7 +41,8 @@ class Task(NamedTuple):
 
     def begin_state(self) -> State:
         """The status at the beginning of this run."""
-        state, last = State(run=self.run, boot=get_boot_id().hex()), self.previous
+        last, policy = self.previous, self.policy.digest.hex()
+        state = State(run=self.run, boot=get_boot_id().hex(), policy=policy)
         if last.status != RESTARTING:
             return state
         return state._replace(

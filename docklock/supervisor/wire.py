@@ -6,7 +6,7 @@ it where the verb passes any. Only root can reach the socket (its directory is 0
 
 Requests: {"verb": start | signal (signal) | wait (figures) | figures | counts | flush | attach |
 resize (rows, columns) | listener (argv; one fd) | pause | unpause |
-update (limits: fields of Resources; restart: a policy)}.
+update (limits: fields of Resources; restart: a policy; policy: its word and digest)}.
 Events:   {"event": created (pid) | started | exit (exit_code) | ok | figures (figures) |
 counts (run, counts: op, what was done, how often) |
 error (message, exit_code, why) | warning (message) |

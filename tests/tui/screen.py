@@ -22,7 +22,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from textual import events
 from textual.app import App
+from textual.geometry import Size
 from textual.pilot import Pilot
 
 from docklock.console.facts import Overview
@@ -30,11 +32,14 @@ from docklock.console.saved import Answer, encode_saved, load_saved
 from docklock.console.source import Source
 from tests.conftest import SLOWER
 from tui.app import DocklockApp
+from tui.theme import DARK
 
 NOW_NS = 1_795_918_447_000_000_000
 """2026-11-29 02:14:07 UTC."""
 SIZES = ((80, 24), (120, 40), (200, 60))
 PATIENCE_S = 20.0 * SLOWER
+ROUNDS = 4
+"""A key, its action, the screen it opens, and what that shows."""
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 WRITE_SNAPSHOTS = "DOCKLOCK_WRITE_SNAPSHOTS"
 """Set to 1 it makes a differing or missing snapshot anew: look at each before you commit it."""
@@ -60,21 +65,35 @@ class Hand:
     async def settle(self) -> None:
         """Until nothing is asked of the source, and all that was answered is drawn."""
         await self.until(lambda: self.app.is_settled())
-        await self.pilot.pause()
+        await self._pass(ROUNDS)
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Press keys, by Textual's names or as their letters."""
+        await self.send(*keys)
         await self.settle()
 
+    async def send(self, *keys: str) -> None:
+        """Press keys and do not wait for the source: it may be held."""
+        for key in keys:
+            letter = LETTERS.get(key, key)
+            name = KEYS.get(letter, key)
+            self.app.post_message(events.Key(name, letter if len(letter) == 1 else None))
+            await self._pass(ROUNDS)
+
     async def type(self, text: str) -> None:
-        await self.press(*(KEYS.get(letter, letter) for letter in text))
+        await self.press(*text)
+
+    async def _pass(self, rounds: int) -> None:
+        """Let every widget handle what is in its queue, and what came of that."""
+        for _ in range(rounds):
+            await self.pilot.pause(0)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait for something that threads bring about."""
         end = time.monotonic() + PATIENCE_S
         while not is_so():
             assert time.monotonic() < end, f"still not so:\n{self.read()}"
-            await self.pilot.pause()
+            await self.pilot.pause(0.002)
 
     async def until_read(self, words: str) -> None:
         """Wait until the screen says it."""
@@ -83,6 +102,12 @@ class Hand:
     async def resize(self, width: int, height: int) -> None:
         await self.pilot.resize_terminal(width, height)
         await self.settle()
+
+    def resize_at_once(self, width: int, height: int) -> None:
+        """As a window that is dragged: nobody waits for what is drawn."""
+        size = Size(width, height)
+        self.app._driver._size = size  # type: ignore[union-attr] # as Textual's pilot does
+        self.app.post_message(events.Resize(size, size))
 
     def read(self) -> str:
         """The screen as text, a line each, blanks at the end cut."""
@@ -95,16 +120,19 @@ KEYS = {
     "_": "underscore",
 }  # fmt: skip
 
+LETTERS = {name: letter for letter, name in KEYS.items()}
+
 
 def read_screen(app: App[Any]) -> str:
     """What stands on the screen now, dialogs too."""
-    svg = app.export_screenshot()
-    return get_text(svg, *app.size)
+    strips = app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips)
 
 
 def get_text(svg: str, width: int, height: int) -> str:
     """The letters of an exported screen, by their places."""
     lines = [[" "] * width for _ in range(height)]
+    svg = re.sub(r'<text class="[^"]*title".*?</text>', "", svg, flags=re.S)
     found = re.findall(r'<text [^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*>(.*?)</text>', svg, re.S)
     for x, y, words in found:
         column, row = round(float(x) / CELL_WIDTH), round((float(y) - 18.5) / CELL_HEIGHT)
@@ -151,7 +179,7 @@ def check_snapshot(hand: Hand, name: str) -> None:
     if drawn == kept:
         return
     before = get_text(kept, width, height).splitlines() if kept else []
-    after = hand.read().splitlines()
+    after = get_text(drawn, width, height).splitlines()
     changes = "\n".join(difflib.unified_diff(before, after, path.name, "now", lineterm="", n=1))
     what = "differs" if kept else "is missing"
     raise AssertionError(
@@ -165,7 +193,10 @@ def make_small(svg: str) -> str:
     svg = re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.S)
     svg = re.sub(r"terminal-\d+-", "", svg)
     svg = re.sub(r"<clipPath.*?</clipPath>\n?", "", svg, flags=re.S)
-    svg = re.sub(r'<rect fill="#292929".*?</g>\s*(?=<g transform)', "", svg, count=1, flags=re.S)
+    ground = f'<rect fill="{DARK.background}" width="100%" height="100%"/>\n'
+    window = r'<rect fill="#292929".*?</g>\s*(?=<g transform)'
+    svg = re.sub(window, ground, svg, count=1, flags=re.S)
+    svg = re.sub(rf'<rect fill="{DARK.background}" x=[^>]*/>', "", svg)
     svg = re.sub(r' (clip-path|shape-rendering|textLength)="[^"]*"', "", svg)
     svg = re.sub(r'(?<==")(\d+)\.(\d)\d+', r"\1.\2", svg)
     svg = svg.replace("<rect ", "\n<rect ").replace("<text ", "\n<text ")

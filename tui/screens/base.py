@@ -157,6 +157,11 @@ class DockScreen(Screen[None]):
     def on_silence(self, silence: Silence) -> None:
         self.dock.note_silence(silence)
 
+    def on_descendant_focus(self) -> None:
+        """The keys are those of what has the focus, too."""
+        for bar in self.query(Bar):
+            bar.keys = self.get_key_words()
+
     def set_about(self, about: str) -> None:
         """What the title says on the right; harmless text."""
         self.about = about
@@ -167,8 +172,8 @@ class DockScreen(Screen[None]):
         self, lines: tuple[BannerLine, ...], status: str, said: str, *, is_said_bad: bool
     ) -> None:
         """Take what the app knows for every screen."""
-        if not self.is_mounted:
-            return
+        if not self.query(Bar):
+            return  # not composed yet: on_mount asks for it
         self.query_one(Banner).lines = lines
         bar = self.query_one(Bar)
         bar.status, bar.said, bar.is_said_bad = status, said, is_said_bad

@@ -166,7 +166,10 @@ the moment a quorum's seals were here; the plot shows it over time."""
         self._members.set_rows(list_members(facts))
         blocks = [block for block in facts.blocks if self._passes(block)]
         self._blocks.set_empty("no block" if blocks or not self.filter_text else "nothing matches")
+        is_first = self._blocks.cursor == 0
         self._blocks.set_rows(blocks)
+        if is_first:  # who is on the newest block stays on the newest
+            self._blocks.move_to(0)
         of = f"{len(blocks):,} of {len(facts.blocks):,} blocks" if self._filter.terms else ""
         self.set_about(of)
 

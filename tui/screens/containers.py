@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from tui.screens.base import DockScreen
+from tui.screens.acting import ActingScreen
 from tui.view.filters import Filter
 from tui.view.rows import (
     COLUMNS,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tui.view.cells import Cell
 
 
-class ContainersScreen(DockScreen):
+class ContainersScreen(ActingScreen):
     """The first screen. The rows come with the app's overview, which measures those seen first."""
 
     PLACE = "containers"
@@ -108,7 +108,7 @@ DENIED above 0: press 2 to see what was refused and to fix the policy.
         if line.is_group:
             self.action_fold("unfold" if line.is_folded else "fold")
         else:
-            self.dock.open_place("container", line.row.id)
+            self.open_container(line.row.id)
 
     def _sort(self, order: str, *, is_reversed: bool) -> None:
         self._arrangement = self._arrangement._replace(order=order, is_reversed=is_reversed)

@@ -183,7 +183,10 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         shown = [server for server in facts.servers if self._passes(server)]
         self._servers.set_empty(f"nothing matches {self.filter_text}")
         self._servers.set_rows(sort_servers(shown, self._order, is_reversed=self._is_reversed))
+        is_first = self._acknowledgements.cursor == 0
         self._acknowledgements.set_rows(facts.acknowledgements)
+        if is_first:
+            self._acknowledgements.move_to(0)
         of = f"{len(shown):,} of {len(facts.servers):,}" if self._filter.terms else ""
         self.set_about(of)
         self._plot()

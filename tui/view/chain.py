@@ -27,6 +27,8 @@ HASH_SHOWN = 16
 LATE_AFTER_NS = 60_000_000_000
 """A running chain without a block for so long is told in warning."""
 PLOT_NS_MIN = 10_000_000_000
+GAP_NS = 5_000_000_000
+"""Blocks come in milliseconds while there is something to do, and every second or so when not."""
 FORKS_MAX = 64
 
 FIELDS = ("height", "round", "proposer", "hash", "transactions")
@@ -102,7 +104,7 @@ def make_head(facts: ChainFacts, now_ns: int) -> tuple[Cell, ...]:
         Cell(f"height {write_count(facts.height)}"),
         Cell(f"round {write_count(facts.round)}", "warn" if facts.round > 0 else ""),
         _make_last(facts, now_ns),
-        Cell(f"behind {write_count(facts.lag_blocks)} blocks", "warn") if facts.lag_blocks
+        Cell(f"behind by {write_count(facts.lag_blocks)}", "warn") if facts.lag_blocks
         else Cell(""),
         Cell(f"validators {held}{', fewer than the quorum' if is_short else ''}",
              "bad" if is_short else ""),
@@ -131,7 +133,7 @@ def make_curve(facts: ChainFacts, now_ns: int) -> Curve:
         return Curve(unit="ms")
     until_ns = max(now_ns if facts.is_running else points[-1].at_ns, points[-1].at_ns)
     since_ns = min(points[0].at_ns, until_ns - PLOT_NS_MIN)
-    return Curve(tuple(sorted(points)), since_ns, until_ns, "ms")
+    return Curve(tuple(sorted(points)), since_ns, until_ns, "ms", GAP_NS)
 
 
 def list_members(facts: ChainFacts) -> tuple[Member, ...]:

@@ -36,9 +36,15 @@ class Filter(NamedTuple):
     terms: tuple[Term, ...] = ()
     complaint: str = ""
 
-    def is_match(self, fields: Sequence[str], get: Callable[[str], str | float]) -> bool:
-        """Whether a row passes; `get` tells a field's text or number, `fields` where words look."""
-        return all(_holds(term, fields, get) != term.is_not for term in self.terms)
+    def is_match(
+        self, fields: Sequence[str], get: Callable[[str], str | float], text: str | None = None
+    ) -> bool:
+        """Whether a row passes; `get` tells a field's text or number.
+
+        A word looks in `text` (small letters), which a caller with many rows joins; else in all
+        the `fields` that are text.
+        """
+        return all(_holds(term, fields, get, text) != term.is_not for term in self.terms)
 
 
 def parse_filter(text: str, fields: Sequence[str]) -> Filter:
@@ -62,7 +68,9 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,18}(\.[0-9]{0,9})?", text) is not None
 
 
-def _holds(term: Term, fields: Sequence[str], get: Callable[[str], str | float]) -> bool:
+def _holds(
+    term: Term, fields: Sequence[str], get: Callable[[str], str | float], text: str | None
+) -> bool:
     if term.how in ("<", ">"):
         value = get(term.field)
         if isinstance(value, str):
@@ -70,4 +78,6 @@ def _holds(term: Term, fields: Sequence[str], get: Callable[[str], str | float])
         return value > float(term.value) if term.how == ">" else value < float(term.value)
     if term.field:
         return term.value in str(get(term.field)).lower()
+    if text is not None:
+        return term.value in text
     return any(term.value in value.lower() for value in map(get, fields) if isinstance(value, str))

@@ -52,7 +52,7 @@ class Curve(NamedTuple):
     since_ns: int = 0
     until_ns: int = 0
     unit: str = ""
-    gap_ns: int = 0  # points further apart have a gap between them; 0: see GAP_SPACINGS
+    gap_ns: int = 0  # points no further apart are joined, whatever GAP_SPACINGS says
 
 
 class PlotLine(NamedTuple):
@@ -183,7 +183,7 @@ def _compute_gap(points: Sequence[Point]) -> int:
 def _compute_columns(points: Sequence[Point], curve: Curve, count: int) -> list[_Column | None]:
     columns: list[_Column | None] = [None] * count
     last, span = count - 1, max(1, curve.until_ns - curve.since_ns)
-    for stretch in _split(points, curve.gap_ns or _compute_gap(points)) if count else ():
+    for stretch in _split(points, max(curve.gap_ns, _compute_gap(points))) if count else ():
         at, value = 0, -1.0
         for index, point in enumerate(stretch):
             to = (point.at_ns - curve.since_ns) * last // span

@@ -6,6 +6,8 @@ measured (docklock.console), what is drawn (tui.widgets.table).
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tui.view.cells import Cell, Column
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from tui.view.filters import Filter
 
 NAME_MAX = 80
+CACHED_MAX = 20_000
+DIGITS_MAX = 18
+_NUMBER = re.compile("[0-9]+")
 TROUBLE_MAX = 200
 GROUP = "app "
 """An app's row key begins with it; a container's id has no blank."""
@@ -27,7 +32,7 @@ GROUP = "app "
 COLUMNS = (
     Column("name", "NAME", 14, 0, 3, widest=48),
     Column("host", "HOST", 8, 5, 1, widest=16),
-    Column("status", "STATE", 11),
+    Column("status", "STATE", 12),
     Column("cpu", "CPU", 6, 1, is_right=True),
     Column("memory", "MEMORY", 8, 1, is_right=True),
     Column("network", "NETWORK", 10, 4, is_right=True),
@@ -87,7 +92,7 @@ def arrange(
 ) -> tuple[Line, ...]:
     """The rows that pass the filter, in order; with the tree under their apps."""
     if found.terms:
-        rows = [row for row in rows if found.is_match(FIELDS, lambda f, r=row: get_field(r, f))]  # type: ignore[misc]
+        rows = [row for row in rows if found.is_match(FIELDS, partial(get_field, row), _join(row))]
     ordered = sort_rows(rows, arrangement.order, is_reversed=arrangement.is_reversed)
     if not arrangement.is_tree:
         return tuple(Line(row.id, row) for row in ordered)
@@ -96,6 +101,9 @@ def arrange(
         apps.setdefault(row.app, []).append(row)
     lines = []
     for app in sorted(apps, key=lambda name: (not name, name)):
+        if len(apps[app]) == 1 and apps[app][0].name == app:
+            lines.append(Line(apps[app][0].id, apps[app][0]))  # an app only by its own name
+            continue
         is_folded = app in arrangement.folded
         summed = sum_rows(app, apps[app])
         lines.append(Line(f"{GROUP}{app}", summed, 0, len(apps[app]), is_folded))
@@ -104,14 +112,29 @@ def arrange(
     return tuple(lines)
 
 
+def _join(row: ContainerRow) -> str:
+    """All of a row that a word may be in."""
+    texts = (row.name, row.status, row.app, row.image, row.host, row.health, row.policy,
+             row.anchor.kind, row.anchor.by, row.trouble, row.id)  # fmt: skip
+    return "\n".join(texts).lower()
+
+
 def sort_rows(
     rows: Iterable[ContainerRow], order: str, *, is_reversed: bool = False
 ) -> list[ContainerRow]:
     """By a column, ties by name; numbers from the largest, words from the first letter."""
-    ordered = sorted(rows, key=lambda row: (row.name, row.id))
+    ordered = sorted(rows, key=lambda row: _get_natural(row.name))
+    if order == "name":
+        return ordered[::-1] if is_reversed else ordered
     is_down = (order in LARGEST_FIRST) != is_reversed
     ordered.sort(key=_get_sorter(order), reverse=is_down)
     return ordered
+
+
+@lru_cache(CACHED_MAX)
+def _get_natural(name: str) -> str:
+    """With its numbers filled up with zeros, so that web-2 comes before web-10."""
+    return _NUMBER.sub(lambda found: found[0].zfill(DIGITS_MAX), name[:NAME_MAX])
 
 
 def _get_sorter(order: str) -> Callable[[ContainerRow], tuple[float, str]]:
@@ -180,9 +203,9 @@ def _sum(values: Iterable[float]) -> float:
 
 def get_columns(rows: Sequence[ContainerRow]) -> tuple[Column, ...]:
     """Without the columns that would be empty from top to bottom."""
-    has_hosts = any(row.host for row in rows)
+    has_hosts = len({row.host for row in rows}) > 1
     has_health = any(row.health for row in rows)
-    has_apps = any(row.app for row in rows)
+    has_apps = any(row.app not in ("", row.name) for row in rows)
     has_trouble = any(row.trouble for row in rows)
     left_out = {
         key

@@ -116,6 +116,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._empty = empty
         self._sorted_by = ("", False)
         self._fitted: tuple[tuple[Column, int], ...] = ()
+        self._fitted_width = -1
         self._drawn: dict[int, tuple[object, ...]] = {}  # line of the screen: what stands there
 
     # What a screen sets and asks.
@@ -126,7 +127,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         old_length, self.rows = len(self.rows), rows
         self.cursor = self._find(key)
         if len(rows) != old_length:
-            self.virtual_size = Size(self.size.width, len(rows) + HEADER_LINES)
+            self.virtual_size = Size(self._fitted_width, len(rows) + HEADER_LINES)
         self._refresh_changed()
 
     def set_columns(self, columns: tuple[Column, ...]) -> None:
@@ -225,9 +226,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     def render_line(self, y: int) -> Strip:
         """One line of the screen, in Textual's line API."""
         base = self.rich_style
-        width = self.size.width
-        if not self._fitted:
-            self._fitted = fit_columns(self._columns, width)
+        width = self._fit_to_width()
         if y < HEADER_LINES:
             return self._draw_header(width)
         index = round(self.scroll_y) + y - HEADER_LINES
@@ -260,9 +259,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         segments, used = [], 0
         for (column, room), cell in zip(self._fitted, cells, strict=False):
             assert isinstance(cell, Cell)
-            style = self._style_of(cell.tone, base)
-            if is_cursor:
-                style = (base if cell.tone in ("", "dim") else style) + over
+            style = base + over if is_cursor else self._style_of(cell.tone, base)
             text = _fit(cell.text, room, is_right=column.is_right)
             gap = " " * min(GAP, width - used - room)
             segments.append(Segment(text + gap, style))
@@ -296,10 +293,18 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
             self.refresh(Region(0, y, self.size.width, 1))
 
     def _refit(self) -> None:
-        self._fitted = fit_columns(self._columns, self.size.width)
-        self.virtual_size = Size(self.size.width, len(self.rows) + HEADER_LINES)
+        self._fitted_width = -1
+        self._fit_to_width()
+        self.virtual_size = Size(self._fitted_width, len(self.rows) + HEADER_LINES)
         self._drawn.clear()
         self.refresh()
+
+    def _fit_to_width(self) -> int:
+        """Choose the columns for the room there is, which a scroll bar makes smaller."""
+        width = self.scrollable_content_region.width
+        if width != self._fitted_width:
+            self._fitted, self._fitted_width = fit_columns(self._columns, width), width
+        return width
 
     def _find(self, key: str) -> int:
         """Where the row of this key is now: near where it was, else anywhere."""

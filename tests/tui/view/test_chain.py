@@ -44,7 +44,7 @@ def test_the_head_tells_what_a_glance_should_find() -> None:
     late = make_chain()._replace(lag_blocks=12, head_ms=NOW_MS - 70_000, round=2)
     cells = make_head(late, NOW_NS)
     warned = {cell.text for cell in cells if cell.tone == "warn"}
-    assert {"behind 12 blocks", "last block 1 min ago", "round 2"} <= warned
+    assert {"behind by 12", "last block 1 min ago", "round 2"} <= warned
 
 
 def test_fewer_validators_than_the_quorum_is_said() -> None:

@@ -92,6 +92,12 @@ def test_a_long_silence_is_a_gap_though_nobody_said_so() -> None:
     assert line[:4].strip() and line[-2:].strip() and not line[4:9].strip()
 
 
+def test_points_as_near_as_the_curve_says_are_joined_however_they_are_spaced() -> None:
+    points = tuple(Point(at * S, 1.0) for at in (0, 1, 2, 3, 12, 13))
+    [line] = get_marks(Curve(points, 0, 13 * S, gap_ns=9 * S), 14, 1, BRAILLE)
+    assert line.strip() == line and " " not in line
+
+
 def test_points_further_apart_than_columns_are_joined() -> None:
     for marks in (BRAILLE, BLOCK, ASCII):
         lines = get_marks(make_curve([1.0, 3.0, 2.0, 8.0]), 40, 4, marks)
