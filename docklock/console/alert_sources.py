@@ -18,7 +18,7 @@ from docklock.chain.client import ask_node
 from docklock.chain.directory import find_process, get_directory, read_bounded, say_start
 from docklock.chain.reading import read_status as read_chain_status
 from docklock.console.facts import Alert
-from docklock.console.host_records import Record, Records
+from docklock.console.host_records import LOST, Record, Records
 from docklock.evidence.keyring import get_public_key, has_host_key
 from docklock.health import HEALTH_FILE, UNHEALTHY
 from docklock.json_text import parse_json
@@ -87,7 +87,9 @@ class ContainerAlerts:
         def add(kind: str, level: str, why: str, since_ns: int, advice: str) -> None:
             found.append(Alert(kind, level, name, why, since_ns, record.id, advice))
 
-        if record.trouble:
+        if record.trouble == LOST:
+            add("lost", WARNING, record.trouble, state.started_ns, "docklock ps")
+        elif record.trouble:
             add("unreadable", WARNING, record.trouble, 0, f"look at {self._paths.containers}")
         if container.health and state.status == RUNNING:
             status, streak = read_health(f"{container.bundle}/{HEALTH_FILE}")
