@@ -147,7 +147,8 @@ class DocklockApp(App[None]):
         if facts.name == "containers":
             self.overview = cast("Overview", facts.value)
             for screen in self._get_screens():
-                screen.upon_overview(self.overview)
+                if screen.is_made:
+                    screen.upon_overview(self.overview)
         elif facts.name == "verdicts":
             self.take_verdicts(cast("tuple[Verdict, ...]", facts.value))
         self.hand_down()

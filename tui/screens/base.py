@@ -46,6 +46,7 @@ class DockScreen(Screen[None]):
     PLACE: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
     FIELDS: ClassVar[tuple[str, ...]] = ()
+    FIRST: ClassVar[tuple[str, ...]] = ()  # actions whose keys the footer has before all others
     WORDS: ClassVar[tuple[Command, ...]] = ()
 
     DEFAULT_CSS = """
@@ -87,6 +88,11 @@ class DockScreen(Screen[None]):
             return True
         self.say(f"{name}: {part} has too much to do already", is_bad=True)
         return False
+
+    @property
+    def is_made(self) -> bool:
+        """Whether its widgets are there: not before it is composed, nor once it is taken away."""
+        return self.is_running and bool(self.query(Bar))
 
     def say(self, words: str, *, is_bad: bool = False) -> None:
         """Show a line in the footer."""
@@ -187,4 +193,6 @@ class DockScreen(Screen[None]):
             if binding.show and binding.description and binding.action not in found:
                 key = self.app.get_key_display(binding)
                 found[binding.action] = KeyWord(key, binding.key, binding.description)
-        return ALWAYS + tuple(word for word in found.values() if word.name != "question_mark")
+        words = [found.pop(action) for action in self.FIRST if action in found]
+        words += [word for word in found.values() if word.name != "question_mark"]
+        return (*ALWAYS, *words)

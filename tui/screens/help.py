@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 FIRST_STEPS = """\
 Something is wrong, what now?
   1  The line under the title says where evidence is not whole; key 5 lists all alerts and advice.
-  2  Calls that a policy refused: key 2 (Policy). enter on a line shows the rule that would allow
-     it and the change to the file; y applies it, on record. Nothing changes before you say y.
+  2  Calls that a policy refused: key 2 (Policy). enter explains the one under the cursor; a shows
+     the rule that would allow it and the change to the policy, and there y writes it, on record.
+     Nothing changes before you say y.
   3  Evidence for others: key 1 (Containers), move to the container, w writes its evidence file;
      anyone checks it with: docklock verify FILE
   4  v verifies the container under the cursor, V all of them."""
