@@ -148,7 +148,8 @@ class DocklockApp(App[None]):
             before, self.overview = self.overview, cast("Overview", facts.value)
             self._tell_agent(before, self.overview)
             for screen in self._get_screens():
-                screen.upon_overview(self.overview)
+                if screen.is_made:
+                    screen.upon_overview(self.overview)
         elif facts.name == "verdicts":
             self.take_verdicts(cast("tuple[Verdict, ...]", facts.value))
         self.hand_down()

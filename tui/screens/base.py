@@ -90,6 +90,11 @@ class DockScreen(Screen[None]):
         self.say(f"{name}: {part} has too much to do already", is_bad=True)
         return False
 
+    @property
+    def is_made(self) -> bool:
+        """Whether its widgets are there: not before it is composed, nor once it is taken away."""
+        return self.is_running and bool(self.query(Bar))
+
     def say(self, words: str, *, is_bad: bool = False) -> None:
         """Show a line in the footer."""
         self.dock.say(words, is_bad=is_bad)
