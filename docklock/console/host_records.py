@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import StateError
 from docklock.lifecycle import (
+    STOPPED,
     Container,
     State,
     has_guard,
@@ -62,8 +63,9 @@ class Record:
             self._read(paths)  # it may just have ended, and said so
             settled = self._settle(paths)
             if settled != self.state:
-                self.state, self.trouble = settled, self.trouble or LOST
-                self._marks = ()  # whoever mends it writes it anew
+                if settled.status == STOPPED:  # not one that waits to be started again
+                    self.trouble = self.trouble or LOST
+                self.state, self._marks = settled, ()  # whoever mends it writes it anew
 
     def _settle(self, paths: Paths) -> State:
         return settle_state(self.state, lambda: has_guard(paths, self.id))

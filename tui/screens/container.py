@@ -17,7 +17,7 @@ from textual.widgets import ContentSwitcher
 
 from docklock.console.facts import Details, Event
 from docklock.console.source import FEED_EVENTS_MAX
-from tui.screens.base import DockScreen
+from tui.screens.acting import VERIFY, ActingScreen
 from tui.view import container_tables as tables
 from tui.view.cells import Cell
 from tui.view.container import PLOTS, ContainerModel, write_head
@@ -33,7 +33,7 @@ from tui.widgets.tabs import Tab, TabLine
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview
+    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview, Verdict
     from docklock.console.source import Evidence, Feed
     from tui.messages import Facts
     from tui.reading import Reader
@@ -58,6 +58,12 @@ TABS = (
     Tab("plots", "Plots", "m"),
     Tab("settings", "Settings", "d"),
 )
+EMPTY = {
+    "processes": "nothing runs in it",
+    "files": "it changed nothing",
+    "network": "no interfaces and no connections",
+    "rules": "no rules are known",
+}
 ABOUT = {
     "events": "Its receipts as they come",
     "processes": "What runs in it",
@@ -70,7 +76,7 @@ ABOUT = {
 }
 
 
-class ContainerScreen(DockScreen):
+class ContainerScreen(ActingScreen):
     """Made of a container's id."""
 
     PLACE = "container"
@@ -81,6 +87,7 @@ decision:denied op:connect; enter opens the receipt with its proof. A line with 
 receipts that came too fast to be shown; enter on it reads them.
 """
     FIELDS = EVENT_FIELDS
+    FIRST = ("choose", "turn_tab(1)", "hold", "prompt('/')")
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(t.key, f"show_tab('{t.name}')", t.title, show=False, tooltip=ABOUT[t.name])
@@ -110,6 +117,7 @@ receipts that came too fast to be shown; enter on it reads them.
         self._feed: Feed | None = None
         self._log_reader: Reader | None = None
         self._log: tuple[LogLine, ...] = ()
+        self._checked: tuple[Verdict, ...] = ()  # what verifying it from here has found
         self._tab = tab or "events"
         self._words: dict[str, str] = {}  # each tab's filter
         self._is_wrapped, self._is_reading = True, False
@@ -198,7 +206,7 @@ receipts that came too fast to be shown; enter on it reads them.
 
     def upon_facts(self, facts: Facts) -> None:
         if facts.value is None:
-            return
+            return  # it was not to be asked just then
         if facts.name == "events":
             self.events.take(cast("FeedPart", facts.value))
             self._show_events()
@@ -214,10 +222,16 @@ receipts that came too fast to be shown; enter on it reads them.
             self._take_earlier(cast("tuple[Event, ...]", facts.value))
         elif facts.name.startswith("before "):
             self._fill(facts.name, cast("tuple[Event, ...]", facts.value))
+        else:
+            if facts.name.startswith(VERIFY):
+                self._checked = cast("tuple[Verdict, ...]", facts.value)
+                self._show_head()
+            super().upon_facts(facts)
 
     def upon_error(self, facts: Facts) -> None:
         if facts.name == "earlier receipts":
             self._is_reading = False
+        super().upon_error(facts)
 
     def upon_filter(self, found: Filter) -> None:
         self._words[self._tab] = self.filter_text
@@ -234,7 +248,8 @@ receipts that came too fast to be shown; enter on it reads them.
         self.query_one(TabLine).note = words
 
     def _show_head(self) -> None:
-        lines = write_head(self.model, self.dock.verdicts, self.dock.clock())
+        verdicts = (*self.dock.verdicts, *self._checked)
+        lines = write_head(self.model, verdicts, self.dock.clock())
         self.query_one("#head", LinesView).show(lines)
 
     def _show_tab(self) -> None:
@@ -387,7 +402,13 @@ LISTS: dict[str, Callable[[Details, int], list[tables.Row]]] = {
 
 
 def _make_table(name: str, columns: tuple[Column, ...]) -> VirtualTable[tables.Row]:
-    return VirtualTable(columns, lambda row: row.key, lambda row, key: row.cells[key], id=name)
+    return VirtualTable(
+        columns,
+        lambda row: row.key,
+        lambda row, key: row.cells[key],
+        empty=EMPTY[name],
+        id=name,
+    )
 
 
 def _draw_item(item: Item, column: str) -> Cell:

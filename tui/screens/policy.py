@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 
-from tui.screens.base import DockScreen
+from tui.screens.acting import ActingScreen
 from tui.view.cells import Cell
 from tui.view.denials import (
     DENIAL_COLUMNS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 DENIALS_EVERY_S = 2.0
 
 
-class PolicyScreen(DockScreen):
+class PolicyScreen(ActingScreen):
     """Of all containers, or of one: made of its id."""
 
     PLACE = "policy"
@@ -47,6 +47,7 @@ plain words. a proposes the rule that would allow it and shows the change to the
 it newly allows; nothing is written before you say so there.
 """
     FIELDS = DENIAL_FIELDS
+    FIRST = ("choose", "propose", "receipt", "only", "prompt('/')", "act('restart')")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "propose", "Propose", tooltip="Propose the rule that allows this: its diff"),
         Binding("i", "receipt", "Receipt", tooltip="Open the receipt of the newest example"),
@@ -100,6 +101,8 @@ it newly allows; nothing is written before you say so there.
             self._show_words()
         elif facts.name == "proposal":
             self.dock.open_place("proposal", cast("Proposal", facts.value))
+        else:
+            super().upon_facts(facts)
 
     def upon_filter(self, found: Filter) -> None:
         self._found = found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from docklock.console.facts import Denial, Done, Process, Proposal
-    from tui.view.lines import Line
+    from tui.view.flowing import Line
 
 DENIALS_MAX = 2_000
 """Groups that are listed: more are said, not listed."""

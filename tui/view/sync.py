@@ -122,8 +122,12 @@ def make_head(facts: SyncFacts, *, is_server: bool) -> tuple[Cell, ...]:
 
 
 def is_well(server: ServerSync) -> bool:
-    """Whether nobody needs to look at it."""
-    is_late = server.lag_s > LATE_AFTER_S
+    """Whether nobody needs to look at it.
+
+    Of a server's hosts lag is silence, which an idle one is in too: the source says which is silent
+    for too long.
+    """
+    is_late = server.log_size >= 0 and server.lag_s > LATE_AFTER_S
     return (
         SIGNS.get(server.state, ("", "bad"))[1] == "good"
         and not (server.failures or server.contradictions or server.trouble or is_late)

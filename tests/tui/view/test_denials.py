@@ -16,7 +16,8 @@ from tui.view.denials import (
     write_denial,
     write_proposal,
 )  # fmt: skip
-from tui.view.lines import get_text, measure
+from tui.view.lines import get_text
+from tui.view.wrapping import get_width
 
 NS = 10**9
 NOW = 1_000 * NS
@@ -96,4 +97,4 @@ def test_hostile_denials_and_proposals_are_harmless() -> None:
         cells = "".join(cell.text for cell in write_denial(denial, NOW).values())
         assert not find_raw(join(tuple(lines)).replace("\n", "") + cells)
         wrapped = explain_denial(denial, NOW, 80)
-        assert all(measure(get_text(line)) <= 80 for line in wrapped)
+        assert all(get_width(get_text(line)) <= 80 for line in wrapped)
