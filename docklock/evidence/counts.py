@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from docklock.paths import Paths
 
-    def _count_elements(mapping: dict[int, int], iterable: list[int]) -> None: ...
+    def _count_elements(_mapping: dict[int, int], iterable: list[int]) -> None: ...
 else:
     from _collections import _count_elements  # what collections.Counter is made of
 

@@ -20,6 +20,7 @@ from textual.screen import Screen
 
 from tui.reading import Reader
 from tui.view.filters import Filter
+from tui.view.keynames import write_key
 from tui.widgets.banner import Banner, BannerLine
 from tui.widgets.bar import Bar, KeyWord
 from tui.widgets.prompt import Prompt
@@ -191,7 +192,7 @@ class DockScreen(Screen[None]):
         for active in self.active_bindings.values():
             binding = active.binding
             if binding.show and binding.description and binding.action not in found:
-                key = self.app.get_key_display(binding)
+                key = write_key(binding.key)
                 found[binding.action] = KeyWord(key, binding.key, binding.description)
         words = [found.pop(action) for action in self.FIRST if action in found]
         words += [word for word in found.values() if word.name != "question_mark"]
