@@ -65,13 +65,13 @@ EMPTY = {
     "rules": "no rules are known",
 }
 ABOUT = {
-    "events": "Its receipts as they come",
-    "processes": "What runs in it",
-    "files": "What it changed of its image",
-    "network": "Its interfaces and connections",
-    "logs": "What it printed, as it comes",
-    "rules": "Its policy's rules, with how often each was met",
-    "plots": "CPU, memory, receipts and denials over time",
+    "events": "Events: its receipts as they come",
+    "processes": "Processes: what runs in it",
+    "files": "Files: what it changed of its image",
+    "network": "Network: its interfaces and connections",
+    "logs": "Logs: what it printed, as it comes",
+    "rules": "Rules of its policy, with how often each was met",
+    "plots": "Plots of CPU, memory, receipts and denials over time",
     "settings": "Describe: its command, limits, mounts, capabilities, labels",
 }
 
@@ -81,10 +81,11 @@ class ContainerScreen(ActingScreen):
 
     PLACE = "container"
     HELP_TEXT = """\
-One container. The three lines above say what it is, what it uses, and whether its evidence holds.
-Events are its receipts: a line with ✗ is a call that was refused. / finds it, as
-decision:denied op:connect; enter opens the receipt with its proof. A line with … stands for
-receipts that came too fast to be shown; enter on it reads them.
+One container. The three lines above say what it is, what it uses, and
+whether its evidence holds. Events are its receipts: a line with ✗ is a
+call that was refused; / finds it, as in: decision:denied op:connect
+enter opens the receipt with its proof. A line with … stands for receipts
+that came too fast to be shown: enter on it reads them.
 """
     FIELDS = EVENT_FIELDS
     FIRST = ("choose", "turn_tab(1)", "hold", "prompt('/')")
@@ -317,7 +318,7 @@ receipts that came too fast to be shown; enter on it reads them.
         if count and self.events.filter.terms:
             table.move_to(count - 1)
         words = f"{len(events):,} earlier receipts read, {count:,} of them shown"
-        self.say(words if events else "there are no earlier receipts")
+        self.say(words if events else "there are no earlier receipts of this run")
         self._note(self.events.describe())
 
     def _fill(self, name: str, events: tuple[Event, ...]) -> None:
@@ -377,8 +378,11 @@ receipts that came too fast to be shown; enter on it reads them.
         self._show_log()
 
     def on_virtual_table_moved(self, moved: VirtualTable.Moved) -> None:
+        """Who comes to the first line wants to see what was before it; with a filter b searches."""
         table = moved.table
-        if table.id == "events" and not table.cursor and len(table.rows) > 1 and table.has_focus:
+        if table.id != "events" or table.cursor or self.events.filter.terms:
+            return
+        if len(table.rows) > 1 and table.has_focus and self.events.get_earlier() is not None:
             self.action_earlier()
 
     def on_virtual_table_chosen(self, chosen: VirtualTable.Chosen) -> None:
