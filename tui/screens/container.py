@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid
 from textual.widgets import ContentSwitcher
 
-from docklock.console.facts import Details, Event
+from docklock.console.facts import Details, Event, Verdict
 from docklock.console.source import FEED_EVENTS_MAX
 from tui.screens.acting import VERIFY, ActingScreen
 from tui.view import container_tables as tables
@@ -33,7 +33,7 @@ from tui.widgets.tabs import Tab, TabLine
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview, Verdict
+    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview
     from docklock.console.source import Evidence, Feed
     from tui.messages import Facts
     from tui.reading import Reader
@@ -121,7 +121,7 @@ that came too fast to be shown: enter on it reads them.
         self._checked: tuple[Verdict, ...] = ()  # what verifying it from here has found
         self._tab = tab or "events"
         self._words: dict[str, str] = {}  # each tab's filter
-        self._is_wrapped, self._is_reading = True, False
+        self._is_wrapped, self._is_reading, self._is_flood = True, False, False
 
     # What it is made of.
 
@@ -169,6 +169,9 @@ that came too fast to be shown: enter on it reads them.
     def _read_events(self, evidence: Evidence) -> FeedPart | None:
         if self.events.is_paused or self.events.is_full:
             return None
+        if self._is_flood:  # every second look is enough where all lines are new at each
+            self._is_flood = False
+            return None
         if self._feed is None:
             self._feed = evidence.open_feed(self.container)
         return self._feed.read(FEED_EVENTS_MAX)
@@ -188,7 +191,9 @@ that came too fast to be shown: enter on it reads them.
         assert self._feed is not None  # whoever asks has seen a receipt of it
         return self._feed.read_before(run, index, FEED_EVENTS_MAX).events
 
-    def _read_details(self) -> Details:
+    def _read_details(self) -> Details | None:
+        if self.model.gone_ns:
+            return None  # what was seen of it stays
         return self.source.containers.read_details(self.container)
 
     def _read_log(self) -> tuple[LogLine, ...] | None:
@@ -210,6 +215,7 @@ that came too fast to be shown: enter on it reads them.
             return  # it was not to be asked just then
         if facts.name == "events":
             self.events.take(cast("FeedPart", facts.value))
+            self._is_flood = self.events.is_sampled
             self._show_events()
         elif facts.name == "details":
             self.model.take_details(cast("Details", facts.value))
@@ -225,8 +231,7 @@ that came too fast to be shown: enter on it reads them.
             self._fill(facts.name, cast("tuple[Event, ...]", facts.value))
         else:
             if facts.name.startswith(VERIFY):
-                self._checked = cast("tuple[Verdict, ...]", facts.value)
-                self._show_head()
+                self._take_verdicts(cast("tuple[Verdict, ...]", facts.value), facts.at_ns)
             super().upon_facts(facts)
 
     def upon_error(self, facts: Facts) -> None:
@@ -309,6 +314,14 @@ that came too fast to be shown: enter on it reads them.
             curve = Curve(points, until_ns - PLOT_SPAN_NS, until_ns, unit)
             self.query_one(f"#plot-{name}", PlotView).curve = curve
         self._note("the last five minutes, as far as this screen was open")
+
+    def _take_verdicts(self, verdicts: tuple[Verdict, ...], at_ns: int) -> None:
+        """What a verification found; nothing found, and not stopped before its end, is whole."""
+        is_stopped = self._progress is not None and self._progress.is_stopped
+        if not verdicts and not is_stopped:
+            verdicts = (Verdict(True, container=self.container, checked_ns=at_ns),)
+        self._checked = verdicts
+        self._show_head()
 
     def _take_earlier(self, events: tuple[Event, ...]) -> None:
         table = self._table("events")
