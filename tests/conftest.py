@@ -7,6 +7,7 @@ without root, and a skipped test of HOST_ROOMS has failed.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 
+from tests import spread
+
 CI = os.environ.get("CI") == "true"
 FULL = os.environ.get("DOCKLOCK_TEST_FULL") == "1"
 # How many times slower than a usual one this machine is: tests wait longer, and hold the same true.
@@ -24,7 +27,6 @@ SEED_DEFAULT = 20261122
 # What a test stopped may still be going away when it ends: wait this long before calling it a leak.
 LEAK_WAIT_SECONDS = 5.0
 SYSTEM_STATE = ("/var/lib/docklock", "/run/docklock", "/run/netns")
-HOST_ROOMS = (("tests", "kernel"), ("tests", "e2e"), ("tests", "console"))
 PROGRAMS = (b"docklock", b"docklock-runtime")
 
 hypothesis.settings.register_profile(
@@ -52,24 +54,25 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Tests that make containers share one worker, so that a leak is seen in the test that made it.
+    """Groups as spread.py says, in the order of the collection.
 
-    All other tests stay with their file, as with --dist loadfile. The scheduler is our own since
-    xdist 3.8 loses its groups under pytest 9.2, which takes no other node id, and says nothing.
+    The scheduler is our own since xdist 3.8 loses its groups under pytest 9.2, which takes no other
+    node id, and says nothing.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByHost(LoadScopeScheduling):
+    class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            name = nodeid.partition("::")[0]
-            return "host" if tuple(name.split("/")[:2]) in HOST_ROOMS else name
+            return spread.get_group(nodeid)
 
-    return ByHost(config, log) if config.getvalue("dist") == "loadgroup" else None
+    config.option.loadscopereorder = False
+    return ByGroup(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
-def is_on_host(item: pytest.Item) -> bool:
-    """Whether the test makes namespaces, mounts or cgroups of this host."""
-    return item.path.relative_to(item.config.rootpath).parts[:2] in HOST_ROOMS
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a run of several workers: the order in which they begin groups. Each finds the same."""
+    if hasattr(config, "workerinput"):
+        items[:] = [items[index] for index in spread.find_order([one.nodeid for one in items])]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -78,7 +81,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a test of the host that skipped is a test that failed."""
     report = yield
-    if CI and report.skipped and is_on_host(item) and not hasattr(report, "wasxfail"):
+    if CI and report.skipped and spread.is_on_host(item.nodeid) and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"may not skip with CI=true: {report.longrepr}"
     return report
@@ -121,10 +124,25 @@ class Snapshot(NamedTuple):
         ]
 
 
-def get_mounts() -> frozenset[str]:
+def is_anothers(path: str, own: str) -> bool:
+    """Whether the path says that another worker's test made it, or another run's.
+
+    Those hold a place below pytest's directory, or a namespace with a process in its name (wires).
+    """
+    named = re.match(r"/run/netns/dw(\d+)-", path)
+    if named:
+        return int(named[1]) != os.getpid() % 100_000
+    return "/pytest-of-" in path and not path.startswith(f"{own}/")
+
+
+def get_mounts(own: str) -> frozenset[str]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mountinfo:
         lines = [line.split() for line in mountinfo]
-    return frozenset(f"{line[4]} ({line[line.index('-') + 1]})" for line in lines)
+    return frozenset(
+        f"{line[4]} ({line[line.index('-') + 1]})"
+        for line in lines
+        if not is_anothers(line[4], own)
+    )
 
 
 def get_cgroups() -> frozenset[str]:
@@ -142,23 +160,28 @@ def read_process(pid: str, name: str) -> bytes:
         return b""
 
 
-def is_ours(pid: str) -> bool:
+def is_ours(pid: str, own: str) -> bool:
     """Docklock's own process, one that a test gave a root, or one in a container's cgroup."""
     arguments = read_process(pid, "cmdline").split(b"\0")
+    given = [
+        part.partition(b"=")[2].decode(errors="replace")
+        for part in read_process(pid, "environ").split(b"\0")
+        if part.startswith(b"DOCKLOCK_ROOT=")
+    ]
+    if any(is_anothers(root, own) for root in given):
+        return False
     return (
-        any(os.path.basename(argument) in PROGRAMS for argument in arguments[:3])
-        or any(
-            part.startswith(b"DOCKLOCK_ROOT=") for part in read_process(pid, "environ").split(b"\0")
-        )
+        bool(given)
+        or any(os.path.basename(argument) in PROGRAMS for argument in arguments[:3])
         or b"/docklock" in read_process(pid, "cgroup")
     )
 
 
-def get_processes() -> tuple[frozenset[str], frozenset[str]]:
+def get_processes(own: str) -> tuple[frozenset[str], frozenset[str]]:
     """Our processes, and the network namespaces they are in."""
     processes, namespaces = set(), set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        if int(pid) == os.getpid() or not is_ours(pid):
+        if int(pid) == os.getpid() or not is_ours(pid, own):
             continue
         line = read_process(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")
         processes.add(f"{pid} {line.strip() or '(ended, not waited for)'}")
@@ -169,23 +192,29 @@ def get_processes() -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(processes), frozenset(namespaces)
 
 
-def get_system_state() -> frozenset[str]:
+def get_system_state(own: str) -> frozenset[str]:
     return frozenset(
-        str(path) for top in SYSTEM_STATE if os.path.isdir(top) for path in Path(top).iterdir()
+        str(path)
+        for top in SYSTEM_STATE
+        if os.path.isdir(top)
+        for path in Path(top).iterdir()
+        if not is_anothers(str(path), own)
     )
 
 
-def take_snapshot() -> Snapshot:
-    processes, namespaces = get_processes()
-    return Snapshot(get_mounts(), get_cgroups(), processes, namespaces, get_system_state())
+def take_snapshot(own: str) -> Snapshot:
+    """Of what tests with directories below `own` may have made, or nobody knows who."""
+    processes, namespaces = get_processes(own)
+    return Snapshot(get_mounts(own), get_cgroups(), processes, namespaces, get_system_state(own))
 
 
 @pytest.fixture
-def no_leaks() -> Iterator[None]:
+def no_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the test if it leaves a mount, cgroup, process, network namespace or system state."""
-    before = take_snapshot()
+    own = str(tmp_path_factory.getbasetemp())
+    before = take_snapshot(own)
     yield
     deadline = time.monotonic() + LEAK_WAIT_SECONDS
-    while (left := take_snapshot().describe_new(before)) and time.monotonic() < deadline:
+    while (left := take_snapshot(own).describe_new(before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, "left behind:\n" + "\n".join(left)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import StateError
 from docklock.lifecycle import (
+    STOPPED,
     Container,
     State,
     has_guard,
@@ -62,8 +63,9 @@ class Record:
             self._read(paths)  # it may just have ended, and said so
             settled = self._settle(paths)
             if settled != self.state:
-                self.state, self.trouble = settled, self.trouble or LOST
-                self._marks = ()  # whoever mends it writes it anew
+                if settled.status == STOPPED:  # not one that waits to be started again
+                    self.trouble = self.trouble or LOST
+                self.state, self._marks = settled, ()  # whoever mends it writes it anew
 
     def _settle(self, paths: Paths) -> State:
         return settle_state(self.state, lambda: has_guard(paths, self.id))
@@ -142,22 +144,24 @@ class Records:
         return True
 
     def _list(self) -> None:
-        """Who is there, and who has a guard or had one that died."""
+        """Who is there, and who has a guard or had one that died. StateError if nobody can say."""
         try:
-            changed_ns = os.stat(self._paths.containers).st_mtime_ns
+            self._list_all()
         except FileNotFoundError:
-            self.known.clear()
-            return
+            self.known.clear()  # no container was ever made here
+        except OSError as error:
+            raise StateError(f"{error}; docklock needs root") from None
+
+    def _list_all(self) -> None:
+        changed_ns = os.stat(self._paths.containers).st_mtime_ns
         if changed_ns != self._listed_ns:
             found = list_containers(self._paths)
             known = self.known
             self.known = {one: known.get(one) or Record(one) for one in found}
             is_settled = time.time_ns() - changed_ns > SETTLED_NS
             self._listed_ns = changed_ns if is_settled else 0
-        try:
-            self._guarded = frozenset(os.listdir(live_dir(self._paths)))
-        except FileNotFoundError:
-            self._guarded = frozenset()
+        live = live_dir(self._paths)
+        self._guarded = frozenset(os.listdir(live) if os.path.isdir(live) else ())
 
     def _iterate_others(self, done: set[str]) -> Iterator[Record]:
         others = [record for one, record in self.known.items() if one not in done]

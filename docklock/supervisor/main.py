@@ -319,7 +319,9 @@ class Supervisor:
         recorder = self._recorder
         if recorder is None:
             return ended
-        return ended._replace(receipts=recorder.event_count, refused=recorder.counts.refused)
+        return ended._replace(
+            receipts=recorder.event_count, refused=recorder.counts.count_refused()
+        )
 
     def _let_go(self) -> None:
         """Close what else the process's end would: the next run is in this process."""

@@ -86,6 +86,7 @@ def test_a_kill_at_any_moment_leaves_one_store_or_the_other_whole(
         process.stdout.close()
         store = open_or_create(ChainDirectory(str(top)), make_chain(made.genesis))
         found.append(store.height)
+        took_s *= 0.7 if store.height else 1.1  # the first may have been slower than all others
         store.close()
         assert os.listdir(top) == ["chain.db"]
         check_store(top / "chain.db")

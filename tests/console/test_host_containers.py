@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.errors import StateError
 from docklock.console.door import open_source
 from docklock.console.facts import UNKNOWN, Anchor, ContainerRow
 from docklock.console.host_records import Records
@@ -115,6 +116,12 @@ def test_the_agent_is_seen_to_come_and_to_go(
     with Agent(dock):
         assert source.containers.read_overview().agent == "up"
     assert source.containers.read_overview().agent == "none"
+
+
+def test_a_state_that_cannot_be_read_is_an_error_with_its_words(tmp_path: Path) -> None:
+    (tmp_path / "containers").touch()
+    with pytest.raises(StateError, match="Not a directory.*needs root"):
+        open_source(["--root", str(tmp_path)]).containers.read_overview()
 
 
 def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def test_a_killed_container_is_an_exit(dock: Docklock) -> None:
 
 def test_rm_container_that_lost_its_supervisor_is_removed(dock: Docklock) -> None:
     dock("run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "600")
-    container_id = dock.inspect("gone")["Id"]
-    os.kill(dock.supervisor_pid("gone"), signal.SIGKILL)
-    time.sleep(0.2)
+    container_id, guard = dock.inspect("gone")["Id"], dock.supervisor_pid("gone")
+    os.kill(guard, signal.SIGKILL)
+    dock.wait_for(lambda: not is_running(guard))
     assert "gone" not in dock("ps", "-a").stdout
     assert not (dock.root / "containers" / str(container_id)).exists()
     dock("verify", str(container_id))
@@ -133,8 +133,9 @@ def test_who_died_between_the_logs_start_and_its_own_state_starts_again(dock: Do
 
 def test_two_commands_at_once_mend_once(dock: Docklock) -> None:
     dock("run", "-d", "--name", "both", "busybox", "sleep", "600")
-    os.kill(dock.supervisor_pid("both"), signal.SIGKILL)
-    time.sleep(0.1)
+    guard = dock.supervisor_pid("both")
+    os.kill(guard, signal.SIGKILL)
+    dock.wait_for(lambda: not is_running(guard))
     processes = [dock.start("ps", "-a") for _ in range(4)]
     said = [process.communicate(timeout=30)[1] for process in processes]
     assert sum("lost its supervisor" in text for text in said) == 1

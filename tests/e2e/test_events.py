@@ -64,13 +64,16 @@ def test_filters(dock: Docklock, filters: tuple[str, ...], wanted: set[str]) -> 
 
 def test_events_are_told_as_they_happen(dock: Docklock) -> None:
     dock("run", "--rm", "busybox", "true")
-    process = dock.start("events", "--filter", "type=container")
+    since = f"{time.time():.6f}"
+    dock("run", "--rm", "--name", "then", "busybox", "true")
+    process = dock.start("events", "--since", since, "--filter", "type=container")
     assert process.stdout is not None
-    time.sleep(1)
-    dock("run", "--rm", "--name", "now", "busybox", "true")
-    lines = [process.stdout.readline() for _ in range(4)]
-    assert [line.split()[2] for line in lines] == ["create", "start", "die", "destroy"]
-    assert "name=now" in lines[1]
+    for name in ("then", "now"):  # it has told of the first, so it is there when the second runs
+        if name == "now":
+            dock("run", "--rm", "--name", name, "busybox", "true")
+        lines = [process.stdout.readline() for _ in range(4)]
+        assert [line.split()[2] for line in lines] == ["create", "start", "die", "destroy"]
+        assert f"name={name}" in lines[1]
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 130

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Docklock, find_leaks
+from tests.e2e.test_pause import is_connected
 
 DISK_MIB = 48
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878  # linux/fs.h
@@ -112,7 +113,8 @@ def test_a_held_call_waits_while_the_disk_is_full_and_goes_on(
     dock = small.dock
     start_victim(small, victim, "holds")
     attached = dock.start("attach", "holds")
-    time.sleep(0.3)
+    dock.wait_for(lambda: is_connected(attached.pid))
+    time.sleep(0.3)  # and its guard has taken it on
     small.fill()
     held = small.wait_for_none("holds")
     assert "Up" in dock("ps").stdout

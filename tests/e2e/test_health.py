@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,7 @@ def test_a_check_that_hangs_is_killed_and_counts_as_failed(dock: Docklock) -> No
     assert result["ExitCode"] == -1
     assert result["Output"].startswith("Health check exceeded timeout (0.7s)")
     dock("stop", "-t", "0", "slow")  # in the middle of one, as likely as not
-    time.sleep(0.2)
-    assert not [process for process in Path("/proc").glob("[0-9]*/cmdline") if is_sleeping(process)]
+    dock.wait_for(lambda: not any(map(is_sleeping, Path("/proc").glob("[0-9]*/cmdline"))))
     labels = [r["labels"] for r in dock.receipts("slow") if r["op"] == "runtime.health"]
     assert labels == [{"status": "unhealthy"}]
     dock("rm", "slow")

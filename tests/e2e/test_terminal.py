@@ -132,11 +132,25 @@ def test_a_resize_reaches_the_program(shell: tuple[str, Screen, str]) -> None:
         assert time.monotonic() < deadline
 
 
+def has_terminal(command: bytes) -> bool:
+    """Whether a process of this command line is its terminal's foreground job."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cmdline").read_bytes() == command:
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+                return fields[2] == fields[5]  # its process group, and the terminal's
+        except OSError:
+            continue
+    return False
+
+
 def test_ctrl_c_interrupts_the_program_and_not_docklock(shell: tuple[str, Screen, str]) -> None:
     _, screen, _ = shell
-    screen.type("sleep 1000\n")
-    screen.read_until("sleep 1000")
-    time.sleep(0.3)  # until the shell has made it its foreground job
+    screen.type("sleep 1003\n")
+    deadline = time.monotonic() + LIMIT_S
+    while not has_terminal(b"sleep\x001003\x00"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     screen.type("\x03")
     screen.read_until("# ")
     screen.type("echo code $?; exit 7\n")

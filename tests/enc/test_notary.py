@@ -113,7 +113,9 @@ def test_an_idle_notary_closes_its_block_when_the_time_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing happens on the host meanwhile: its timer alone wakes it."""
-    monkeypatch.setattr(logblock, "OPEN_MS", 1500)
+    monkeypatch.setattr(
+        logblock, "OPEN_MS", 3000
+    )  # its first pass takes less on a busy machine, too
     monkeypatch.setattr(docklock.notary, "LOOK_S", 0.05)
     paths = make_paths(tmp_path)
     record(paths, make_id(), count=5)
@@ -127,7 +129,7 @@ def test_an_idle_notary_closes_its_block_when_the_time_comes(
     with pytest.raises(Enough):
         docklock.notary.follow(paths, 0, tell, pytest.fail)
     assert [(done.segments > 0, done.blocks) for done in passes] == [(True, 0), (False, 1)]
-    assert 1.4 < time.monotonic() - began < 10
+    assert time.monotonic() - began > 2.9
     assert count_taken(paths) == expect((make_id(), 0, 5))
 
 

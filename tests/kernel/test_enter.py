@@ -14,6 +14,7 @@ import pytest
 
 from docklock.cgroup import driver
 from docklock.spec import Capabilities, Device, Mount, Rlimit, Spec, User
+from tests.conftest import is_anothers
 
 SpecOf = Callable[..., Spec]
 # CAP_CHOWN .. CAP_SETFCAP: what runc gives for Docker's default fourteen.
@@ -21,8 +22,10 @@ DEFAULT_MASK = "00000000a80425fb"
 NONE_MASK = "0" * 16
 
 
-def get_mounts() -> str:
-    return Path("/proc/self/mountinfo").read_text()
+def get_mounts(tmp_path: Path) -> list[str]:
+    """This host's, but for what the tests of other workers mount meanwhile."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if not is_anothers(line.split()[4], str(tmp_path.parent))]
 
 
 def get_status(output: str) -> dict[str, str]:
@@ -119,13 +122,13 @@ def test_the_filter_may_trap_any_call_and_the_program_still_starts(launch: Any) 
     assert "error" not in outcome.result
 
 
-def test_every_step_may_fail_and_nothing_is_left(launch: Any, bundle: Any) -> None:
-    before = get_mounts()
+def test_every_step_may_fail_and_nothing_is_left(launch: Any, bundle: Any, tmp_path: Path) -> None:
+    before = get_mounts(tmp_path)
     outcome = launch("true", "", job={"mode": "fail-each"})
     assert len(outcome.results) > 30
     for result in outcome.results:
         assert result["error"] == "fail on purpose: on a file: Input/output error"
-    assert get_mounts() == before
+    assert get_mounts(tmp_path) == before
     assert driver.find_cgroup(bundle.name) is None
 
 
@@ -140,14 +143,14 @@ def test_every_step_may_fail_and_nothing_is_left(launch: Any, bundle: Any) -> No
     ],
 )
 def test_a_bad_spec_names_its_step(
-    launch: Any, spec_of: SpecOf, change: dict[str, Any], said: str
+    launch: Any, spec_of: SpecOf, change: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     import re
 
-    before = get_mounts()
+    before = get_mounts(tmp_path)
     result = launch(spec=spec_of("true", **change)).result
     assert re.search(said, result.get("error", ""))
-    assert get_mounts() == before
+    assert get_mounts(tmp_path) == before
 
 
 def test_a_bad_sysctl_names_its_file(launch: Any, spec_of: SpecOf) -> None:
@@ -171,9 +174,9 @@ def test_a_hard_limit_that_cannot_rise_is_kept_and_said(launch: Any, spec_of: Sp
 
 @pytest.mark.parametrize("started", [False, True])
 def test_a_killed_parent_takes_the_container_with_it(
-    bundle: Any, spec_of: SpecOf, started: bool
+    bundle: Any, spec_of: SpecOf, started: bool, tmp_path: Path
 ) -> None:
-    before = get_mounts()
+    before = get_mounts(tmp_path)
     # Another user than root: the change of user clears the death signal, which must be set again.
     bundle.write(spec_of("sleep", "100", user=User(1000, 1000)))
     command = bundle.make_command(mode="hang", started=started)
@@ -195,7 +198,7 @@ def test_a_killed_parent_takes_the_container_with_it(
     assert left.list_pids() == ()
     left.delete()
     assert driver.find_cgroup(bundle.name) is None
-    assert get_mounts() == before
+    assert get_mounts(tmp_path) == before
 
 
 def test_a_user_is_resolved_by_the_images_own_files(launch: Any, bundle: Any) -> None:

@@ -54,9 +54,9 @@ class Wires:
 
     def __enter__(self) -> Self:
         print(f"wires: {self.way}")
-        for namespace in self.namespaces:
-            run("ip", "netns", "add", namespace)
         try:
+            for namespace in self.namespaces:
+                run("ip", "netns", "add", namespace)
             self._between = self._make()
         except BaseException:
             self._delete()
@@ -74,12 +74,15 @@ class Wires:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._between.close()
-        self._delete()
+        try:
+            self._between.close()
+        finally:
+            self._delete()
 
     def _delete(self) -> None:
         for namespace in self.namespaces:
-            run("ip", "netns", "delete", namespace)
+            if os.path.exists(f"/run/netns/{namespace}"):
+                run("ip", "netns", "delete", namespace)
 
     def set(
         self, one: int, other: int, *, delay_ms: float = 0, jitter_ms: float = 0, loss: float = 0
