@@ -63,7 +63,7 @@ MEANINGS = {
     "what it says.",
     "contradicted": "It has signed what cannot be true, or this host's log was cut or restored. "
     "What was signed is kept here as evidence; docklock sync status tells of it.",
-    "tampered": "This host's own log or files do not hold: press V to verify all.",
+    "tampered": "This host's own log or files do not hold. To see where: 1, then V verifies all.",
     "alerted": "The server says that this host's evidence is not what was sent before.",
 }
 HOW_TO = (
