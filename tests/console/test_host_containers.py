@@ -132,6 +132,8 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
         fields = {"id": directory.name, "name": f"n{number}", "bundle": str(directory)}
         (directory / "container.json").write_text(json.dumps(fields))
         (directory / "state.json").write_text('{"status": "stopped", "run": 0}')
+        for file in directory.iterdir():
+            os.utime(file, (1, 1))
     records = Records(paths)
     first = f"{299:064x}"
     assert [record.id for record in records.iterate((first,), 0)] == [first], "no time: no other"
@@ -141,9 +143,11 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     assert all(record.container is not None for record in records.known.values())
 
     versions = [record.version for record in records.known.values()]
-    list(records.iterate((), time.monotonic_ns() + 10**10))
-    assert [record.version for record in records.known.values()] == versions, "nothing changed"
     changed = Path(paths.container(first)) / "state.json"
+    changed.write_text("damaged")
+    os.utime(changed, (1, 1))
+    list(records.iterate((), time.monotonic_ns() + 10**10))
+    assert [record.version for record in records.known.values()] == versions, "none is read again"
     changed.with_suffix(".new").write_text('{"status": "stopped", "run": 1}')
     os.replace(changed.with_suffix(".new"), changed)
     list(records.iterate((first,), 0))
