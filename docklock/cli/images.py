@@ -162,7 +162,8 @@ def _get_row(entry: Entry, created: str, options: argparse.Namespace) -> dict[st
     from docklock.image.listing import show_created, show_size
     from docklock.image.reference import get_familiar_name
 
-    name, _, tag = entry.reference.rpartition(":")
+    name, at, _ = entry.reference.partition("@")
+    name, _, tag = (name, "", "") if at else name.rpartition(":")
     created_at, since = show_created(created)
     return {
         "Containers": "N/A",

@@ -75,7 +75,7 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
     config = image.config
     return {
         "Id": image.id,
-        "RepoTags": [get_familiar_name(name) for name in image.references],
+        "RepoTags": [get_familiar_name(name) for name in image.references if "@" not in name],
         "Architecture": image.architecture,
         "Os": "linux",
         "Size": image.size_bytes,
