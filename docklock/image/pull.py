@@ -85,6 +85,8 @@ class RegistrySource:
         if not is_whole:
             self._repository.wire.abort()
         self._pool.shutdown(wait=is_whole, cancel_futures=True)
+        for future in self._coming.values():
+            future.add_done_callback(_close_file)
 
     def _fetch(self, item: Wanted) -> BinaryIO:
         name = _shorten(item.digest)
@@ -136,6 +138,12 @@ def _pull(
         source.close(is_whole=is_whole)
     remove_downloads(directory, source.fetched)
     return Pulled(image.entry.image_id, top.digest, is_new)
+
+
+def _close_file(future: Future[BinaryIO]) -> None:
+    """Of a layer that nobody came to open."""
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
 
 
 def _shorten(digest: str) -> str:

@@ -172,7 +172,13 @@ class Wire:
         connection = self._connect(url)
         try:
             connection.request(method, target, body=body, headers=dict(fields))
-            return Answer(connection.getresponse(), connection, url, self.pace)
+            response = connection.getresponse()
+            try:
+                return Answer(response, connection, url, self.pace)
+            except PeerError:
+                response.close()
+                connection.close()
+                raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             raise _away(url, error) from None

@@ -33,14 +33,16 @@ def need_program() -> None:
 class Registry:
     """A running registry; `domain` is what its images' names begin with."""
 
-    def __init__(self, directory: Path, *, is_locked: bool = False, tls: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, is_locked: bool = False, tls: Path | None = None
+    ) -> None:
         """`is_locked`: USER and PASSWORD are needed. `tls`: a folder with cert.pem and key.pem."""
         directory.mkdir(parents=True)
         self.is_locked, self.tls = is_locked, tls
         lines = [
             "version: 0.1",
             "log: {level: info}",
-            f"storage: {{filesystem: {{rootdirectory: {directory}/data}}, delete: {{enabled: true}}}}",
+            f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}",
         ]
         http = {"addr": "127.0.0.1:0"}
         if tls:
