@@ -98,6 +98,10 @@ class Records:
         self._turns = [0, 0]
         self._guarded: frozenset[str] = frozenset()
 
+    def count_unread(self) -> int:
+        """Those that nobody has looked at yet."""
+        return sum([record.container is None for record in self.known.values()])
+
     def read_names(self) -> dict[str, str]:
         """What containers are called, by id: far quicker than to read them all."""
         try:
@@ -107,12 +111,11 @@ class Records:
             return {}  # a name that went meanwhile: the next look has them
 
     def iterate(self, first: Iterable[str], until_ns: int) -> Iterator[Record]:
-        """See who is there; look at the `first`, and at others in turn until that monotonic time.
+        """Look at the `first`, and at others in turn until that monotonic time.
 
         Each is given after the look at it. Those that nobody has looked at yet come before the
         second look at any at rest.
         """
-        self._list()
         wanted = [self.known[one] for one in dict.fromkeys(first) if one in self.known]
         for record in wanted:
             if self._look(record):
@@ -125,7 +128,8 @@ class Records:
                 yield record
 
     def look(self, first: Iterable[str], until_ns: int) -> None:
-        """As `iterate`, to its end."""
+        """As `refresh` and `iterate`, to its end."""
+        self.refresh()
         for _ in self.iterate(first, until_ns):
             pass
 
@@ -148,7 +152,7 @@ class Records:
             return False
         return True
 
-    def _list(self) -> None:
+    def refresh(self) -> None:
         """Who is there, and who has a guard or had one that died. StateError if nobody can say."""
         try:
             self._list_all()

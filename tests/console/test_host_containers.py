@@ -141,6 +141,7 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
         for file in directory.iterdir():
             os.utime(file, (1, 1))
     records = Records(paths)
+    records.refresh()
     first = f"{299:064x}"
     assert [record.id for record in records.iterate((first,), 0)] == [first], "no time: no other"
     assert len(records.known) == 300
