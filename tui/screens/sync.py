@@ -17,12 +17,12 @@ from tui.view.sync import (
     ACKNOWLEDGED_COLUMNS,
     FIELDS,
     ORDERS,
-    SERVER_COLUMNS,
     LagHistory,
     describe_acknowledgement,
     describe_nothing,
     describe_server,
     get_acknowledged_cell,
+    get_columns,
     get_server_cell,
     get_server_field,
     make_head,
@@ -57,16 +57,14 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         Binding("tab", "app.focus_next", "Other list", tooltip="Servers, or acknowledgements"),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (150, "-wide")]  # noqa: RUF012 -- as Textual has it
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (34, "-tall")]  # noqa: RUF012 -- as Textual has it
     DEFAULT_CSS = """
     SyncScreen {
         & #sync { height: 1fr; }
         & #servers { height: auto; min-height: 3; max-height: 50%; }
         & #side { height: 1fr; min-height: 8; }
-        & #acknowledgements { height: 1fr; min-height: 3; }
-        & PlotView { height: 5; margin: 0 1; }
+        & #acknowledgements { height: auto; min-height: 3; max-height: 50%; }
+        & PlotView { height: 1fr; min-height: 5; margin: 0 1; }
         & #none { display: none; height: 1fr; padding: 1 1; }
-        &.-tall PlotView { height: 11; }
         &.-wide #sync { layout: horizontal; }
         &.-wide #servers { width: 3fr; height: 1fr; max-height: 100%; }
         &.-wide #side { width: 2fr; height: 1fr; margin-left: 1; }
@@ -85,7 +83,11 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         yield Head()
         with Container(id="sync"):
             yield VirtualTable[ServerSync](
-                SERVER_COLUMNS, _get_server_id, self._get_server_cell, empty="none", id="servers"
+                get_columns(is_server=False),
+                _get_server_id,
+                self._get_server_cell,
+                empty="none",
+                id="servers",
             )
             with Vertical(id="side"):
                 yield PlotView("Lag")
@@ -181,8 +183,10 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         none.description = describe_nothing(facts, self.source.note)
         self.query_one(Head).cells = make_head(facts, is_server=self._is_server)
         shown = [server for server in facts.servers if self._passes(server)]
+        self._servers.set_columns(get_columns(is_server=self._is_server))
         self._servers.set_empty(f"nothing matches {self.filter_text}")
         self._servers.set_rows(sort_servers(shown, self._order, is_reversed=self._is_reversed))
+        self._acknowledgements.display = bool(facts.acknowledgements) or not self._is_server
         is_first = self._acknowledgements.cursor == 0
         self._acknowledgements.set_rows(facts.acknowledgements)
         if is_first:
@@ -195,7 +199,7 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         plot = self.query_one(PlotView)
         row = self._servers.cursor_row
         plot.title, plot.curve = self._history.make_curve(
-            row.name if row else "", self.dock.clock()
+            row.name if row else "", self.dock.clock(), is_server=self._is_server
         )
 
     def _passes(self, server: ServerSync) -> bool:
