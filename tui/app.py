@@ -44,7 +44,7 @@ WORDS = (
     *(Command(place.name, place.about, f"app.go('{place.name}')") for place in TABS),
     Command("help", "this screen's keys", "app.help", also=("?",)),
     Command("theme", "light or dark", "app.theme_next"),
-    Command("q", "leave", "app.quit", also=("quit", "exit")),
+    Command("q", "leave", "app.leave_all", also=("quit", "exit")),
 )
 
 
@@ -81,7 +81,7 @@ class DocklockApp(App[None]):
             Binding(p.key, f"go('{p.name}')", p.title, show=False, tooltip=f"{p.title}: {p.about}")
             for p in TABS
         ),
-        Binding("q", "quit", "Quit", show=False, tooltip="Leave; containers go on"),
+        Binding("q", "leave_all", "Quit", show=False, tooltip="Leave; containers go on"),
     ]
 
     def __init__(self, source: Source, clock: Callable[[], int] = time.time_ns) -> None:
@@ -145,15 +145,22 @@ class DocklockApp(App[None]):
             return
         self.clear_trouble(facts.name)
         if facts.name == "containers":
-            self.overview = cast("Overview", facts.value)
+            before, self.overview = self.overview, cast("Overview", facts.value)
+            self._tell_agent(before, self.overview)
             for screen in self._get_screens():
-                screen.upon_overview(self.overview)
+                if screen.is_made:
+                    screen.upon_overview(self.overview)
         elif facts.name == "verdicts":
             self.take_verdicts(cast("tuple[Verdict, ...]", facts.value))
         self.hand_down()
 
     def on_silence(self, silence: Silence) -> None:
         self.note_silence(silence)
+
+    def _tell_agent(self, before: Overview | None, now: Overview) -> None:
+        """That the agent went or came back."""
+        if before is not None and before.agent != now.agent:
+            self.say(f"agent: {before.agent}, now {now.agent}", is_bad=now.agent != "up")
 
     def take_verdicts(self, verdicts: tuple[Verdict, ...]) -> None:
         """What is known to be broken, for the banner of every screen."""
@@ -267,6 +274,16 @@ class DocklockApp(App[None]):
             bindings = tuple(screen.active_bindings.values())
             words = (*screen.WORDS, *WORDS)
             self.push_screen(HelpScreen(title, screen.HELP_TEXT, bindings, screen.FIELDS, words))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key is told: / only where there is something to filter."""
+        if action == "prompt" and parameters == ("/",) and self.screen_stack:
+            front = self.get_front()
+            return front is not None and bool(front.FIELDS)
+        return True
+
+    def action_leave_all(self) -> None:
+        self.exit()
 
     def action_theme_next(self) -> None:
         names = [theme.name for theme in THEMES]

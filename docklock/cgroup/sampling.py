@@ -10,7 +10,7 @@ import sys
 import time
 
 from chainlite.lean import NamedTuple
-from docklock.cgroup.driver import Cgroup, read_file
+from docklock.cgroup.driver import Cgroup
 
 
 class Sample(NamedTuple):
@@ -59,7 +59,12 @@ def read_limit(cgroup: Cgroup) -> int:
 def read_interfaces(pid: int) -> list[tuple[str, int, int]]:
     """(name, bytes received, sent) of each interface of a process's network namespace."""
     found = []
-    for line in read_file(f"/proc/{pid}/net/dev").splitlines()[2:]:
+    try:
+        with open(f"/proc/{pid}/net/dev", "rb") as file:
+            lines = file.read().decode("utf-8", "backslashreplace").splitlines()[2:]
+    except OSError:
+        return []
+    for line in lines:
         name, _, fields = line.partition(":")
         counters = fields.split()
         found.append((name.strip(), int(counters[0]), int(counters[8])))

@@ -18,7 +18,7 @@ from docklock.chain.client import ask_node
 from docklock.chain.directory import find_process, get_directory, read_bounded, say_start
 from docklock.chain.reading import read_status as read_chain_status
 from docklock.console.facts import Alert
-from docklock.console.host_records import Record, Records
+from docklock.console.host_records import LOST, Record, Records
 from docklock.evidence.keyring import get_public_key, has_host_key
 from docklock.health import HEALTH_FILE, UNHEALTHY
 from docklock.json_text import parse_json
@@ -57,16 +57,27 @@ class ContainerAlerts:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._records = Records(paths)
+        self._judged: dict[str, tuple[int, list[Alert]]] = {}
 
     def find(self) -> list[Alert]:
         self._records.look((), time.monotonic_ns() + LOOK_NS)
-        now_ns = time.time_ns()
-        return [
-            alert
+        now_ns, known = time.time_ns(), self._judged
+        self._judged = {
+            record.id: self._judge_anew(record, known.get(record.id), now_ns)
             for record in self._records.known.values()
             if record.container is not None
-            for alert in self._judge(record, now_ns)
-        ]
+        }
+        return [alert for _, found in self._judged.values() for alert in found]
+
+    def _judge_anew(
+        self, record: Record, known: tuple[int, list[Alert]] | None, now_ns: int
+    ) -> tuple[int, list[Alert]]:
+        """As before, where neither its files have changed nor time changes what they say."""
+        assert record.container is not None
+        is_steady = not record.container.health and record.state.restart_count < RESTARTS_MIN
+        if known is not None and known[0] == record.version and is_steady:
+            return known
+        return record.version, self._judge(record, now_ns)
 
     def _judge(self, record: Record, now_ns: int) -> list[Alert]:
         container, state = record.container, record.state
@@ -76,7 +87,9 @@ class ContainerAlerts:
         def add(kind: str, level: str, why: str, since_ns: int, advice: str) -> None:
             found.append(Alert(kind, level, name, why, since_ns, record.id, advice))
 
-        if record.trouble:
+        if record.trouble == LOST:
+            add("lost", WARNING, record.trouble, state.started_ns, "docklock ps")
+        elif record.trouble:
             add("unreadable", WARNING, record.trouble, 0, f"look at {self._paths.containers}")
         if container.health and state.status == RUNNING:
             status, streak = read_health(f"{container.bundle}/{HEALTH_FILE}")

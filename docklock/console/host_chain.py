@@ -120,7 +120,8 @@ class HostChain:
         if newest:
             lowest = newest[-1]["height"]
             older = [block for block in self._blocks if block["height"] < lowest]
-            self._blocks = [*newest, *older][:BLOCKS_KEPT]
+            found = [block for block in newest if block["height"] > 0]  # nobody sealed a genesis
+            self._blocks = [*found, *older][:BLOCKS_KEPT]
 
     def _are_validators_due(self, status: dict[str, Any]) -> bool:
         known = self._validators

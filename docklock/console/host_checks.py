@@ -59,8 +59,8 @@ SELDOM = 10
 TELL_NS = 50_000_000
 
 
-class StoppedError(StateError):
-    """Whoever asked for a verification has stopped it."""
+class StoppedError(DocklockError):
+    """Whoever asked for a verification has stopped it: no finding, so no StateError."""
 
 
 class Known(NamedTuple):

@@ -48,7 +48,7 @@ FILES_APART_NS = SETTINGS_APART_NS = 5_000_000_000
 SOCKETS_APART_NS = 3_000_000_000
 """The kernel looks through all sockets of the machine for each table: milliseconds."""
 COUNTS_TIMEOUT_S = 0.3
-COUNTED_MAX = 50_000
+COUNTED_MAX = 20_000
 """Receipts of a run that has ended are counted up to so many: a second of work at most."""
 Counts = dict[tuple[str, str], int]
 

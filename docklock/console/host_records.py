@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from chainlite.errors import StateError
 from docklock.lifecycle import (
+    STOPPED,
     Container,
     State,
     has_guard,
@@ -35,6 +36,9 @@ SETTLED_NS = 1_000_000_000
 """A directory that changed within the last second may change again without another time."""
 
 
+WRITTEN_NS = 50_000_000
+"""Nor is a file's time another one with each change: the clock of files ticks every 10 ms at most,
+and a new file may get the inode of the one before the last."""
 LOST = "it lost its supervisor: the next docklock command mends it"
 
 
@@ -53,23 +57,26 @@ class Record:
 
     def look(self, paths: Paths) -> None:
         """See what is on disk now. StateError if it is gone."""
+        before = self.container, self.state, self.trouble
         directory = paths.container(self.id)
         marks = tuple(_mark(f"{directory}/{name}") for name in ("container.json", "state.json"))
         if marks != self._marks:
             self._read(paths)
-            self._marks = marks
+            newest_ns = max(changed_ns for _, changed_ns in marks)
+            self._marks = marks if time.time_ns() - newest_ns > WRITTEN_NS else ()
         if self._settle(paths) != self.state:
             self._read(paths)  # it may just have ended, and said so
             settled = self._settle(paths)
             if settled != self.state:
-                self.state, self.trouble = settled, self.trouble or LOST
-                self._marks = ()  # whoever mends it writes it anew
+                if settled.status == STOPPED:  # not one that waits to be started again
+                    self.trouble = self.trouble or LOST
+                self.state, self._marks = settled, ()  # whoever mends it writes it anew
+        self.version += before != (self.container, self.state, self.trouble)
 
     def _settle(self, paths: Paths) -> State:
         return settle_state(self.state, lambda: has_guard(paths, self.id))
 
     def _read(self, paths: Paths) -> None:
-        self.version += 1
         self.trouble = ""
         try:
             self.container = read_container(paths, self.id)
@@ -142,22 +149,24 @@ class Records:
         return True
 
     def _list(self) -> None:
-        """Who is there, and who has a guard or had one that died."""
+        """Who is there, and who has a guard or had one that died. StateError if nobody can say."""
         try:
-            changed_ns = os.stat(self._paths.containers).st_mtime_ns
+            self._list_all()
         except FileNotFoundError:
-            self.known.clear()
-            return
+            self.known.clear()  # no container was ever made here
+        except OSError as error:
+            raise StateError(f"{error}; docklock needs root") from None
+
+    def _list_all(self) -> None:
+        changed_ns = os.stat(self._paths.containers).st_mtime_ns
         if changed_ns != self._listed_ns:
             found = list_containers(self._paths)
             known = self.known
             self.known = {one: known.get(one) or Record(one) for one in found}
             is_settled = time.time_ns() - changed_ns > SETTLED_NS
             self._listed_ns = changed_ns if is_settled else 0
-        try:
-            self._guarded = frozenset(os.listdir(live_dir(self._paths)))
-        except FileNotFoundError:
-            self._guarded = frozenset()
+        live = live_dir(self._paths)
+        self._guarded = frozenset(os.listdir(live) if os.path.isdir(live) else ())
 
     def _iterate_others(self, done: set[str]) -> Iterator[Record]:
         others = [record for one, record in self.known.items() if one not in done]

@@ -14,7 +14,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from chainlite.errors import StateError
-from docklock.console.facts import ContainerRow, Details, Event, FeedPart, Overview
+from docklock.console.facts import (
+    ContainerRow,
+    Details,
+    Event,
+    FeedPart,
+    Overview,
+    ReceiptFacts,
+)
 from docklock.console.saved_format import Answer, encode_saved, parse_saved
 from docklock.console.source import FEED_EVENTS_MAX, Source
 
@@ -29,7 +36,6 @@ if TYPE_CHECKING:
         LogLine,
         Progress,
         Proposal,
-        ReceiptFacts,
         SyncFacts,
         Verdict,
     )
@@ -151,12 +157,15 @@ class SavedEvidence:
         return checked
 
     def _get(self, call: str, other: str, container: str, run: int, index: int) -> ReceiptFacts:
-        """The receipt as it was read, or as it was checked where it was never only read."""
-        found: ReceiptFacts | None = self._tape.get(call, container, run, index)
-        if found is None:
-            found = self._tape.demand("this receipt", other, container, run, index)
-        assert found is not None
-        return found
+        """The receipt as it was read, else as it was checked, else as a list has shown it."""
+        for one in (call, other):
+            found: ReceiptFacts | None = self._tape.get(one, container, run, index)
+            if found is not None:
+                return found
+        line = SavedFeed(self._tape, container).read_before(run, index + 1, 1).events
+        if not line or line[0].event_index != index:
+            raise StateError("this receipt was not looked at while this was recorded")
+        return ReceiptFacts(line[0], why="only its line was looked at while this was recorded")
 
 
 class SavedFeed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from chainlite.bpci.asking import LAG_S_DEFAULT
 from chainlite.errors import DocklockError, SpecError, StateError
 from chainlite.trust import OPTION_LIMIT_BYTES, parse_log_keys, read_file
 from docklock.auditor.key import load_key, read_enrolled
@@ -177,14 +178,18 @@ def _find(fleet: Fleet, container: str) -> ContainerRow:
 
 def _describe_host(host: HostFacts, now_ns: int) -> ServerSync:
     is_heard = host.newest_ns >= 0
-    state = "revoked" if host.revoked_ms else "alerted" if host.alerts else "well"
+    silent_s = max(0, now_ns - host.newest_ns) / NS_PER_S if is_heard else UNKNOWN
+    state = "silent" if silent_s > LAG_S_DEFAULT and host.open_runs else "well"
+    state = "revoked" if host.revoked_ms else "alerted" if host.alerts else state
     trouble = f"{host.alerts} alerts" if host.alerts else ""
+    if state == "silent":
+        trouble = f"{host.open_runs} of its runs are open, and nothing new has come"
     return ServerSync(
         name=host.host,
         state=state if is_heard else "never heard",
         acknowledged=host.size,
         log_size=UNKNOWN,
-        lag_s=max(0, now_ns - host.newest_ns) / NS_PER_S if is_heard else UNKNOWN,
+        lag_s=silent_s,
         acknowledged_ms=max(host.newest_ns, 0) // NS_PER_MS,
         contradictions=host.alerts,
         trouble=trouble,

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from docklock.paths import Paths
 
+    def _count_elements(_mapping: dict[int, int], iterable: list[int]) -> None: ...
+else:
+    from _collections import _count_elements  # what collections.Counter is made of
+
 TOLD_MAX = 512
 """Rules whose counts are told: more than a policy has that a program meets."""
 DONE_NAMES = ("record", "hold", "deny", "kill", "aborted")
@@ -42,22 +46,20 @@ class Totals(NamedTuple):
 class Counts:
     """One run's. `count` is called under the recorder's lock."""
 
-    __slots__ = ("_met", "_rules", "refused")
+    __slots__ = ("_met", "_rules")
 
     def __init__(self, rules: tuple[attempts.RuleText, ...]) -> None:
         self._rules = rules
         self._met: dict[int, int] = {}
-        self.refused = 0
 
     def count(self, found: list[attempts.Attempt]) -> None:
         """Attempts that have their receipts now."""
-        met = self._met
-        for fields, _ in found:
-            done = fields[_DONE]
-            key = fields[_RULE] * _DONES + done
-            met[key] = met.get(key, 0) + 1
-            if done in _REFUSED:
-                self.refused += 1
+        keys = [fields[_RULE] * _DONES + fields[_DONE] for fields, _ in found]
+        _count_elements(self._met, keys)
+
+    def count_refused(self) -> int:
+        """Calls that the policy refused or killed for; other threads may count meanwhile."""
+        return sum([times for key, times in list(self._met.items()) if key % _DONES in _REFUSED])
 
     def describe(self) -> list[tuple[str, str, int]]:
         """(op, one of DONE_NAMES, how often), the most frequent first; at most TOLD_MAX."""

@@ -486,7 +486,7 @@ class RunRecorder:
         with self._condition:
             self.durable_count = rows[-1].first_index + rows[-1].event_count
             self._condition.notify_all()
-        self._reader.set_totals(self.durable_count, self.counts.refused)
+        self._reader.set_totals(self.durable_count, self.counts.count_refused())
         self._release_held()
         if self._aborted or self._flushes:  # else it would only take the processor from us
             os.eventfd_write(self.wakeup_fd, 1)

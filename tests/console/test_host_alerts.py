@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,16 @@ def test_containers_that_are_unwell_are_told(dock: Docklock) -> None:
     finally:
         dock("rm", "-f", "sick", "loop", "well")
     assert find() == {}
+
+
+def test_a_container_that_lost_its_guard_is_told_and_how_it_is_mended(dock: Docklock) -> None:
+    paths = get_paths(str(dock.root))
+    dock("run", "-d", "--name", "orphan", "busybox", "sleep", "600")
+    source = alert_sources.ContainerAlerts(paths)
+    assert source.find() == []
+    os.kill(dock.supervisor_pid("orphan"), signal.SIGKILL)
+    dock.wait_for(lambda: [one.kind for one in source.find()] == ["lost"], 20)
+    assert source.find()[0].advice == "docklock ps"
+    dock("ps")
+    dock.wait_for(lambda: "lost" not in [one.kind for one in source.find()], 20)
+    dock("rm", "-f", "orphan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -39,7 +40,10 @@ def test_a_running_chain_grows_and_stops_and_is_still_known(tmp_path: Path) -> N
         assert [peer.is_up for peer in first.peers] == [True]
         assert first.blocks[0].finality_ms >= 0 and first.finality_p95_ms >= 0
         assert all(block.seals == 2 for block in first.blocks)
-        devnet.wait_height("v1", first.height + 3)
+        devnet.wait_height("v1", first.height + 6)
+        asyncio.run(chain._ask_blocks(first.height + 1))  # as if the others came while it asked
+        heights = [block["height"] for block in chain._blocks]
+        assert heights == list(range(heights[0], 0, -1)) and heights[0] >= first.height + 6
         assert find_chain(paths) == []
         later = chain.read_chain()
         check_contiguous(later)

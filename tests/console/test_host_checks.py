@@ -282,6 +282,15 @@ def test_a_verification_stops_when_it_is_told_to(paths: Paths, checks: Checks) -
     assert checks.look() == ()
 
 
+def test_one_that_is_stopped_amid_a_container_has_found_nothing(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docklock.console.host_checks.TELL_NS", 0)
+    with pytest.raises(StoppedError):
+        checks.verify(WEB, lambda progress: "part" not in progress.now)
+    assert checks.look() == ()
+
+
 def test_where_nothing_has_run_there_is_nothing_to_find(tmp_path: Path) -> None:
     checks = Checks(make_paths(tmp_path))
     assert checks.look() == ()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.errors import StateError
 from docklock.console.door import open_source
 from docklock.console.facts import UNKNOWN, Anchor, ContainerRow
 from docklock.console.host_records import Records
@@ -117,6 +118,12 @@ def test_the_agent_is_seen_to_come_and_to_go(
     assert source.containers.read_overview().agent == "none"
 
 
+def test_a_state_that_cannot_be_read_is_an_error_with_its_words(tmp_path: Path) -> None:
+    (tmp_path / "containers").touch()
+    with pytest.raises(StateError, match="Not a directory.*needs root"):
+        open_source(["--root", str(tmp_path)]).containers.read_overview()
+
+
 def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     paths = get_paths(str(tmp_path))
     for number in range(300):
@@ -125,6 +132,8 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
         fields = {"id": directory.name, "name": f"n{number}", "bundle": str(directory)}
         (directory / "container.json").write_text(json.dumps(fields))
         (directory / "state.json").write_text('{"status": "stopped", "run": 0}')
+        for file in directory.iterdir():
+            os.utime(file, (1, 1))
     records = Records(paths)
     first = f"{299:064x}"
     assert [record.id for record in records.iterate((first,), 0)] == [first], "no time: no other"
@@ -134,9 +143,11 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     assert all(record.container is not None for record in records.known.values())
 
     versions = [record.version for record in records.known.values()]
-    list(records.iterate((), time.monotonic_ns() + 10**10))
-    assert [record.version for record in records.known.values()] == versions, "nothing changed"
     changed = Path(paths.container(first)) / "state.json"
+    changed.write_text("damaged")
+    os.utime(changed, (1, 1))
+    list(records.iterate((), time.monotonic_ns() + 10**10))
+    assert [record.version for record in records.known.values()] == versions, "none is read again"
     changed.with_suffix(".new").write_text('{"status": "stopped", "run": 1}')
     os.replace(changed.with_suffix(".new"), changed)
     list(records.iterate((first,), 0))

@@ -27,8 +27,9 @@ from tests.chainlite.samples import WITNESS
 from tests.evidence.recording import cosign_log, make_id, make_paths, record
 from tests.evidence.test_final_proving import made as final_host
 from tests.ledger.samples import TIME_MS
-from tests.outbox.sends import run_pass, write_config
+from tests.outbox.sends import get_host, run_pass, write_config
 from tests.outbox.servers import Books, BooksServer
+from tests.outbox.test_checking import claim_other_root
 from tests.witness.witnesses import write_policy
 
 __all__ = ["final_host"]
@@ -104,10 +105,22 @@ def test_block_witness_and_server_hold_where_they_are_named(
         step for step in stale.read(event, PLACE, is_checked=True).steps if step.kind == "block"
     )
     assert block.is_held is None and block.why
+    held = server.books.get_held(get_host(paths))
+    put_acknowledgement(paths, claim_other_root(server, held))
+    other = receipts.read(event, PLACE, is_checked=True)
+    assert other.is_whole is False and "another history of this host's log" in other.why
+    put_acknowledgement(paths, server.books.acknowledge(held))
+    assert receipts.read(event, PLACE, is_checked=True).is_whole
     edit(f"{paths.state}/outbox/sent.db", "acknowledgements", "bytes", 120)
     spoilt = receipts.read(event, PLACE, is_checked=True)
     assert [step.kind for step in spoilt.steps if step.is_held is False] == ["server"]
     assert spoilt.is_whole is False and "server office" in spoilt.why
+
+
+def put_acknowledgement(paths: Paths, data: bytes) -> None:
+    db = sqlite3.connect(f"{paths.state}/outbox/sent.db", isolation_level=None)
+    assert db.execute("UPDATE acknowledgements SET bytes = ?", (data,)).rowcount == 1
+    db.close()
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,13 @@ def test_a_feed_tells_each_receipt_once_as_it_came() -> None:
     assert [event.event_index for event in feed.read_before(1, 3, 2).events] == [1, 2]
     assert [event.run for event in feed.read_before(0, 99).events] == [0]
     assert "not looked at" in source.evidence.open_feed("b").read().trouble
+    line = source.evidence.read_receipt("a", 1, 3)
+    assert (line.event, line.is_whole) == (make_event(3), None) and "only its line" in line.why
+    for run, index in ((1, 5), (7, 3)):
+        with pytest.raises(StateError, match="not looked at"):
+            source.evidence.read_receipt("a", run, index)
+    with pytest.raises(StateError, match="not looked at"):
+        source.evidence.check_receipt("a", 1, 3)
     feed.close()
 
 

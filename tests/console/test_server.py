@@ -9,10 +9,14 @@ from typing import NamedTuple
 import pytest
 
 from chainlite.errors import SpecError, StateError
-from docklock.console import server, server_feed, server_fleet, server_line
+from chainlite.export_frames import Scope
+from chainlite.export_report import Exported, HostSummary, RunSummary
+from chainlite.report import SeenLog
+from docklock.console import server, server_feed, server_fleet, server_line, server_receipt
 from docklock.console.door import open_source
 from docklock.console.facts import UNKNOWN
 from docklock.console.server_feed import NO_VALUES, UNPROVEN
+from docklock.console.server_fleet import HostFacts
 from docklock.console.server_receipt import UNNAMED
 from docklock.console.source import Source
 from docklock.evidence import keyring
@@ -114,6 +118,22 @@ def test_hosts_are_shown_with_what_is_held_and_how_old_it_is(office: Office) -> 
         assert 0 <= hosts[name].lag_s < 600 and hosts[name].acknowledged_ms > 0
 
 
+def test_a_host_is_silent_only_while_it_has_open_runs() -> None:
+    idle = HostFacts("h", 9, 9, 0, 0, 0, 5 * 10**9, 0)
+    late_ns = (5 + 3601) * 10**9
+    for host, now_ns, state in (
+        (idle, late_ns, "well"),
+        (idle._replace(open_runs=1), late_ns, "silent"),
+        (idle._replace(open_runs=1), late_ns - 2 * 10**9, "well"),
+        (idle._replace(alerts=2), late_ns, "alerted"),
+        (idle._replace(revoked_ms=1), late_ns, "revoked"),
+        (idle._replace(newest_ns=UNKNOWN), late_ns, "never heard"),
+    ):
+        shown = server._describe_host(host, now_ns)
+        assert shown.state == state
+        assert bool(shown.trouble) == (state in ("silent", "alerted"))
+
+
 def test_a_feed_grows_as_the_host_sends_and_scrolls_back(office: Office) -> None:
     auditor, reader = office.open("auditor"), office.open("reader")
     assert auditor.evidence and reader.evidence
@@ -162,6 +182,27 @@ def test_a_receipt_is_the_servers_word_until_its_proof_is_verified(office: Offic
     assert refused.is_whole is None and "auditor" in refused.why
     with pytest.raises(StateError, match="no receipt 99"):
         auditor.evidence.read_receipt(make_id(3), 0, 99)
+
+
+def test_a_range_that_does_not_hold_makes_no_receipt_whole(office: Office) -> None:
+    source = office.open("auditor")
+    assert source.evidence is not None
+    read = source.evidence.read_receipt(make_id(3), 0, 1)
+    run = RunSummary(make_id(3), "cache", 0, 1, 2, 1, 1, 0, "closed", False)
+    log = SeenLog(6, b"r" * 32, b"")
+    host = HostSummary("h", False, 6, 6, 0, 6, (run,), log, (), "")
+    found = Exported(Scope(b"k", b"k", "acme"), 1, 0, (host,), (), True, "")
+    judged = [
+        server_receipt._judge(read, *changed, 0, 1)
+        for changed in (
+            (found, host), (found._replace(is_server_trusted=False), host),
+            (found._replace(refusal="parts are missing"), host),
+            (found, host._replace(refusal="it is a fork")), (found, host._replace(runs=())),
+        )
+    ]  # fmt: skip
+    assert [facts.is_whole for facts in judged] == [True, False, False, False, None]
+    assert [bool(facts.why) for facts in judged] == [False, True, True, True, True]
+    assert all(step.is_held is False for facts in judged[1:4] for step in facts.steps)
 
 
 def test_a_quota_that_was_met_is_an_alert(office: Office) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from docklock.console.facts import Overview, Verdict
 from tests.tui.screen import NOW_NS, Hand, drive, make_source
+from tests.tui.toy import Toy, make_rows
 
 
 def test_every_screen_says_where_and_since_when_evidence_is_not_whole() -> None:
@@ -18,3 +19,46 @@ def test_every_screen_says_where_and_since_when_evidence_is_not_whole() -> None:
             assert "200 running, 40 measured" in shown
 
     drive(source, steps, size=(80, 24))
+
+
+def test_it_is_told_that_the_agent_went_and_came_back() -> None:
+    toy = Toy(*make_rows(2))
+
+    async def steps(hand: Hand) -> None:
+        assert "agent up" in hand.read()
+        for agent in ("none", "up"):
+            toy.agent = agent
+            hand.app.read_overview_now()
+            await hand.until_read(f"now {agent}")
+        assert "web-1" in hand.read()
+
+    drive(toy.make_source(), steps)
+
+
+def test_commands_palette_and_help_lead_where_they_say() -> None:
+    source = make_source(overview=Overview(NOW_NS, containers=make_rows(3), running=3))
+
+    async def steps(hand: Hand) -> None:
+        await hand.press("question_mark")
+        shown = hand.read()
+        assert "Keys here" in shown and "Something is wrong, what now?" in shown
+        await hand.press("escape", "colon")
+        await hand.type("chai")
+        await hand.press("tab", "enter")
+        await hand.until(lambda: type(hand.app.screen).__name__ == "ChainScreen")
+        await hand.press("escape", "colon")
+        await hand.type("nonsense")
+        await hand.press("enter")
+        assert "no command nonsense: ? lists all" in hand.read()
+        await hand.press("ctrl+p")
+        await hand.type("web-2")
+        await hand.until(lambda: "container, running" in hand.read())
+        await hand.press("down", "enter")
+        await hand.until(lambda: type(hand.app.screen).__name__ == "ContainerScreen")
+        await hand.press("5", "1")
+        await hand.press("ctrl+p")
+        await hand.type("theme")
+        await hand.press("down", "enter")
+        await hand.until(lambda: hand.app.theme == "docklock-light")
+
+    drive(source, steps, size=(80, 50))

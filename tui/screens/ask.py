@@ -26,6 +26,7 @@ class AskScreen(ModalScreen[str]):
         & > Static { height: auto; }
         & > #question { text-style: bold; }
         & > Input { height: 1; border: none; padding: 0; margin: 1 0; background: $panel; }
+        & > Input:focus { border: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

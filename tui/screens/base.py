@@ -20,6 +20,7 @@ from textual.screen import Screen
 
 from tui.reading import Reader
 from tui.view.filters import Filter
+from tui.view.keynames import write_key
 from tui.widgets.banner import Banner, BannerLine
 from tui.widgets.bar import Bar, KeyWord
 from tui.widgets.prompt import Prompt
@@ -46,6 +47,7 @@ class DockScreen(Screen[None]):
     PLACE: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
     FIELDS: ClassVar[tuple[str, ...]] = ()
+    FIRST: ClassVar[tuple[str, ...]] = ()  # actions whose keys the footer has before all others
     WORDS: ClassVar[tuple[Command, ...]] = ()
 
     DEFAULT_CSS = """
@@ -87,6 +89,11 @@ class DockScreen(Screen[None]):
             return True
         self.say(f"{name}: {part} has too much to do already", is_bad=True)
         return False
+
+    @property
+    def is_made(self) -> bool:
+        """Whether its widgets are there: not before it is composed, nor once it is taken away."""
+        return self.is_running and bool(self.query(Bar))
 
     def say(self, words: str, *, is_bad: bool = False) -> None:
         """Show a line in the footer."""
@@ -185,6 +192,8 @@ class DockScreen(Screen[None]):
         for active in self.active_bindings.values():
             binding = active.binding
             if binding.show and binding.description and binding.action not in found:
-                key = self.app.get_key_display(binding)
+                key = write_key(binding.key)
                 found[binding.action] = KeyWord(key, binding.key, binding.description)
-        return ALWAYS + tuple(word for word in found.values() if word.name != "question_mark")
+        words = [found.pop(action) for action in self.FIRST if action in found]
+        words += [word for word in found.values() if word.name != "question_mark"]
+        return (*ALWAYS, *words)

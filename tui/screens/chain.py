@@ -61,7 +61,7 @@ the moment a quorum's seals were here; the plot shows it over time."""
         Binding("tab", "app.focus_next", "Other list", tooltip="Blocks, or who decides"),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (150, "-wide")]  # noqa: RUF012 -- as Textual has it
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (34, "-tall")]  # noqa: RUF012 -- as Textual has it
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (28, "-middle"), (34, "-tall")]  # noqa: RUF012 -- as Textual has it
     DEFAULT_CSS = """
     ChainScreen {
         & #chain { height: 1fr; }
@@ -70,6 +70,7 @@ the moment a quorum's seals were here; the plot shows it over time."""
         & #members { height: auto; min-height: 3; max-height: 12; }
         & PlotView { height: 5; margin: 0 1; }
         & #none { display: none; height: 1fr; padding: 1 1; }
+        &.-middle PlotView { height: 7; }
         &.-tall PlotView { height: 11; }
         &.-wide #chain { layout: horizontal; }
         &.-wide #blocks { width: 1fr; height: 1fr; }

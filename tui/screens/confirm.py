@@ -47,8 +47,8 @@ class ConfirmScreen(ModalScreen[bool]):
             yield Static(self._question, id="question", markup=False)
             yield Static("\n".join(shown), id="effects", markup=False)
             with Horizontal():
-                yield Button("n  No", id="no")
-                yield Button("y  Yes, do it", id="yes")
+                yield Button("n  No", id="no", compact=True)
+                yield Button("y  Yes, do it", id="yes", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")

@@ -15,9 +15,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid
 from textual.widgets import ContentSwitcher
 
-from docklock.console.facts import Details, Event
+from docklock.console.facts import Details, Event, Verdict
 from docklock.console.source import FEED_EVENTS_MAX
-from tui.screens.base import DockScreen
+from tui.screens.acting import VERIFY, ActingScreen
 from tui.view import container_tables as tables
 from tui.view.cells import Cell
 from tui.view.container import PLOTS, ContainerModel, write_head
@@ -58,29 +58,37 @@ TABS = (
     Tab("plots", "Plots", "m"),
     Tab("settings", "Settings", "d"),
 )
+EMPTY = {
+    "processes": "nothing runs in it",
+    "files": "it changed nothing",
+    "network": "no interfaces and no connections",
+    "rules": "no rules are known",
+}
 ABOUT = {
-    "events": "Its receipts as they come",
-    "processes": "What runs in it",
-    "files": "What it changed of its image",
-    "network": "Its interfaces and connections",
-    "logs": "What it printed, as it comes",
-    "rules": "Its policy's rules, with how often each was met",
-    "plots": "CPU, memory, receipts and denials over time",
+    "events": "Events: its receipts as they come",
+    "processes": "Processes: what runs in it",
+    "files": "Files: what it changed of its image",
+    "network": "Network: its interfaces and connections",
+    "logs": "Logs: what it printed, as it comes",
+    "rules": "Rules of its policy, with how often each was met",
+    "plots": "Plots of CPU, memory, receipts and denials over time",
     "settings": "Describe: its command, limits, mounts, capabilities, labels",
 }
 
 
-class ContainerScreen(DockScreen):
+class ContainerScreen(ActingScreen):
     """Made of a container's id."""
 
     PLACE = "container"
     HELP_TEXT = """\
-One container. The three lines above say what it is, what it uses, and whether its evidence holds.
-Events are its receipts: a line with ✗ is a call that was refused. / finds it, as
-decision:denied op:connect; enter opens the receipt with its proof. A line with … stands for
-receipts that came too fast to be shown; enter on it reads them.
+One container. The three lines above say what it is, what it uses, and
+whether its evidence holds. Events are its receipts: a line with ✗ is a
+call that was refused; / finds it, as in: decision:denied op:connect
+enter opens the receipt with its proof. A line with … stands for receipts
+that came too fast to be shown: enter on it reads them.
 """
     FIELDS = EVENT_FIELDS
+    FIRST = ("choose", "turn_tab(1)", "hold", "prompt('/')")
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(t.key, f"show_tab('{t.name}')", t.title, show=False, tooltip=ABOUT[t.name])
@@ -110,9 +118,10 @@ receipts that came too fast to be shown; enter on it reads them.
         self._feed: Feed | None = None
         self._log_reader: Reader | None = None
         self._log: tuple[LogLine, ...] = ()
+        self._checked: tuple[Verdict, ...] = ()  # what verifying it from here has found
         self._tab = tab or "events"
         self._words: dict[str, str] = {}  # each tab's filter
-        self._is_wrapped, self._is_reading = True, False
+        self._is_wrapped, self._is_reading, self._is_flood = True, False, False
 
     # What it is made of.
 
@@ -160,6 +169,9 @@ receipts that came too fast to be shown; enter on it reads them.
     def _read_events(self, evidence: Evidence) -> FeedPart | None:
         if self.events.is_paused or self.events.is_full:
             return None
+        if self._is_flood:  # every second look is enough where all lines are new at each
+            self._is_flood = False
+            return None
         if self._feed is None:
             self._feed = evidence.open_feed(self.container)
         return self._feed.read(FEED_EVENTS_MAX)
@@ -179,7 +191,9 @@ receipts that came too fast to be shown; enter on it reads them.
         assert self._feed is not None  # whoever asks has seen a receipt of it
         return self._feed.read_before(run, index, FEED_EVENTS_MAX).events
 
-    def _read_details(self) -> Details:
+    def _read_details(self) -> Details | None:
+        if self.model.gone_ns:
+            return None  # what was seen of it stays
         return self.source.containers.read_details(self.container)
 
     def _read_log(self) -> tuple[LogLine, ...] | None:
@@ -198,9 +212,10 @@ receipts that came too fast to be shown; enter on it reads them.
 
     def upon_facts(self, facts: Facts) -> None:
         if facts.value is None:
-            return
+            return  # it was not to be asked just then
         if facts.name == "events":
             self.events.take(cast("FeedPart", facts.value))
+            self._is_flood = self.events.is_sampled
             self._show_events()
         elif facts.name == "details":
             self.model.take_details(cast("Details", facts.value))
@@ -214,10 +229,15 @@ receipts that came too fast to be shown; enter on it reads them.
             self._take_earlier(cast("tuple[Event, ...]", facts.value))
         elif facts.name.startswith("before "):
             self._fill(facts.name, cast("tuple[Event, ...]", facts.value))
+        else:
+            if facts.name.startswith(VERIFY):
+                self._take_verdicts(cast("tuple[Verdict, ...]", facts.value), facts.at_ns)
+            super().upon_facts(facts)
 
     def upon_error(self, facts: Facts) -> None:
         if facts.name == "earlier receipts":
             self._is_reading = False
+        super().upon_error(facts)
 
     def upon_filter(self, found: Filter) -> None:
         self._words[self._tab] = self.filter_text
@@ -234,7 +254,8 @@ receipts that came too fast to be shown; enter on it reads them.
         self.query_one(TabLine).note = words
 
     def _show_head(self) -> None:
-        lines = write_head(self.model, self.dock.verdicts, self.dock.clock())
+        verdicts = (*self.dock.verdicts, *self._checked)
+        lines = write_head(self.model, verdicts, self.dock.clock())
         self.query_one("#head", LinesView).show(lines)
 
     def _show_tab(self) -> None:
@@ -294,6 +315,14 @@ receipts that came too fast to be shown; enter on it reads them.
             self.query_one(f"#plot-{name}", PlotView).curve = curve
         self._note("the last five minutes, as far as this screen was open")
 
+    def _take_verdicts(self, verdicts: tuple[Verdict, ...], at_ns: int) -> None:
+        """What a verification found; nothing found, and not stopped before its end, is whole."""
+        is_stopped = self._progress is not None and self._progress.is_stopped
+        if not verdicts and not is_stopped:
+            verdicts = (Verdict(True, container=self.container, checked_ns=at_ns),)
+        self._checked = verdicts
+        self._show_head()
+
     def _take_earlier(self, events: tuple[Event, ...]) -> None:
         table = self._table("events")
         count = self.events.take_before(events)
@@ -302,7 +331,7 @@ receipts that came too fast to be shown; enter on it reads them.
         if count and self.events.filter.terms:
             table.move_to(count - 1)
         words = f"{len(events):,} earlier receipts read, {count:,} of them shown"
-        self.say(words if events else "there are no earlier receipts")
+        self.say(words if events else "there are no earlier receipts of this run")
         self._note(self.events.describe())
 
     def _fill(self, name: str, events: tuple[Event, ...]) -> None:
@@ -362,8 +391,11 @@ receipts that came too fast to be shown; enter on it reads them.
         self._show_log()
 
     def on_virtual_table_moved(self, moved: VirtualTable.Moved) -> None:
+        """Who comes to the first line wants to see what was before it; with a filter b searches."""
         table = moved.table
-        if table.id == "events" and not table.cursor and len(table.rows) > 1 and table.has_focus:
+        if table.id != "events" or table.cursor or self.events.filter.terms:
+            return
+        if len(table.rows) > 1 and table.has_focus and self.events.get_earlier() is not None:
             self.action_earlier()
 
     def on_virtual_table_chosen(self, chosen: VirtualTable.Chosen) -> None:
@@ -387,7 +419,13 @@ LISTS: dict[str, Callable[[Details, int], list[tables.Row]]] = {
 
 
 def _make_table(name: str, columns: tuple[Column, ...]) -> VirtualTable[tables.Row]:
-    return VirtualTable(columns, lambda row: row.key, lambda row, key: row.cells[key], id=name)
+    return VirtualTable(
+        columns,
+        lambda row: row.key,
+        lambda row, key: row.cells[key],
+        empty=EMPTY[name],
+        id=name,
+    )
 
 
 def _draw_item(item: Item, column: str) -> Cell:

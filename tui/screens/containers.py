@@ -32,9 +32,10 @@ class ContainersScreen(ActingScreen):
 
     PLACE = "containers"
     HELP_TEXT = """\
-All containers: state, what they use, receipts a second, calls that the policy refused (DENIED),
-and how far the newest evidence is anchored. A line with ! has trouble: enter tells more.
-DENIED above 0: press 2 to see what was refused and to fix the policy.
+All containers: state, what they use, receipts a second, calls that the
+policy refused (DENIED), and how far the newest evidence is anchored.
+A line with ! has trouble: enter tells more. Where DENIED is above 0,
+press 2 to see what was refused, and to fix the policy.
 """
     FIELDS = FIELDS
     BINDINGS: ClassVar[list[BindingType]] = [

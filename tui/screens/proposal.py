@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 
-from tui.screens.base import DockScreen
+from tui.screens.acting import ActingScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.view.denials import write_outcome, write_proposal
 from tui.view.text import make_harmless
@@ -25,17 +25,20 @@ if TYPE_CHECKING:
     from tui.messages import Facts
 
 
-class ProposalScreen(DockScreen):
+class ProposalScreen(ActingScreen):
     """Made of a proposal."""
 
     PLACE = "proposal"
     HELP_TEXT = """\
-A change to a policy that would allow what was denied: what it newly allows, then its lines (+ is
-new). y writes it, on record, and asks first; esc leaves the policy as it is. Afterwards r restarts
-the container, so that the policy holds for it.
+A change to a policy that would allow what was denied: what it newly
+allows, then its lines (+ is new). y writes it, on record, and asks first;
+esc leaves the policy as it is. Afterwards r restarts the container, so
+that the policy holds for it.
 """
+    FIRST = ("apply", "act('restart')")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "apply", "Apply", tooltip="Write this change to the policy (asks first)"),
+        Binding("r", "act('restart')", "Restart", tooltip="Stop and start it (asks)"),
     ]
     DEFAULT_CSS = """
     ProposalScreen { & > LinesView { padding: 0 1; } }
@@ -62,6 +65,8 @@ the container, so that the policy holds for it.
         if facts.name == "apply":
             self.outcome = cast("Done", facts.value)
             self._show()
+        else:
+            super().upon_facts(facts)
 
     def on_resize(self) -> None:
         self._show()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
-from tui.screens.base import DockScreen
+from tui.screens.acting import ActingScreen
 from tui.view.lines import write_fields
 from tui.view.receipt import (
     FIELD_CHARS_MAX,
@@ -30,18 +30,20 @@ if TYPE_CHECKING:
     from docklock.console.facts import ContainerRow, ReceiptFacts
     from tui.messages import Facts
 
-READ, CHECKED = "receipt", "verify receipt"
+READ, CHECKED = "receipt", "receipt's proof"
 
 
-class ReceiptScreen(DockScreen):
+class ReceiptScreen(ActingScreen):
     """Made of a container's id, a run and an index."""
 
     PLACE = "receipt"
     HELP_TEXT = """\
-One receipt: what was called, by whom, what the policy decided; below it the proof, from the
-receipt down to what anchors it. Each box says HELD, BROKEN (and why) or not checked; the hashes
-between two boxes are what a step is joined with to make the next. v checks all of it now.
+One receipt: what was called, by whom, what the policy decided. Below it
+the proof, from the receipt down to what anchors it: each box says HELD,
+BROKEN (and why) or not checked. The hashes between two boxes are what a
+step is joined with to make the next. v checks all of it now.
 """
+    FIRST = ("verify", "turn(1)", "turn(-1)", "evidence")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "verify", "Verify", tooltip="Verify this receipt's proof now, step by step"),
         Binding("n,right", "turn(1)", "Next", tooltip="The next receipt"),
@@ -79,7 +81,10 @@ between two boxes are what a step is joined with to make the next. v checks all 
 
     def upon_facts(self, facts: Facts) -> None:
         name, _, where = facts.name.partition(" of ")
-        if name not in (READ, CHECKED) or where != self._where:
+        if name not in (READ, CHECKED):
+            super().upon_facts(facts)
+            return
+        if where != self._where:
             return  # of a receipt that was shown before
         self.facts = cast("ReceiptFacts", facts.value)
         self.checked_ns, self.trouble = (facts.at_ns if name == CHECKED else 0), ""
@@ -89,6 +94,7 @@ between two boxes are what a step is joined with to make the next. v checks all 
         if facts.name.endswith(f" of {self._where}"):
             self.trouble = facts.error
             self._show()
+        super().upon_error(facts)
 
     def on_resize(self) -> None:
         self._show()
@@ -120,7 +126,7 @@ between two boxes are what a step is joined with to make the next. v checks all 
             return
         call = evidence.check_receipt if name == CHECKED else evidence.read_receipt
         ask = partial(call, self.container, self.run, self.index)
-        self.call_once("evidence", f"{name} of {self._where}", ask)
+        self.call_once("evidence", f"{name} of {self._where}", ask, is_long=name == CHECKED)
 
     def _show(self) -> None:
         row = self.dock.get_row(self.container)

@@ -57,16 +57,14 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         Binding("tab", "app.focus_next", "Other list", tooltip="Servers, or acknowledgements"),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (150, "-wide")]  # noqa: RUF012 -- as Textual has it
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (34, "-tall")]  # noqa: RUF012 -- as Textual has it
     DEFAULT_CSS = """
     SyncScreen {
         & #sync { height: 1fr; }
         & #servers { height: auto; min-height: 3; max-height: 50%; }
         & #side { height: 1fr; min-height: 8; }
-        & #acknowledgements { height: 1fr; min-height: 3; }
-        & PlotView { height: 5; margin: 0 1; }
+        & #acknowledgements { height: auto; min-height: 3; max-height: 50%; }
+        & PlotView { height: 1fr; min-height: 5; margin: 0 1; }
         & #none { display: none; height: 1fr; padding: 1 1; }
-        &.-tall PlotView { height: 11; }
         &.-wide #sync { layout: horizontal; }
         &.-wide #servers { width: 3fr; height: 1fr; max-height: 100%; }
         &.-wide #side { width: 2fr; height: 1fr; margin-left: 1; }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from docklock.console.facts import Anchor, Overview, Verdict
-    from tui.view.lines import Line
+    from tui.view.flowing import Line
 
 NS = 1_000_000_000
 PLOTS = (
@@ -103,6 +103,7 @@ def write_head(model: ContainerModel, verdicts: Sequence[Verdict], now_ns: int) 
     first: Line = (
         Cell(f"{model.name}  ", "accent"),
         *_write_state(model, row, now_ns),
+        Cell(f"  policy {make_harmless(row.policy.rpartition('/')[2], 40)}"),
         Cell(f"  image {image}  id {make_harmless(row.id[:12], 12)}", "dim"),
     )
     command = make_line(model.details.command, 200) if model.details else ""
@@ -142,7 +143,6 @@ def _write_evidence(row: ContainerRow, verdicts: Sequence[Verdict], now_ns: int)
         *write_verdict(row.id, verdicts),
         Cell(denied, "warn" if row.denials > 0 else ""),
         write_anchor(row.anchor, now_ns),
-        Cell(f"  policy {make_harmless(row.policy, 40)}"),
     ]
     if row.trouble:
         cells.append(Cell(f"  {make_harmless(row.trouble, 200)}", "bad"))

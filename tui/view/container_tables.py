@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tui.view.cells import Cell, Column
-from tui.view.lines import measure, wrap, write_fields
+from tui.view.lines import wrap, write_fields
 from tui.view.moments import format_age, format_clock
 from tui.view.text import make_harmless
 from tui.view.units import write_amount, write_count, write_span
+from tui.view.wrapping import get_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from docklock.console.facts import Details, LogLine, RuleHits
-    from tui.view.lines import Line
+    from tui.view.flowing import Line
 
 
 class Row(NamedTuple):
@@ -147,7 +148,7 @@ def write_log(lines: Sequence[LogLine], words: str, width: int = 0) -> tuple[Lin
             continue
         clock = format_clock(line.time_ns)
         letter = Cell(" e ", "warn") if line.stream == "stderr" else Cell("   ")
-        left = measure(clock) + 3
+        left = get_width(clock) + 3
         parts = wrap(text, max(20, width - left)) if width else [(Cell(text),)]
         drawn.append((Cell(clock, "dim"), letter, *parts[0]))
         drawn += [(Cell(" " * left), *part) for part in parts[1:]]

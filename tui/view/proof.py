@@ -12,12 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.view.cells import Cell
-from tui.view.lines import NAME_CHARS_MAX, fit, measure, wrap
+from tui.view.lines import NAME_CHARS_MAX, fit, wrap
 from tui.view.text import make_harmless
+from tui.view.wrapping import get_width
 
 if TYPE_CHECKING:
     from docklock.console.facts import ProofStep
-    from tui.view.lines import Line
+    from tui.view.flowing import Line
 
 WIDTH_MIN, WIDTH_MAX = 40, 110
 STEPS_MAX = 32
@@ -57,7 +58,7 @@ def _draw_roomy(steps: tuple[ProofStep, ...], width: int) -> tuple[Line, ...]:
         middle = "┴" if number else "─"
         lines.append(_draw_border("╭", middle, "╮", step, width))
         named = [(make_harmless(name, NAME_CHARS_MAX), text) for name, text in step.fields]
-        left = max((measure(name) for name, _ in named[:FIELDS_MAX]), default=0) + 1
+        left = max((get_width(name) for name, _ in named[:FIELDS_MAX]), default=0) + 1
         for name, text in named[:FIELDS_MAX]:
             lines.append(_draw_inside([Cell(fit(name, left), "dim"), Cell(text)], width))
         lines += _draw_why(step, width)
@@ -75,8 +76,8 @@ def _draw_trunk(path: tuple[str, ...], width: int) -> list[Line]:
     lines: list[Line] = []
     for hash_ in path[:PATH_DRAWN_MAX]:
         text = make_harmless(hash_, PATH_CHARS_MAX)
-        short = text if measure(text) <= left - 6 else fit(text, left - 6)
-        lines.append((Cell(" " * (left - 4 - measure(short)) + short, "dim"), Cell(" ───┤")))
+        short = text if get_width(text) <= left - 6 else fit(text, left - 6)
+        lines.append((Cell(" " * (left - 4 - get_width(short)) + short, "dim"), Cell(" ───┤")))
     if len(path) > PATH_DRAWN_MAX:
         more = f"and {len(path) - PATH_DRAWN_MAX} hashes more"
         lines.append((Cell(more.rjust(left - 4), "dim"), Cell(" ───┤")))
@@ -92,7 +93,8 @@ def _draw_dense(steps: tuple[ProofStep, ...], width: int) -> tuple[Line, ...]:
         for name, text in step.fields[:FIELDS_MAX]:
             words = f"{'  ' if inside else ''}{make_harmless(name, NAME_CHARS_MAX)} "
             inside += [Cell(words, "dim"), Cell(_shorten(text))]
-        lines.append(_draw_inside(inside or [Cell("")], width))
+        if inside or not step.why:
+            lines.append(_draw_inside(inside or [Cell("")], width))
         lines += _draw_why(step, width)
     lines.append((Cell("└" + "─" * (width - 2) + "┘"),))
     return tuple(lines)
@@ -104,9 +106,9 @@ def _draw_border(left: str, middle: str, right: str, step: ProofStep, width: int
     state = f" {SIGNS[step.is_held]} {word} "
     title = make_harmless(f"{step.kind}: {step.title}" if step.title else step.kind, width)
     room = width - len(state) - 8
-    title = f" {title if measure(title) <= room else fit(title, room)} "
-    edge = ["─"] * (width - 4 - measure(title) - len(state))
-    at = (width - 2) // 2 - 1 - measure(title)
+    title = f" {title if get_width(title) <= room else fit(title, room)} "
+    edge = ["─"] * (width - 4 - get_width(title) - len(state))
+    at = (width - 2) // 2 - 1 - get_width(title)
     if 0 <= at < len(edge):
         edge[at] = middle
     ends = Cell(left + "─"), Cell("─" + right)
@@ -119,9 +121,9 @@ def _draw_inside(cells: list[Cell], width: int) -> Line:
     made: list[Cell] = []
     for cell in cells:
         text = make_harmless(cell.text, max(1, room * 2))
-        text = text if measure(text) <= room else fit(text, max(0, room))
+        text = text if get_width(text) <= room else fit(text, max(0, room))
         made.append(cell._replace(text=text))
-        room -= measure(text)
+        room -= get_width(text)
     return Cell("│ "), *made, Cell(" " * room + " │")
 
 

@@ -16,7 +16,7 @@ from tui.view.text import make_harmless
 
 if TYPE_CHECKING:
     from docklock.console.facts import Event, ReceiptFacts
-    from tui.view.lines import Line
+    from tui.view.flowing import Line
 
 FIELD_CHARS_MAX = 2_000
 """Of a value: a path of a megabyte says how much of it is not shown."""

@@ -63,7 +63,7 @@ MEANINGS = {
     "what it says.",
     "contradicted": "It has signed what cannot be true, or this host's log was cut or restored. "
     "What was signed is kept here as evidence; docklock sync status tells of it.",
-    "tampered": "This host's own log or files do not hold: press V to verify all.",
+    "tampered": "This host's own log or files do not hold. To see where: 1, then V verifies all.",
     "alerted": "The server says that this host's evidence is not what was sent before.",
 }
 HOW_TO = (
@@ -122,8 +122,12 @@ def make_head(facts: SyncFacts, *, is_server: bool) -> tuple[Cell, ...]:
 
 
 def is_well(server: ServerSync) -> bool:
-    """Whether nobody needs to look at it."""
-    is_late = server.lag_s > LATE_AFTER_S
+    """Whether nobody needs to look at it.
+
+    Of a server's hosts lag is silence, which an idle one is in too: the source says which is silent
+    for too long.
+    """
+    is_late = server.log_size >= 0 and server.lag_s > LATE_AFTER_S
     return (
         SIGNS.get(server.state, ("", "bad"))[1] == "good"
         and not (server.failures or server.contradictions or server.trouble or is_late)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from unicodedata import east_asian_width
+from unicodedata import category, east_asian_width
 
 LINES_MAX = 1000
 
 
 def get_width(text: str) -> int:
-    """How many cells a text takes: wide letters two, all others one."""
+    """How many cells a text takes: wide letters two, marks on a letter none, all others one."""
     if text.isascii():
         return len(text)
-    return sum(2 if east_asian_width(letter) in ("W", "F") else 1 for letter in text)
+    return sum(_get_width(letter) for letter in text)
+
+
+def _get_width(letter: str) -> int:
+    if category(letter) in ("Mn", "Me"):
+        return 0
+    return 2 if east_asian_width(letter) in ("W", "F") else 1
 
 
 def wrap(text: str, width: int) -> tuple[str, ...]:

@@ -16,14 +16,15 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.view.cells import TONES
-from tui.view.lines import get_text, measure
+from tui.view.lines import get_text
+from tui.view.wrapping import get_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.style import Style
 
-    from tui.view.lines import Line
+    from tui.view.flowing import Line
 
 
 class LinesView(ScrollView, can_focus=True):
@@ -61,7 +62,7 @@ class LinesView(ScrollView, can_focus=True):
         if lines == self.lines:
             return
         self.lines = lines
-        width = max((measure(get_text(line)) for line in lines), default=0)
+        width = max((get_width(get_text(line)) for line in lines), default=0)
         self.virtual_size = Size(width, len(lines))
         self.refresh()
         if self.is_following:

@@ -12,9 +12,10 @@ from tui.view.events import Gap
 
 async def open_container(hand: Hand) -> ContainerScreen:
     hand.app.open_place("container", WEB)
-    await hand.settle()
     screen = hand.app.screen
     assert isinstance(screen, ContainerScreen)
+    await hand.until(lambda: bool(screen.events.shown) and screen.model.details is not None)
+    await hand.settle()
     return screen
 
 
@@ -28,6 +29,9 @@ def test_keys_lead_through_all_of_a_container() -> None:
             "✗ denied EPERM", "sockaddr=10.0.0.1:80",
         ):  # fmt: skip
             assert words in shown, (words, shown)
+        assert "not verified yet" in shown
+        await hand.press("v", "escape")
+        assert "✓ whole at" in hand.read()
         await hand.press("slash")
         await hand.type("decision:denied op:connect")
         await hand.press("enter")
@@ -93,6 +97,7 @@ def test_a_removed_container_says_so_and_keeps_what_was_seen() -> None:
         await hand.settle()
         shown = hand.read()
         assert "REMOVED since 02:14:07 UTC" in shown
+        assert screen._read_details() is None  # nobody asks on
         assert "4,031 receipts" in shown and "sockaddr=10.0.0.1:80" in shown
 
     drive(make_scene(), steps, size=(80, 24))

@@ -6,9 +6,10 @@ import pytest
 
 from docklock.console.facts import Event, ProofStep, ReceiptFacts
 from tests.tui.hostile import find_raw, make_hostile
-from tui.view.lines import get_text, measure
+from tui.view.lines import get_text
 from tui.view.proof import PATH_DRAWN_MAX, WIDTH_MAX, WIDTH_MIN, describe_steps, draw_proof
 from tui.view.receipt import write_body, write_event_head, write_state
+from tui.view.wrapping import get_width
 
 KINDS = ("receipt", "segment", "log", "checkpoint", "witness", "block", "server")
 HASH = "3f2a91c0d1e2a3b4" * 4
@@ -33,9 +34,9 @@ def draw(steps: tuple[ProofStep, ...], width: int, height: int) -> list[str]:
 def test_every_line_is_within_its_width_and_boxes_are_straight(width: int, height: int) -> None:
     lines = draw(make_steps(broken=3), width, height)
     wanted = max(WIDTH_MIN, min(width, WIDTH_MAX))
-    assert all(measure(line) <= wanted for line in lines)
+    assert all(get_width(line) <= wanted for line in lines)
     edges = [line for line in lines if line[0] in "╭╰┌└├│" and line.rstrip()[-1] in "╮╯┐┘┤│"]
-    assert {measure(line) for line in edges} == {wanted}
+    assert {get_width(line) for line in edges} == {wanted}
 
 
 def test_all_seven_steps_stand_in_80x24_with_their_states_in_words() -> None:
@@ -101,7 +102,7 @@ def test_hostile_steps_are_drawn_harmless_and_straight() -> None:
     for width, height in ((80, 10), (100, 400)):
         lines = draw(steps, width, height)
         assert not find_raw("".join(lines))
-        assert all(measure(line) <= width for line in lines)
+        assert all(get_width(line) <= width for line in lines)
     facts = make_hostile(ReceiptFacts)
     lines = [*write_body(facts, 80, 20), *write_event_head(facts.event, "x"), write_state(facts, 1)]
     assert not find_raw("".join(map(get_text, lines)))

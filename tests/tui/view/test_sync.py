@@ -60,6 +60,7 @@ def test_a_server_with_anything_wrong_is_not_well(change: dict[str, object]) -> 
     server = make_sync().servers[0]
     assert is_well(server)
     assert not is_well(server._replace(**change))
+    assert is_well(server._replace(log_size=-1, lag_s=61.0)), "a host of a server, which is silent"
 
 
 def test_the_worst_comes_first_and_orders_turn_round() -> None:
