@@ -36,9 +36,12 @@ OPERATIONS = {
     "policy": "a container's later runs are to be under a policy; labels: old, new (digests)",
     "pull": "an image is fetched; labels: image, name",
     "register": "this host is to be registered on a chain; labels: chain, operator",
+    "rename": "a container is called something else; labels: name, old_name",
     "remove": "a container is removed; its evidence stays; label: force",
     "rmi": "an image is removed; label: name",
+    "save": "an image is written to a file; labels: image, name",
     "signal": "a signal is sent to a container; label: signal",
+    "tag": "an image gets one more name; labels: image, name",
     "update": "a container's limits are changed; labels: their options' names",
 }
 
