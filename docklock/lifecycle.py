@@ -36,6 +36,7 @@ RUNNING = "running"
 RESTARTING = "restarting"  # a run has ended, its supervisor waits to begin the next
 STOPPED = "stopped"  # the OCI word; Docker's `exited` in listings
 PAUSED = "paused"
+QUARANTINED = "quarantined"
 
 NAME_LENGTH_MAX = 128
 ORPHAN_MAX_S = 5.0
@@ -98,10 +99,18 @@ class State(NamedTuple):
     policy: str = ""  # digest of the policy that the newest run is under, in hex
     receipts: int = -1  # of the newest run once it has ended, and how many calls its policy
     refused: int = -1  # refused, as its guard has counted; -1: nobody knows
+    is_quarantined: bool = False  # frozen and cut off; of a run that has ended: it was to its end
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its processes stand still."""
+        return self.is_paused or self.shown == QUARANTINED
 
     @property
     def shown(self) -> str:
         """The status as people read it: Docker's and runc's `paused` is none of the OCI's."""
+        if self.is_quarantined and self.status == RUNNING:
+            return QUARANTINED
         return PAUSED if self.is_paused else self.status
 
     def end(self, exit_code: int, error: str) -> State:
@@ -379,12 +388,25 @@ def _read_record(path: str, container_id: str) -> dict[str, Any]:
 
 def check_pause(state: State, container_id: str, *, freeze: bool) -> None:
     """StateError, in Docker's words, unless it can be frozen, or thawed, now."""
+    if state.shown == QUARANTINED:
+        raise StateError(
+            f"Container {container_id} is quarantined: docklock quarantine --release lets it go on"
+        )
     if freeze and state.status != RUNNING:
         raise StateError(f"Container {container_id} is not running")
     if freeze and state.is_paused:
         raise StateError(f"Container {container_id} is already paused")
     if not freeze and not state.is_paused:
         raise StateError(f"Container {container_id} is not paused")
+
+
+def check_quarantine(state: State, container_id: str, *, release: bool) -> None:
+    """StateError unless it can be quarantined, or released, now."""
+    if state.status != RUNNING:
+        raise StateError(f"Container {container_id} is not running")
+    if state.is_quarantined != release:
+        word = "already" if state.is_quarantined else "not"
+        raise StateError(f"Container {container_id} is {word} quarantined")
 
 
 def find_container(paths: Paths, reference: str) -> str:

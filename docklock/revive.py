@@ -53,6 +53,8 @@ def _find_due(paths: Paths, container_id: str, boot: str) -> State | None:
         return None  # removed meanwhile, or damaged: `docklock ps` says so
     if state.status not in (STOPPED, RESTARTING) or state.run < 0:
         return None  # RESTARTING: its supervisor could not read what it is to run
+    if state.is_quarantined:
+        return None  # until a user starts it
     due = is_due(policy, describe_end(state), is_cut=state.is_cut, is_new_boot=state.boot != boot)
     return state if due else None
 

@@ -16,6 +16,7 @@ from docklock.bare import socket
 from docklock.files import remove_tree
 from docklock.lifecycle import (
     CREATED,
+    PAUSED,
     RESTARTING,
     RUNNING,
     STOPPED,
@@ -89,8 +90,11 @@ def relaunch(paths: Paths, container_id: str, *, is_background: bool = False) ->
     try:
         live_fd = acquire_live(paths, container_id)
     except StateError:
-        if get_state(paths, container_id).is_paused:
-            raise StateError("cannot start a paused container, try unpause instead") from None
+        state = get_state(paths, container_id)
+        if state.is_frozen:
+            remedy = "quarantine --release" if state.is_quarantined else "unpause"
+            why = f"cannot start a {state.shown} container, try {remedy} instead"
+            raise StateError(why) from None
         raise
     state = read_state(paths, container_id)
     if state.status == RESTARTING:  # left by a supervisor that could not begin: a user's start now
@@ -184,7 +188,7 @@ def delete(paths: Paths, container_id: str, *, force: bool = False) -> None:
     if is_live(paths, container_id):
         state = read_state(paths, container_id)
         if not force and state.status != STOPPED:
-            remedy = "unpause and stop" if state.is_paused else "stop"
+            remedy = "unpause and stop" if state.shown == PAUSED else "stop"
             raise StateError(
                 f"container {container.name} is {state.shown}: {remedy} it first, or use rm -f"
             )

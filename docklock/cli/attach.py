@@ -219,8 +219,10 @@ def run_attach(argv: list[str], paths: Paths) -> int:
         if complain_without_terminal(interactive=interactive, tty=container.tty):
             return 1
         channel = client.connect(paths, container_id)
-        if read_state(paths, container_id).is_paused:
-            raise StateError("You cannot attach to a paused container, unpause it first")
+        state = read_state(paths, container_id)
+        if state.is_frozen:
+            remedy = "release" if state.is_quarantined else "unpause"
+            raise StateError(f"You cannot attach to a {state.shown} container, {remedy} it first")
         record_operation(paths, "attach", container_id)
         client.request(channel, {"verb": "attach"})
     attachment = Attachment(

@@ -169,9 +169,14 @@ def parse_stop_time(command: Command, word: str | None) -> float:
 
 
 def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
-    """Stop signal, wait, SIGKILL, wait. Nothing happens to a container that does not run."""
+    """Stop signal, wait, SIGKILL, wait. Nothing happens to a container that does not run.
+
+    One that is quarantined is killed as it stands.
+    """
     container = read_container(paths, container_id)
     keep_ended(paths, container_id)
+    if read_state(paths, container_id).is_quarantined:
+        timeout_s = 0  # nothing of it runs again, not even to end
 
     def ask(channel: socket.socket) -> None:
         number = parse_signal(container.stop_signal)
@@ -294,8 +299,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 def format_status(state: State) -> str:
     """Docker's STATUS column."""
     if state.status == RUNNING:
-        paused = " (Paused)" if state.is_paused else ""
-        return f"Up {format_duration(state.started_ns)}{paused}"
+        frozen = f" ({state.shown.capitalize()})" if state.is_frozen else ""
+        return f"Up {format_duration(state.started_ns)}{frozen}"
     if state.status == RESTARTING:
         return f"Restarting ({state.exit_code}) {format_ago(state.finished_ns)}"
     if state.status == STOPPED:

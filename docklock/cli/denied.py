@@ -29,6 +29,7 @@ RECORDED = frozenset(
         "kill",
         "load",
         "pause",
+        "quarantine",
         "rename",
         "restart",
         "rm",

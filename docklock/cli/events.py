@@ -52,6 +52,7 @@ ACTIONS = {
     "oom": (CONTAINER, "oom"),
     "pause": (CONTAINER, "pause"),
     "policy": (CONTAINER, "policy"),
+    "quarantine": (CONTAINER, "quarantine"),
     "remove": (CONTAINER, "destroy"),
     "rename": (CONTAINER, "rename"),
     "signal": (CONTAINER, "kill"),
@@ -181,6 +182,8 @@ def describe_event(event: HostEvent, names: dict[str, dict[str, str]]) -> Event 
     kind, action = ACTIONS.get(event.op, (HOST, event.op))
     if event.op == "pause" and labels.get("state") not in (None, "frozen", "paused"):
         action = "unpause"
+    if event.op == "quarantine" and labels.get("state") == "released":
+        action = "release"
     subject = event.container if kind != IMAGE else labels.pop("image", labels.get("name", ""))
     attributes = names.get(event.container, {}) | labels
     return Event(kind, action, subject, attributes, event.time)

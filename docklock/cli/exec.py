@@ -68,8 +68,9 @@ def _exec(paths: Paths, container_id: str, values: dict[str, Any], words: list[s
     state = get_state(paths, container_id)
     if state.status != RUNNING:
         raise StateError(f"container {words[0]} is {state.status}, not running")
-    if state.is_paused:
-        why = "is paused, unpause the container before exec"
+    if state.is_frozen:
+        remedy = "release" if state.is_quarantined else "unpause"
+        why = f"is {state.shown}, {remedy} the container before exec"
         raise StateError(f"Container {container_id} {why}")
     container = read_container(paths, container_id)
     spec = read_spec(container)

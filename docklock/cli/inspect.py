@@ -165,7 +165,7 @@ def describe_status(state: State) -> dict[str, Any]:
     return {
         "Status": "exited" if state.status == STOPPED else state.shown,
         "Running": state.status in (RUNNING, RESTARTING),
-        "Paused": state.is_paused,
+        "Paused": state.is_frozen,
         "Restarting": state.status == RESTARTING,
         "OOMKilled": state.oom_killed,
         "Dead": False,

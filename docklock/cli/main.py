@@ -36,6 +36,7 @@ COMMANDS = {
     "cp": ("cp", "run_cp", "Copy files between a container and this host"),
     "pause": ("pause", "run_pause", "Freeze all processes of containers"),
     "unpause": ("pause", "run_unpause", "Let the processes of paused containers go on"),
+    "quarantine": ("quarantine", "run_quarantine", "Freeze containers and cut their network"),
     "rename": ("rename", "run_rename", "Give a container another name"),
     "update": ("update", "run_update", "Change limits or restart policy of containers"),
     "wait": ("containers", "run_wait", "Wait for containers to end; print their exit codes"),

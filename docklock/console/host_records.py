@@ -36,6 +36,9 @@ SETTLED_NS = 1_000_000_000
 """A directory that changed within the last second may change again without another time."""
 
 
+WRITTEN_NS = 50_000_000
+"""Nor is a file's time another one with each change: the clock of files ticks every 10 ms at most,
+and a new file may get the inode of the one before the last."""
 LOST = "it lost its supervisor: the next docklock command mends it"
 
 
@@ -54,11 +57,13 @@ class Record:
 
     def look(self, paths: Paths) -> None:
         """See what is on disk now. StateError if it is gone."""
+        before = self.container, self.state, self.trouble
         directory = paths.container(self.id)
         marks = tuple(_mark(f"{directory}/{name}") for name in ("container.json", "state.json"))
         if marks != self._marks:
             self._read(paths)
-            self._marks = marks
+            newest_ns = max(changed_ns for _, changed_ns in marks)
+            self._marks = marks if time.time_ns() - newest_ns > WRITTEN_NS else ()
         if self._settle(paths) != self.state:
             self._read(paths)  # it may just have ended, and said so
             settled = self._settle(paths)
@@ -66,12 +71,12 @@ class Record:
                 if settled.status == STOPPED:  # not one that waits to be started again
                     self.trouble = self.trouble or LOST
                 self.state, self._marks = settled, ()  # whoever mends it writes it anew
+        self.version += before != (self.container, self.state, self.trouble)
 
     def _settle(self, paths: Paths) -> State:
         return settle_state(self.state, lambda: has_guard(paths, self.id))
 
     def _read(self, paths: Paths) -> None:
-        self.version += 1
         self.trouble = ""
         try:
             self.container = read_container(paths, self.id)

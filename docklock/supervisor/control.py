@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 256
 BACKLOG = 64
 VERBS = frozenset(
-    ("attach", "counts", "figures", "flush", "listener", "pause", "resize", "signal", "start")
-    + ("unpause", "update", "wait")
+    ("attach", "counts", "figures", "flush", "listener", "pause", "quarantine", "release")
+    + ("resize", "signal", "start", "unpause", "update", "wait")
 )
 UNKNOWN, MALFORMED = "unknown", "malformed"
 
@@ -191,6 +191,8 @@ class Control:
             self._requests.resize(int(message["rows"]), int(message["columns"]))
         elif verb in ("pause", "unpause"):
             self._requests.steer().set_paused(is_paused=verb == "pause")
+        elif verb in ("quarantine", "release"):
+            self._requests.steer().set_quarantined(is_quarantined=verb == "quarantine")
         elif verb == "update":
             self._requests.update(message)
         elif verb == "flush":

@@ -114,7 +114,8 @@ class Supervisor:
         if self._container.health:
             from docklock.supervisor.probing import begin_probing
 
-            self._prober = begin_probing(self._loop, self._task, self._record)
+            is_frozen = lambda: self._state.is_frozen  # noqa: E731
+            self._prober = begin_probing(self._loop, self._task, self._record, is_frozen)
         self._loop.watch(self._init.error_fd, self._upon_exec)
         self._set_state(
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
@@ -129,7 +130,7 @@ class Supervisor:
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
         self._send(number)
-        if self._state.is_paused:
+        if self._state.is_frozen:
             self.steer().thaw_for(number)
 
     def add_listener(self, listener: int, argv: list[str]) -> None:
@@ -358,8 +359,8 @@ class Supervisor:
         """No process of the container is left after this; what the kernel had done to it."""
         if self._init is not None and self._exit_code is None:
             signal.pidfd_send_signal(self._init.pidfd, signal.SIGKILL)
-            if self._state.is_paused and self._cgroup is not None:
-                self._cgroup.thaw()  # frozen, it would never die
+            if self._state.is_frozen:
+                self.steer().end_frozen()  # it would never die
             os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
         if self._cgroup is None:
             return driver.Events(0, 0)
@@ -424,7 +425,7 @@ class Supervisor:
         from docklock.supervisor.restarting import get_stop_number
 
         self._send(get_stop_number(self._container))
-        if self._state.is_paused:
+        if self._state.is_frozen:
             self.steer().thaw_for(signal.SIGKILL)
         self._loop.call_later(LEAVE_MAX_S, self._upon_deadline)
 

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 NS_PER_S = 1_000_000_000
 
 
-def begin_probing(loop: Loop, task: Task, record: Callable[..., None]) -> Prober | None:
+def begin_probing(
+    loop: Loop, task: Task, record: Callable[..., None], is_frozen: Callable[[], bool]
+) -> Prober | None:
     """The health checks that a container asks for, if any; `record` writes a receipt of the run."""
     check = decode_check(task.container.health)
     if not check.is_wanted:
@@ -48,6 +50,7 @@ def begin_probing(loop: Loop, task: Task, record: Callable[..., None]) -> Prober
         task.container,
         check,
         lambda status: record("runtime.health", labels=(("status", status),)),
+        is_frozen,
     )
 
 
@@ -61,9 +64,13 @@ class Prober:
         container: Container,
         check: Check,
         upon_change: Callable[[str], None],
+        is_frozen: Callable[[], bool],
     ) -> None:
-        """The first check comes after one interval. `upon_change` is told each new status."""
-        self._loop, self._upon_change = loop, upon_change
+        """The first check comes after one interval. `upon_change` is told each new status.
+
+        None comes while the container is frozen, as with Docker.
+        """
+        self._loop, self._upon_change, self._is_frozen = loop, upon_change, is_frozen
         self._check = check.with_defaults()
         self._path = f"{paths.container(container.id)}/{HEALTH_FILE}"
         self._argv = [*find_program(paths), "exec", container.id, *check.get_words()]
@@ -84,7 +91,9 @@ class Prober:
         self._loop.cancel(self._upon_time)
 
     def _upon_time(self) -> None:
-        if self._pidfd < 0:
+        if self._pidfd < 0 and self._is_frozen():
+            self._loop.call_later(self._check.interval_ns / NS_PER_S, self._upon_time)
+        elif self._pidfd < 0:
             self._begin()
         else:
             self._is_late = True

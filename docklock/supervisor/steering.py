@@ -6,10 +6,13 @@ and a leaf of the host log where no front end has written that.
 
 from __future__ import annotations
 
+import os
+
 from chainlite.errors import StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.cgroup import driver
-from docklock.lifecycle import check_pause
+from docklock.errors import KernelError
+from docklock.lifecycle import check_pause, check_quarantine
 from docklock.supervisor.denials import Denials
 from docklock.supervisor.watch import Watch
 
@@ -18,11 +21,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from docklock.evidence.recorder import RunRecorder
+    from docklock.kernel.links import Cut, Restored
     from docklock.lifecycle import State
     from docklock.supervisor.loop import Loop
     from docklock.supervisor.task import Task
 
 LIMITS = {"oom": (), "limit": (("limit", "pids"),)}  # what a report's labels begin with
+
+
+def get_labels(*, is_own: bool, is_quarantined: bool) -> tuple[tuple[str, str], ...]:
+    """Of a quarantine, or its end, for the record: `open` is a network that others are in."""
+    network = ("cut" if is_quarantined else "up") if is_own else "open"
+    return (("state", "quarantined" if is_quarantined else "released"), ("network", network))
 
 
 class Steering:
@@ -48,6 +58,7 @@ class Steering:
         self._get_state, self._set_state = get_state, set_state
         self._watch = Watch(loop, cgroup, self._tell)
         self._denials = Denials(record)
+        self._cut: Cut | None = None
 
     def begin_watch(self) -> None:
         """Tell at once what the kernel does to the container."""
@@ -66,10 +77,66 @@ class Steering:
             self._cgroup.thaw()
         self._set_state(self._get_state()._replace(is_paused=is_paused))
 
+    def set_quarantined(self, *, is_quarantined: bool) -> None:
+        """Freeze every process and cut the network, or undo both, on record first.
+
+        StateError, KernelError: then all is as it was. Links that were down stay down; a network
+        that is not the run's own stays as it is. No restart policy starts what is quarantined.
+        """
+        from docklock.kernel.links import cut_links, restore_links
+        from docklock.supervisor.usage import has_own_network
+
+        state, is_own = self._get_state(), has_own_network(self._spec)
+        check_quarantine(state, self._container.id, release=not is_quarantined)
+        self._record(
+            "runtime.quarantine", labels=get_labels(is_own=is_own, is_quarantined=is_quarantined)
+        )
+        pidfd = os.pidfd_open(state.pid)  # our child: nobody else has that number
+        try:
+            if not is_quarantined:
+                self._release(pidfd, restore_links)
+            else:
+                self._cgroup.freeze()
+                self._cut = cut_links(pidfd) if is_own else None
+        except KernelError:
+            if is_quarantined and not state.is_paused:
+                self._cgroup.thaw()
+            raise
+        finally:
+            os.close(pidfd)
+        if not is_quarantined and not state.is_paused:
+            self._cgroup.thaw()
+        self._set_state(
+            state._replace(is_quarantined=is_quarantined, is_stopped_by_user=is_quarantined)
+        )
+
+    def _release(self, pidfd: int, restore: Callable[[int, Cut], Restored]) -> None:
+        if self._cut is None:
+            return
+        lost = restore(pidfd, self._cut).lost
+        self._cut = None
+        if lost:
+            text = f"{lost} routes or addresses could not be put back"
+            self._record("runtime.warning", labels=(("warning", text),))
+
+    def end_frozen(self) -> None:
+        """Have what is frozen die of the signal that it was sent; or all of it, if quarantined."""
+        if self._get_state().is_quarantined:
+            self._cgroup.kill()  # none of them takes a step more
+        else:
+            self._cgroup.thaw()
+
     def thaw_for(self, number: int) -> None:
-        """A paused container was sent a signal: one that is to end it does so, as with Docker."""
+        """A paused container was sent a signal: one that is to end it does so, as with Docker.
+
+        A quarantined one dies of SIGKILL alone.
+        """
         from docklock.signals import parse_signal
 
+        if self._get_state().is_quarantined:
+            if number == driver.SIGKILL:
+                self.end_frozen()
+            return
         if number in (driver.SIGKILL, parse_signal(self._container.stop_signal)):
             self._recorder.log_operation("pause", (("state", "thawed"),))
             self.set_paused(is_paused=False)

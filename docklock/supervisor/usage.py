@@ -107,9 +107,15 @@ class Meter:
 def make_meter(cgroup: Cgroup, spec: Spec, pid: int, overlay: Overlay | None) -> Meter:
     """A meter for a run whose init, `pid`, waits to start."""
     upper = overlay.upper if overlay is not None else ""
-    is_own = any(space.kind == "network" and not space.path for space in spec.linux.namespaces)
-    path = f"/proc/{pid}/net/dev"
-    return Meter(cgroup, os.open(path, os.O_RDONLY | os.O_CLOEXEC) if is_own else -1, upper)
+    path, fd = f"/proc/{pid}/net/dev", -1
+    if has_own_network(spec):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return Meter(cgroup, fd, upper)
+
+
+def has_own_network(spec: Spec) -> bool:
+    """Whether nobody else is in its network namespace: not the host, nor another container."""
+    return any(space.kind == "network" and not space.path for space in spec.linux.namespaces)
 
 
 def parse_sent_bytes(text: bytes) -> int:

@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 
 from chainlite.errors import SpecError, StateError
-from docklock.cli.main import COMMANDS
 from docklock.console.facts import Progress
-from docklock.console.source import VERBS, Acts, Source
+from docklock.console.source import Acts, Source
 from tests.e2e.conftest import CHECKOUT, Docklock
 from tests.e2e.test_denied import read_denied
 from tests.e2e.test_watch import read_leaves
 
 QUICK = "trap 'exit 0' TERM; while true; do sleep 0.05; done"
-LATER = frozenset(("quarantine", "release"))
 
 
 def go_on(_: Progress) -> bool:
@@ -46,6 +44,7 @@ def test_each_verb_is_its_command_and_on_record(dock: Docklock, acts: Acts) -> N
     container = get_id(dock, "web")
     for verb, status in (
         ("start", "running"), ("pause", "paused"), ("unpause", "running"), ("restart", "running"),
+        ("quarantine", "quarantined"), ("release", "running"),
         ("stop", "exited"), ("start", "running"), ("kill", "exited"),
     ):  # fmt: skip
         done = acts.act(verb, container, go_on)
@@ -55,7 +54,8 @@ def test_each_verb_is_its_command_and_on_record(dock: Docklock, acts: Acts) -> N
     assert len(read_leaves(dock, "web", "pause")) == 2
     assert [one["signal"] for one in read_leaves(dock, "web", "signal")] == ["15", "15", "9"]
     assert len(read_leaves(dock, "web", "start")) == 3
-    assert acts.act("rm", container, go_on).is_done
+    done = acts.act("rm", container, go_on)
+    assert done.is_done, done.text
     assert "web" not in dock("ps", "-a").stdout
 
 
@@ -176,7 +176,3 @@ def test_a_shell_is_a_program_for_this_terminal(dock: Docklock, acts: Acts) -> N
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
     os.close(fd)
     dock("rm", "-f", "shell")
-
-
-def test_all_verbs_are_commands() -> None:
-    assert set(VERBS) - LATER <= set(COMMANDS)

@@ -11,7 +11,7 @@ import pytest
 
 from chainlite.errors import StateError
 from docklock.console.door import open_source
-from docklock.console.facts import UNKNOWN, Anchor, ContainerRow
+from docklock.console.facts import UNKNOWN, Anchor, ContainerRow, Overview
 from docklock.console.host_records import Records
 from docklock.console.source import Source
 from docklock.paths import get_paths
@@ -42,8 +42,14 @@ def containers(dock: Docklock, tmp_path_factory: pytest.TempPathFactory) -> None
     dock("create", "--name", "made", "busybox", "true")
 
 
-def read_rows(source: Source, *focus: str) -> dict[str, ContainerRow]:
-    return {row.name: row for row in source.containers.read_overview(focus).containers}
+def look_at_all(source: Source) -> Overview:
+    """Whatever the time says."""
+    known = source.containers.read_overview().containers
+    return source.containers.read_overview(tuple(row.id for row in known))
+
+
+def read_rows(source: Source) -> dict[str, ContainerRow]:
+    return {row.name: row for row in look_at_all(source).containers}
 
 
 def test_a_running_one_is_measured_and_counted(dock: Docklock, source: Source) -> None:
@@ -70,7 +76,7 @@ def test_a_running_one_is_measured_and_counted(dock: Docklock, source: Source) -
 
 
 def test_those_at_rest_say_how_they_ended(dock: Docklock, source: Source) -> None:
-    overview = source.containers.read_overview()
+    overview = look_at_all(source)
     rows = {row.name: row for row in overview.containers}
     ended, made = rows["ended"], rows["made"]
     assert (ended.status, ended.exit_code, ended.denials) == ("exited", 3, 0)
@@ -132,6 +138,8 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
         fields = {"id": directory.name, "name": f"n{number}", "bundle": str(directory)}
         (directory / "container.json").write_text(json.dumps(fields))
         (directory / "state.json").write_text('{"status": "stopped", "run": 0}')
+        for file in directory.iterdir():
+            os.utime(file, (1, 1))
     records = Records(paths)
     first = f"{299:064x}"
     assert [record.id for record in records.iterate((first,), 0)] == [first], "no time: no other"
@@ -141,9 +149,11 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     assert all(record.container is not None for record in records.known.values())
 
     versions = [record.version for record in records.known.values()]
-    list(records.iterate((), time.monotonic_ns() + 10**10))
-    assert [record.version for record in records.known.values()] == versions, "nothing changed"
     changed = Path(paths.container(first)) / "state.json"
+    changed.write_text("damaged")
+    os.utime(changed, (1, 1))
+    list(records.iterate((), time.monotonic_ns() + 10**10))
+    assert [record.version for record in records.known.values()] == versions, "none is read again"
     changed.with_suffix(".new").write_text('{"status": "stopped", "run": 1}')
     os.replace(changed.with_suffix(".new"), changed)
     list(records.iterate((first,), 0))

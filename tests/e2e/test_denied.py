@@ -41,6 +41,8 @@ def ended(dock: Docklock) -> str:
         ("exec nobody true", 125, "state", False),
         ("stop nobody", 1, "state", False),
         ("restart nobody", 1, "state", False),
+        ("quarantine ended", 1, "state", True),
+        ("quarantine --release ended", 1, "state", True),
         ("start nobody", 125, "state", False),
         ("rm nobody", 1, "state", False),
         ("run nothing:here true", 125, "state", False),

@@ -120,9 +120,10 @@ def make_scene(**changes: object) -> Source:
     of: dict[str, tuple[str | int, ...]] = {
         "details": (WEB,), "feed": (WEB,), "past": (WEB,), "log": (WEB,), "denials": ("",),
         "receipt": (WEB, 0, 4029), "checked_receipt": (WEB, 0, 4029),
-        "proposal": (WEB, DENIED.op, "EPERM", RULE),
+        "verify": (WEB,), "proposal": (WEB, DENIED.op, "EPERM", RULE),
     }  # fmt: skip
     answers: dict[str, object] = {
+        "verify": (),
         "details": DETAILS,
         "feed": FeedPart(EVENTS, len(EVENTS), 4031, 0),
         "past": PAST,

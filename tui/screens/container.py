@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid
 from textual.widgets import ContentSwitcher
 
-from docklock.console.facts import Details, Event
+from docklock.console.facts import Details, Event, Verdict
 from docklock.console.source import FEED_EVENTS_MAX
 from tui.screens.acting import VERIFY, ActingScreen
 from tui.view import container_tables as tables
@@ -33,7 +33,7 @@ from tui.widgets.tabs import Tab, TabLine
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview, Verdict
+    from docklock.console.facts import ContainerRow, FeedPart, LogLine, Overview
     from docklock.console.source import Evidence, Feed
     from tui.messages import Facts
     from tui.reading import Reader
@@ -65,13 +65,13 @@ EMPTY = {
     "rules": "no rules are known",
 }
 ABOUT = {
-    "events": "Its receipts as they come",
-    "processes": "What runs in it",
-    "files": "What it changed of its image",
-    "network": "Its interfaces and connections",
-    "logs": "What it printed, as it comes",
-    "rules": "Its policy's rules, with how often each was met",
-    "plots": "CPU, memory, receipts and denials over time",
+    "events": "Events: its receipts as they come",
+    "processes": "Processes: what runs in it",
+    "files": "Files: what it changed of its image",
+    "network": "Network: its interfaces and connections",
+    "logs": "Logs: what it printed, as it comes",
+    "rules": "Rules of its policy, with how often each was met",
+    "plots": "Plots of CPU, memory, receipts and denials over time",
     "settings": "Describe: its command, limits, mounts, capabilities, labels",
 }
 
@@ -81,10 +81,11 @@ class ContainerScreen(ActingScreen):
 
     PLACE = "container"
     HELP_TEXT = """\
-One container. The three lines above say what it is, what it uses, and whether its evidence holds.
-Events are its receipts: a line with ✗ is a call that was refused. / finds it, as
-decision:denied op:connect; enter opens the receipt with its proof. A line with … stands for
-receipts that came too fast to be shown; enter on it reads them.
+One container. The three lines above say what it is, what it uses, and
+whether its evidence holds. Events are its receipts: a line with ✗ is a
+call that was refused; / finds it, as in: decision:denied op:connect
+enter opens the receipt with its proof. A line with … stands for receipts
+that came too fast to be shown: enter on it reads them.
 """
     FIELDS = EVENT_FIELDS
     FIRST = ("choose", "turn_tab(1)", "hold", "prompt('/')")
@@ -96,10 +97,14 @@ receipts that came too fast to be shown; enter on it reads them.
         Binding("right,tab", "turn_tab(1)", "Tabs", tooltip="The next tab"),
         Binding("left,shift+tab", "turn_tab(-1)", "Tab before", show=False, tooltip="Tab before"),
         Binding("space", "hold", "Hold", tooltip="Hold the events still; again: let them come"),
+        Binding(
+            "D", "denials", "Denied", show=False,
+            tooltip="What was denied of it, explained, and the rule that would allow it",
+        ),
         Binding("b", "earlier", "Earlier", show=False, tooltip="Read what came before"),
         Binding("f", "follow", "Follow", show=False, tooltip="Go to the newest, and stay there"),
         Binding("z", "wrap", "Wrap", show=False, tooltip="Logs: wrap long lines, or do not"),
-    ]
+    ]  # fmt: skip
     DEFAULT_CSS = """
     ContainerScreen {
         & > #head { height: 3; overflow: hidden hidden; }
@@ -120,7 +125,7 @@ receipts that came too fast to be shown; enter on it reads them.
         self._checked: tuple[Verdict, ...] = ()  # what verifying it from here has found
         self._tab = tab or "events"
         self._words: dict[str, str] = {}  # each tab's filter
-        self._is_wrapped, self._is_reading = True, False
+        self._is_wrapped, self._is_reading, self._is_flood = True, False, False
 
     # What it is made of.
 
@@ -168,6 +173,9 @@ receipts that came too fast to be shown; enter on it reads them.
     def _read_events(self, evidence: Evidence) -> FeedPart | None:
         if self.events.is_paused or self.events.is_full:
             return None
+        if self._is_flood:  # every second look is enough where all lines are new at each
+            self._is_flood = False
+            return None
         if self._feed is None:
             self._feed = evidence.open_feed(self.container)
         return self._feed.read(FEED_EVENTS_MAX)
@@ -187,7 +195,9 @@ receipts that came too fast to be shown; enter on it reads them.
         assert self._feed is not None  # whoever asks has seen a receipt of it
         return self._feed.read_before(run, index, FEED_EVENTS_MAX).events
 
-    def _read_details(self) -> Details:
+    def _read_details(self) -> Details | None:
+        if self.model.gone_ns:
+            return None  # what was seen of it stays
         return self.source.containers.read_details(self.container)
 
     def _read_log(self) -> tuple[LogLine, ...] | None:
@@ -209,6 +219,7 @@ receipts that came too fast to be shown; enter on it reads them.
             return  # it was not to be asked just then
         if facts.name == "events":
             self.events.take(cast("FeedPart", facts.value))
+            self._is_flood = self.events.is_sampled
             self._show_events()
         elif facts.name == "details":
             self.model.take_details(cast("Details", facts.value))
@@ -224,8 +235,7 @@ receipts that came too fast to be shown; enter on it reads them.
             self._fill(facts.name, cast("tuple[Event, ...]", facts.value))
         else:
             if facts.name.startswith(VERIFY):
-                self._checked = cast("tuple[Verdict, ...]", facts.value)
-                self._show_head()
+                self._take_verdicts(cast("tuple[Verdict, ...]", facts.value), facts.at_ns)
             super().upon_facts(facts)
 
     def upon_error(self, facts: Facts) -> None:
@@ -309,6 +319,14 @@ receipts that came too fast to be shown; enter on it reads them.
             self.query_one(f"#plot-{name}", PlotView).curve = curve
         self._note("the last five minutes, as far as this screen was open")
 
+    def _take_verdicts(self, verdicts: tuple[Verdict, ...], at_ns: int) -> None:
+        """What a verification found; nothing found, and not stopped before its end, is whole."""
+        is_stopped = self._progress is not None and self._progress.is_stopped
+        if not verdicts and not is_stopped:
+            verdicts = (Verdict(True, container=self.container, checked_ns=at_ns),)
+        self._checked = verdicts
+        self._show_head()
+
     def _take_earlier(self, events: tuple[Event, ...]) -> None:
         table = self._table("events")
         count = self.events.take_before(events)
@@ -317,7 +335,7 @@ receipts that came too fast to be shown; enter on it reads them.
         if count and self.events.filter.terms:
             table.move_to(count - 1)
         words = f"{len(events):,} earlier receipts read, {count:,} of them shown"
-        self.say(words if events else "there are no earlier receipts")
+        self.say(words if events else "there are no earlier receipts of this run")
         self._note(self.events.describe())
 
     def _fill(self, name: str, events: tuple[Event, ...]) -> None:
@@ -350,6 +368,9 @@ receipts that came too fast to be shown; enter on it reads them.
         self.events.is_paused = not self.events.is_paused
         self._show_events()
 
+    def action_denials(self) -> None:
+        self.dock.open_place("policy", self.container)
+
     def action_earlier(self) -> None:
         """Read on before the first line, unless that is being done."""
         before = self.events.get_earlier()
@@ -377,8 +398,11 @@ receipts that came too fast to be shown; enter on it reads them.
         self._show_log()
 
     def on_virtual_table_moved(self, moved: VirtualTable.Moved) -> None:
+        """Who comes to the first line wants to see what was before it; with a filter b searches."""
         table = moved.table
-        if table.id == "events" and not table.cursor and len(table.rows) > 1 and table.has_focus:
+        if table.id != "events" or table.cursor or self.events.filter.terms:
+            return
+        if len(table.rows) > 1 and table.has_focus and self.events.get_earlier() is not None:
             self.action_earlier()
 
     def on_virtual_table_chosen(self, chosen: VirtualTable.Chosen) -> None:

@@ -18,6 +18,7 @@ from tui.view.denials import (
     DENIAL_FIELDS,
     describe_list,
     explain_denial,
+    find_program,
     get_field,
     get_key,
     sort_denials,
@@ -31,10 +32,14 @@ from tui.widgets.table import VirtualTable
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from docklock.console.facts import ContainerRow, Denial, Details, Process, Proposal
+    from docklock.console.facts import ContainerRow, Denial, Proposal
+    from docklock.console.source import Evidence
     from tui.messages import Facts
 
 DENIALS_EVERY_S = 2.0
+LOOK_BACK = 200
+"""Receipts before a denied call: what its process ran is nearly always among them."""
+PROGRAM = "the program"
 
 
 class PolicyScreen(ActingScreen):
@@ -42,9 +47,10 @@ class PolicyScreen(ActingScreen):
 
     PLACE = "policy"
     HELP_TEXT = """\
-Calls that a policy refused, the newest first; below, what happened to the one under the cursor, in
-plain words. a proposes the rule that would allow it and shows the change to the policy and what
-it newly allows; nothing is written before you say so there.
+Calls that a policy refused, the newest first; below, what happened to the
+one under the cursor, in plain words. a proposes the rule that would allow
+it, and shows the change to the policy and what it newly allows: nothing
+is written before you say so there.
 """
     FIELDS = DENIAL_FIELDS
     FIRST = ("choose", "propose", "receipt", "only", "prompt('/')", "act('restart')")
@@ -67,7 +73,7 @@ it newly allows; nothing is written before you say so there.
         super().__init__()
         self.container = container
         self._denials: tuple[Denial, ...] = ()
-        self._processes: dict[str, tuple[Process, ...]] = {}
+        self._programs: dict[str, str] = {}  # by a denial's key
         self._found = Filter()
 
     def compose_body(self) -> ComposeResult:
@@ -95,9 +101,9 @@ it newly allows; nothing is written before you say so there.
         if facts.name == "denials":
             self._denials = sort_denials(cast("tuple[Denial, ...]", facts.value))
             self._show()
-        elif facts.name == "who it was":
-            details = cast("Details", facts.value)
-            self._processes = {details.row.id: details.processes}
+        elif facts.name == PROGRAM:
+            key, program = cast("tuple[str, str]", facts.value)
+            self._programs[key] = program
             self._show_words()
         elif facts.name == "proposal":
             self.dock.open_place("proposal", cast("Proposal", facts.value))
@@ -111,12 +117,8 @@ it newly allows; nothing is written before you say so there.
     def on_virtual_table_moved(self, _moved: VirtualTable.Moved) -> None:
         self._show_words()
 
-    def on_virtual_table_chosen(self, chosen: VirtualTable.Chosen) -> None:
-        """Explain it in the whole room; the process's name, if it still runs, is asked for."""
-        denial: Denial = chosen.row
-        container = denial.container
-        ask = partial(self.source.containers.read_details, container)
-        self.call_once("containers", "who it was", ask)
+    def on_virtual_table_chosen(self, _chosen: VirtualTable.Chosen) -> None:
+        """Explain it in the whole room."""
         self.add_class("-explaining")
         self.set_focus(self.query_one("#words", LinesView))
         self.dock.hand_down(self)
@@ -180,6 +182,20 @@ it newly allows; nothing is written before you say so there.
         if denial is None:
             view.show(())
             return
-        processes = self._processes.get(denial.container, ())
+        evidence, key = self.source.evidence, get_key(denial)
+        if evidence is not None and key not in self._programs:
+            self._programs[key] = ""  # asked for once
+            self.call_once("evidence", PROGRAM, partial(_read_program, evidence, denial))
         width = max(40, self.size.width - 4)
-        view.show(explain_denial(denial, self.dock.clock(), width, processes))
+        view.show(explain_denial(denial, self.dock.clock(), width, self._programs.get(key, "")))
+
+
+def _read_program(evidence: Evidence, denial: Denial) -> tuple[str, str]:
+    """What the process of the example ran, by the receipts right before it."""
+    example = denial.example
+    feed = evidence.open_feed(denial.container)
+    try:
+        part = feed.read_before(example.run, example.event_index, LOOK_BACK)
+    finally:
+        feed.close()
+    return get_key(denial), find_program(part.events, example.pid)

@@ -30,9 +30,10 @@ class ProposalScreen(ActingScreen):
 
     PLACE = "proposal"
     HELP_TEXT = """\
-A change to a policy that would allow what was denied: what it newly allows, then its lines (+ is
-new). y writes it, on record, and asks first; esc leaves the policy as it is. Afterwards r restarts
-the container, so that the policy holds for it.
+A change to a policy that would allow what was denied: what it newly
+allows, then its lines (+ is new). y writes it, on record, and asks first;
+esc leaves the policy as it is. Afterwards r restarts the container, so
+that the policy holds for it.
 """
     FIRST = ("apply", "act('restart')")
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from docklock.console.facts import ContainerRow, ReceiptFacts
     from tui.messages import Facts
 
-READ, CHECKED = "receipt", "receipt's proof"
+READ, CHECKED = "receipt", "the proof"
 
 
 class ReceiptScreen(ActingScreen):
@@ -38,9 +38,10 @@ class ReceiptScreen(ActingScreen):
 
     PLACE = "receipt"
     HELP_TEXT = """\
-One receipt: what was called, by whom, what the policy decided; below it the proof, from the
-receipt down to what anchors it. Each box says HELD, BROKEN (and why) or not checked; the hashes
-between two boxes are what a step is joined with to make the next. v checks all of it now.
+One receipt: what was called, by whom, what the policy decided. Below it
+the proof, from the receipt down to what anchors it: each box says HELD,
+BROKEN (and why) or not checked. The hashes between two boxes are what a
+step is joined with to make the next. v checks all of it now.
 """
     FIRST = ("verify", "turn(1)", "turn(-1)", "evidence")
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -125,7 +126,7 @@ between two boxes are what a step is joined with to make the next. v checks all 
             return
         call = evidence.check_receipt if name == CHECKED else evidence.read_receipt
         ask = partial(call, self.container, self.run, self.index)
-        self.call_once("evidence", f"{name} of {self._where}", ask)
+        self.call_once("evidence", f"{name} of {self._where}", ask, is_long=name == CHECKED)
 
     def _show(self) -> None:
         row = self.dock.get_row(self.container)

@@ -18,13 +18,14 @@ from tui.view.units import write_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from docklock.console.facts import Denial, Done, Process, Proposal
+    from docklock.console.facts import Denial, Done, Event, Proposal
     from tui.view.flowing import Line
 
 DENIALS_MAX = 2_000
 """Groups that are listed: more are said, not listed."""
 DIFF_LINES_MAX = 2_000
 LINE_CHARS_MAX = 400
+PROGRAM_CHARS_MAX = 100
 
 ASK = "y writes this change, on record (asks first); esc leaves the policy as it is."
 
@@ -108,7 +109,7 @@ def write_denial(denial: Denial, now_ns: int) -> dict[str, Cell]:
         "errno": Cell(make_harmless(denial.errno, 20), "warn"),
         "times": Cell(write_count(denial.times)),
         "last": Cell(format_age(denial.last_ns, now_ns)),
-        "policy": Cell(make_harmless(denial.policy, 64)),
+        "policy": Cell(make_harmless(denial.policy.rpartition("/")[2], 64)),
         "rule": Cell(make_harmless(denial.rule, 200)),
         "example": Cell(write_values(denial.example)),
     }
@@ -122,10 +123,8 @@ def describe_list(denials: Sequence[Denial], shown: int, name: str) -> str:
     return f"{words}, {write_count(calls)} calls"
 
 
-def explain_denial(
-    denial: Denial, now_ns: int, width: int, processes: Sequence[Process] = ()
-) -> tuple[Line, ...]:
-    """What happened, in plain words, and what can be done."""
+def explain_denial(denial: Denial, now_ns: int, width: int, program: str = "") -> tuple[Line, ...]:
+    """What happened, in plain words, and what can be done; `program` is what the caller ran."""
     op = shorten_op(denial.op)
     name = make_harmless(denial.container_name or denial.container[:12], 60)
     rule = f"by rule {make_harmless(denial.rule, 200)} " if denial.rule else ""
@@ -135,7 +134,7 @@ def explain_denial(
     errno = make_harmless(denial.errno, 20)
     with_ = f" with {errno}" if errno else ""
     first = f"{op} was refused{with_} {rule}{policy}".rstrip() + f": {times}, {last}"
-    first += _name_process(denial, processes) + "."
+    first += f" ({make_harmless(program, PROGRAM_CHARS_MAX)})." if program else "."
     lines = wrap(first, width)
     asked = ASKED.get(op)
     if asked:
@@ -183,12 +182,13 @@ def _get_diff_tone(text: str) -> str:
     return {"+": "accent", "-": "warn"}.get(text[:1], "")
 
 
-def _name_process(denial: Denial, processes: Sequence[Process]) -> str:
-    """As " (curl)", where the process still is."""
-    found = next((p for p in processes if p.pid == denial.example.pid), None)
-    if found is None:
-        return ""
-    return f" ({make_harmless(found.command, 60)})"
+def find_program(events: Sequence[Event], pid: int) -> str:
+    """What a process ran last, of the receipts before its call; empty if none of them says it."""
+    for event in reversed(events):
+        if event.pid == pid and shorten_op(event.op) in ("execve", "execveat"):
+            values = dict(event.values)
+            return values.get("argv") or values.get("path", "")
+    return ""
 
 
 def write_outcome(outcome: Done, proposal: Proposal, width: int) -> tuple[Line, ...]:

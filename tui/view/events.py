@@ -75,6 +75,7 @@ class EventList:
         self.is_paused = False
         self.is_held = False  # somebody looks at older ones
         self.is_end = False
+        self.is_sampled = False  # of what came last some was passed over
         self.has_all_before = False
         self.trouble = ""
         self._kept: list[Item] = []
@@ -102,7 +103,8 @@ class EventList:
             self.total, self.run = part.total, part.run
         new: list[Item] = [_slim(event) for event in part.events]
         passed = part.came - len(part.events)
-        if passed > 0 and part.events and not self._is_first:
+        self.is_sampled = passed > 0 and bool(part.events) and not self._is_first
+        if self.is_sampled:
             new.insert(0, Gap(passed, part.events[0].run, part.events[0].event_index))
         self._is_first = self._is_first and not part.events
         self._kept += new

@@ -9,9 +9,10 @@ from tui.screens.receipt import ReceiptScreen
 
 async def open_receipt(hand: Hand, index: int = 4029) -> ReceiptScreen:
     hand.app.open_place("receipt", WEB, 0, index)
-    await hand.settle()
     screen = hand.app.screen
     assert isinstance(screen, ReceiptScreen)
+    await hand.until(lambda: screen.facts is not None)
+    await hand.settle()
     return screen
 
 

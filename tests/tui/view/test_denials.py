@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from docklock.console.facts import Denial, Event, Process, Proposal
+from docklock.console.facts import Denial, Event, Proposal
 from tests.tui.hostile import find_raw, make_hostile
+from tests.tui.hostile import get_text as get_hostile
 from tui.view.denials import (
     DENIAL_COLUMNS,
     DENIAL_FIELDS,
     DENIALS_MAX,
     describe_list,
     explain_denial,
+    find_program,
     get_field,
     get_key,
     sort_denials,
@@ -28,7 +30,6 @@ DENIAL = Denial(
     "c" * 64, "web", "syscall.connect", "EPERM", 4, 900 * NS, 988 * NS, EVENT,
     "deny connect (quiet.yaml:5)", "strict",
 )  # fmt: skip
-PROCESS = Process(77, 1, "root", 0, 0.5, 1, "curl http://10.0.0.1")
 PROPOSAL = Proposal(
     DENIAL.container, "strict", "/etc/docklock/strict.yaml",
     ("--- a", "+++ b", "@@ -1 +1,2 @@", " rules:", "-old", "+  - {syscalls: [connect]}"),
@@ -41,7 +42,7 @@ def join(lines: tuple[tuple[object, ...], ...]) -> str:
 
 
 def test_a_denial_is_explained_in_plain_words() -> None:
-    text = join(explain_denial(DENIAL, NOW, 400, (PROCESS,)))
+    text = join(explain_denial(DENIAL, NOW, 400, "curl http://10.0.0.1"))
     assert text.startswith(
         "connect was refused with EPERM by rule deny connect (quiet.yaml:5) of policy strict: "
         "4 times, last 12 s ago by pid 77 (curl http://10.0.0.1)."
@@ -50,6 +51,16 @@ def test_a_denial_is_explained_in_plain_words() -> None:
     assert "EPERM: operation not permitted" in text
     assert "receipt 0:3" in text and "sockaddr=10.0.0.1:80" in text
     assert "a proposes the rule" in text
+
+
+def test_the_program_is_the_last_that_the_process_ran_before_its_call() -> None:
+    def run(pid: int, *values: tuple[str, str]) -> Event:
+        return EVENT._replace(pid=pid, op="syscall.execve", decision="allowed", values=values)
+
+    events = (run(77, ("argv", "sh -c x")), run(77, ("path", "/bin/curl")), run(78, ("argv", "no")))
+    assert find_program((*events, EVENT), 77) == "/bin/curl"
+    assert find_program(events[:1], 77) == "sh -c x"
+    assert find_program((EVENT,), 77) == ""
 
 
 def test_one_time_is_one_time_and_a_process_that_is_gone_has_no_name() -> None:
@@ -91,7 +102,7 @@ def test_hostile_denials_and_proposals_are_harmless() -> None:
     for number in range(12):
         denial = make_hostile(Denial, number)
         lines = [
-            *explain_denial(denial, NOW, 80, (make_hostile(Process, number, pid=7),)),
+            *explain_denial(denial, NOW, 80, get_hostile(number)),
             *write_proposal(make_hostile(Proposal, number), 80),
         ]
         cells = "".join(cell.text for cell in write_denial(denial, NOW).values())
