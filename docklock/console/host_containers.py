@@ -32,8 +32,10 @@ FRESH_NS = 3_000_000_000
 """A measurement counts as one of this round for so long."""
 BUSY_SHARE = 0.015
 LOOK_MIN_NS, LOOK_MAX_NS = 3_000_000, 30_000_000
-FIRST_LOOK_NS = 500_000_000
-"""For the first look, and for the next ones until each container was looked at once: some 5,000."""
+FIRST_LOOK_NS = 200_000_000
+"""For the first look: somebody waits for the first screen, which has some 40 rows."""
+UNREAD_LOOK_NS = 500_000_000
+"""For the next ones until each container was looked at once: some 5,000."""
 HASTY_MIN = 500
 """While more than so many wait to be read, it is not looked up who holds what is at rest."""
 FOCUS_MAX = 128
@@ -69,12 +71,12 @@ class HostContainers:
         now_ns, began_ns = time.time_ns(), time.monotonic_ns()
         self._anchors.refresh()
         self._records.refresh()
-        unread, budget_ns = self._records.count_unread(), FIRST_LOOK_NS
-        if not unread:
-            share_ns = int(BUSY_SHARE * (began_ns - self._looked_ns))
-            budget_ns = min(LOOK_MAX_NS, max(LOOK_MIN_NS, share_ns))
+        unread = self._records.count_unread()
+        share_ns = int(BUSY_SHARE * (began_ns - self._looked_ns))
+        until_ns = began_ns + min(LOOK_MAX_NS, max(LOOK_MIN_NS, share_ns))
+        unread_ns = began_ns + (UNREAD_LOOK_NS if self._looked_ns else FIRST_LOOK_NS)
         self._looked_ns = began_ns
-        for record in self._records.iterate(focus[:FOCUS_MAX], began_ns + budget_ns):
+        for record in self._records.iterate(focus[:FOCUS_MAX], until_ns, unread_ns):
             self._show(record, is_hasty=unread > HASTY_MIN and record.id not in focus)
         known, unread = self._records.known, self._records.count_unread()
         names = self._records.read_names() if unread else {}
