@@ -93,12 +93,13 @@ def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
 def _repair_run(paths: Paths, container_id: str) -> None:
     """Kill, sign, remove, in that order: the gap's end is not before the last process's."""
     from docklock.evidence.database import sqlite3
-    from docklock.evidence.full_disk import is_full
+    from docklock.evidence.full_disk import is_full, need_room
 
     for found in find_cgroups(paths, container_id):
         found.kill()
         found.delete()
     try:
+        need_room(paths.state)
         _close_run(paths, container_id)
     except (OSError, StateError, sqlite3.Error) as error:
         if not is_full(error):

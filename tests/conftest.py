@@ -21,7 +21,8 @@ from tests import spread
 
 CI = os.environ.get("CI") == "true"
 FULL = os.environ.get("DOCKLOCK_TEST_FULL") == "1"
-# How many times slower than a usual one this machine is: tests wait longer, and hold the same true.
+# How many times slower than a usual one this machine is: tests wait longer, repeat less, and hold
+# the same true.
 SLOWER = int(os.environ.get("DOCKLOCK_TEST_SLOWER", "1"))
 SEED_DEFAULT = 20261122
 # What a test stopped may still be going away when it ends: wait this long before calling it a leak.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RETRY_MIN_S = 0.02
 RETRY_MAX_S = 0.5
+ROOM_MIN_BYTES = 1 << 16
+"""SQLite needs more for the index of a write-ahead log and a page."""
 _ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 # The second: SQLite found no room for the index of its write-ahead log.
 _SQLITE_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -35,6 +37,17 @@ def is_full(error: BaseException) -> bool:
     if isinstance(cause, OSError):
         return cause.errno in _ERRNOS
     return getattr(cause, "sqlite_errorcode", None) in _SQLITE_CODES
+
+
+def need_room(directory: str) -> None:
+    """OSError as of a full disk where there is hardly any room, before SQLite maps new files.
+
+    At its last blocks ext4 may take a write and have no block for it when the mapping is stored
+    into: that is no error then, but SIGBUS.
+    """
+    found = os.statvfs(directory)
+    if found.f_bfree * found.f_frsize < ROOM_MIN_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), directory)
 
 
 def wait_for_room(

@@ -11,7 +11,7 @@ import pytest
 
 from chainlite.errors import StateError
 from docklock.console.door import open_source
-from docklock.console.facts import UNKNOWN, Anchor, ContainerRow
+from docklock.console.facts import UNKNOWN, Anchor, ContainerRow, Overview
 from docklock.console.host_records import Records
 from docklock.console.source import Source
 from docklock.paths import get_paths
@@ -42,8 +42,14 @@ def containers(dock: Docklock, tmp_path_factory: pytest.TempPathFactory) -> None
     dock("create", "--name", "made", "busybox", "true")
 
 
-def read_rows(source: Source, *focus: str) -> dict[str, ContainerRow]:
-    return {row.name: row for row in source.containers.read_overview(focus).containers}
+def look_at_all(source: Source) -> Overview:
+    """Whatever the time says."""
+    known = source.containers.read_overview().containers
+    return source.containers.read_overview(tuple(row.id for row in known))
+
+
+def read_rows(source: Source) -> dict[str, ContainerRow]:
+    return {row.name: row for row in look_at_all(source).containers}
 
 
 def test_a_running_one_is_measured_and_counted(dock: Docklock, source: Source) -> None:
@@ -70,7 +76,7 @@ def test_a_running_one_is_measured_and_counted(dock: Docklock, source: Source) -
 
 
 def test_those_at_rest_say_how_they_ended(dock: Docklock, source: Source) -> None:
-    overview = source.containers.read_overview()
+    overview = look_at_all(source)
     rows = {row.name: row for row in overview.containers}
     ended, made = rows["ended"], rows["made"]
     assert (ended.status, ended.exit_code, ended.denials) == ("exited", 3, 0)
@@ -126,7 +132,8 @@ def test_a_state_that_cannot_be_read_is_an_error_with_its_words(tmp_path: Path) 
 
 def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     paths = get_paths(str(tmp_path))
-    for number in range(300):
+
+    def make(number: int) -> None:
         directory = Path(paths.container(f"{number:064x}"))
         directory.mkdir(parents=True)
         fields = {"id": directory.name, "name": f"n{number}", "bundle": str(directory)}
@@ -134,7 +141,11 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
         (directory / "state.json").write_text('{"status": "stopped", "run": 0}')
         for file in directory.iterdir():
             os.utime(file, (1, 1))
+
+    for number in range(300):
+        make(number)
     records = Records(paths)
+    records.refresh()
     first = f"{299:064x}"
     assert [record.id for record in records.iterate((first,), 0)] == [first], "no time: no other"
     assert len(records.known) == 300
@@ -152,3 +163,10 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     os.replace(changed.with_suffix(".new"), changed)
     list(records.iterate((first,), 0))
     assert records.known[first].state.run == 1
+
+    make(300)
+    records.refresh()
+    far_ns = time.monotonic_ns() + 10**10
+    found = [record.id for record in records.iterate((), 0, far_ns)]
+    assert found == [f"{300:064x}"], "what is new may take its time, and no other with it"
+    assert len(list(records.iterate((), far_ns))) == 301

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +17,7 @@ from tests.e2e.conftest import Docklock, Result
 
 UP_LIMIT_S = 40.0
 LEFT = "Ctrl-C ends it"
+_held: list[socket.socket] = []
 
 
 class DevnetProcess:
@@ -51,7 +54,22 @@ class DevnetProcess:
 
     def stop(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        code = self.process.wait(20)
+        self.hold_ports()
+        return code
+
+    def hold_ports(self) -> None:
+        """By their names, as a devnet that runs: another worker's takes the first that are free.
+
+        Nodes of this one may begin again, at any time until the tests end.
+        """
+        for port in {int(one) for one in re.findall(r"127\.0\.0\.1:(\d+)", self.said())}:
+            holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                holder.bind(f"\0docklock-devnet-{port}")
+                _held.append(holder)
+            except OSError:  # by somebody else meanwhile, or by us
+                holder.close()
 
     def said(self) -> str:
         return self.log.read_text()

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOWER
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
 CGROUPS = "/sys/fs/cgroup"
-COMMAND_LIMIT_S = 60
+COMMAND_LIMIT_S = 60 * SLOWER
 LINKS = (
     "sh",
     "ls",
@@ -162,7 +164,7 @@ class Docklock:
         return found
 
     def wait_for(self, condition: Callable[[], object], limit_s: float = 10.0) -> None:
-        deadline = time.monotonic() + limit_s
+        deadline = time.monotonic() + limit_s * SLOWER
         while not condition():
             assert time.monotonic() < deadline, "waited too long"
             time.sleep(0.02)

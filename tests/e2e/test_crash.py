@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.conftest import SLOWER
 from tests.e2e.conftest import CGROUPS, Docklock, find_leaks
 
 EXIT_KILLED = 137
@@ -71,7 +72,7 @@ def test_rm_container_that_lost_its_supervisor_is_removed(dock: Docklock) -> Non
 def test_kills_at_random_moments_leave_nothing(dock: Docklock, full: bool, seed: int) -> None:
     """kill -9 of front end and supervisor, together or one, up to 120 ms after the start."""
     chance = random.Random(seed)
-    for _ in range(500 if full else 25):
+    for _ in range(500 if full else 25 if SLOWER == 1 else 10):
         process = dock.start("run", "--rm", "busybox", "sh", "-c", "id; ls /; sleep 0.05")
         time.sleep(chance.random() * 0.12)
         victims = [process.pid] if chance.random() < 0.3 else []
@@ -168,7 +169,7 @@ def test_commands_that_mend_never_take_a_run_that_begins_for_a_dead_one(
         )
         for _ in range(2)
     ]
-    for _ in range(40 if full else 10):
+    for _ in range(40 if full else 10 if SLOWER == 1 else 3):
         dock("run", "--rm", "busybox", "true")
     for mender in menders:
         assert mender.poll() is None, mender.communicate()

@@ -25,6 +25,8 @@ from tests.tui.network import (
     make_sync,
 )
 from tests.tui.screen import NOW_NS, SIZES, Hand, check_snapshot, drive, make_source
+from tui.messages import Facts
+from tui.screens.alerts import AlertsScreen
 from tui.screens.chain import ChainScreen
 from tui.widgets.plot import PlotView
 from tui.widgets.table import VirtualTable
@@ -62,6 +64,27 @@ def test_chain_by_keys() -> None:
         assert "1,197" in shown and "1,196" not in shown and "1 of 120 blocks" in shown
         await hand.press("escape", "question_mark")
         assert "FINAL IN" in hand.read() and "All about the block" in hand.read()
+
+    drive(make_all(), steps)
+
+
+def test_the_cursor_stays_on_the_newest_block_or_with_its_own() -> None:
+    facts = make_chain()
+    newest = facts.blocks[0]
+    newer = newest._replace(height=newest.height + 1, time_ms=newest.time_ms + 1000)
+    grown = facts._replace(height=newer.height, blocks=(newer, *facts.blocks))
+
+    async def steps(hand: Hand) -> None:
+        await hand.press("3")
+        screen = hand.app.screen
+        assert isinstance(screen, ChainScreen)
+        blocks = screen.query_one("#blocks", VirtualTable)
+        for keys, told, row in (((), grown, newer), ((), facts, newest), (("down",), grown, None)):
+            await hand.press(*keys)
+            row = row or blocks.cursor_row
+            screen.upon_facts(Facts("chain", told, "", NOW_NS))
+            await hand.pilot.pause()
+            assert blocks.cursor_row == row
 
     drive(make_all(), steps)
 
@@ -138,7 +161,13 @@ def test_alerts_by_keys() -> None:
         assert "Somebody or something changed evidence" in hand.read()
         await hand.press("down", "down", "enter")
         assert "docklock sync status" in hand.read() and "esc" not in hand.app.screen.about
-        await hand.press("escape")
+        await hand.press("escape", "home")
+        worse = make_alerts()[1]._replace(kind="fork", since_ns=NOW_NS)
+        screen = hand.app.screen
+        assert isinstance(screen, AlertsScreen)
+        screen.upon_facts(Facts("alerts", (*make_alerts(), worse), "", NOW_NS))
+        assert screen.query_one(VirtualTable).cursor_row == worse
+        screen.upon_facts(Facts("alerts", make_alerts(), "", NOW_NS))
         hand.app.note_trouble("sync", "RuntimeError at sync.py:12: worker fell", NOW_NS)
         await hand.until_read("worker fell")
         assert "display" in hand.read()

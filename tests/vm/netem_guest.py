@@ -8,7 +8,6 @@ Not here: the machine and the expectations (test_netem.py).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.net import test_wires
 from tests.net.wires import find_way
 from tests.vm.guest import run_checks, run_suite
 
-SLOWER = 10
 MODULES = {
     "tests/net/test_wires.py": test_wires,
     "tests/e2e/test_chain_network.py": test_chain_network,
@@ -57,7 +55,6 @@ def get_checks() -> dict[str, Callable[[Docklock], None]]:
 
 
 def main() -> None:
-    os.environ["DOCKLOCK_TEST_SLOWER"] = str(SLOWER)
     run_checks(get_checks(), Docklock(Path("/var/lib/docklock-tests/state")))
     print("done", flush=True)
 
