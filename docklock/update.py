@@ -1,4 +1,4 @@
-"""Change a container's limits, restart policy and policy: which there are, where they are kept.
+"""Change a container's limits, restart policy, policy and name: which there are, where they lie.
 
 Limits are its config.json's and both policies its container.json's, so that they hold for later
 runs too; a policy holds for those alone, as no filter of a running process can be loosened. A
@@ -13,7 +13,7 @@ import os
 
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
-from docklock.lifecycle import read_container, write_container
+from docklock.lifecycle import is_name, read_container, write_container
 from docklock.restart import parse_policy
 from docklock.runtime import CONFIG, read_spec
 from docklock.spec import INT64_MAX, encode_spec
@@ -40,7 +40,7 @@ FIELDS = {
     "pids_max": "pids-limit",
 }
 _LISTS = ("cpuset_cpus", "cpuset_mems")
-RESTART, POLICY = "restart", "policy"
+RESTART, POLICY, NAME = "restart", "policy", "name"
 POLICY_CHARS_MAX = 4096
 _DIGEST_CHARS = 64
 
@@ -48,24 +48,28 @@ _DIGEST_CHARS = 64
 class Change(NamedTuple):
     """What is to be changed; what is empty stays. `restart` is a restart policy's text.
 
-    `policy` is a profile's name or a file, and `digest` what it is compiled to, in hex.
+    `policy` is a profile's name or a file, and `digest` what it is compiled to, in hex. Who asks
+    for a `name` has reserved it.
     """
 
     limits: Limits
     restart: str = ""
     policy: str = ""
     digest: str = ""
+    name: str = ""
 
     def get_labels(self) -> tuple[tuple[str, str], ...]:
         """By the options' names, for the record; a policy by its digest: its name may be a path."""
         found = [(FIELDS[field], str(value)) for field, value in self.limits.items()]
         found += [(RESTART, self.restart)] * bool(self.restart)
+        found += [(NAME, self.name)] * bool(self.name)
         return (*found, *[(POLICY, self.digest)] * bool(self.policy))
 
     def describe(self) -> dict[str, Any]:
         """For parse_change."""
         policy = [self.policy, self.digest] if self.policy else None
-        return {"limits": self.limits, RESTART: self.restart or None, POLICY: policy}
+        found = {"limits": self.limits, RESTART: self.restart or None, POLICY: policy}
+        return found | ({NAME: self.name} if self.name else {})
 
 
 def parse_change(asked: dict[str, Any]) -> Change:
@@ -74,10 +78,13 @@ def parse_change(asked: dict[str, Any]) -> Change:
     if restart is not None and not (isinstance(restart, str) and restart):
         raise ValueError(RESTART)
     text = parse_policy(restart).text if isinstance(restart, str) else ""
-    named = _check_policy(asked.get(POLICY))
-    if (text or named) and limits in (None, {}):
-        return Change({}, text, *named)
-    return Change(check_fields(limits), text, *named)
+    policy, digest = _check_policy(asked.get(POLICY)) or ("", "")
+    name = asked.get(NAME, "")
+    if not isinstance(name, str) or (name and not is_name(name)):
+        raise ValueError(NAME)
+    if (text or policy or name) and limits in (None, {}):
+        return Change({}, text, policy, digest, name)
+    return Change(check_fields(limits), text, policy, digest, name)
 
 
 def _check_policy(named: object) -> tuple[str, ...]:
@@ -156,6 +163,8 @@ def check_record(paths: Paths, container: Container, change: Change) -> None:
         raise StateError("it is removed when it ends (--rm): no later run would be under a policy")
     if change.policy and container.bundle != paths.container(container.id):
         raise StateError("it is started by whoever made its bundle, which names its policy")
+    if change.name and container.bundle != paths.container(container.id):
+        raise StateError("it is named by whoever made its bundle")
 
 
 def check_restart(paths: Paths, container: Container) -> None:
@@ -170,7 +179,7 @@ def check_restart(paths: Paths, container: Container) -> None:
 
 def write_record(paths: Paths, container: Container, change: Change) -> None:
     """Replace the container's record by rename. StateError, and it is as it was."""
-    asked = {RESTART: change.restart, POLICY: change.policy}
+    asked = {RESTART: change.restart, POLICY: change.policy, NAME: change.name}
     changed = {field: value for field, value in asked.items() if value}
     if not changed:
         return

@@ -7,13 +7,14 @@ Attributes go down (hand_down), messages come up. Not here: asking (tui.reading)
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 from textual.app import App
 from textual.binding import Binding, BindingType
 
 from tui.places import TABS, get_place, make_screen
-from tui.reading import Lane, Reader
+from tui.reading import Lane, Reader, answer
 from tui.screens.base import DockScreen
 from tui.theme import DARK, THEMES
 from tui.view.commands import Command, complete, parse_command
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 OVERVIEW_EVERY_S = 1.0
 VERDICTS_EVERY_S = 1.0
 SAID_FOR_S = 30.0
+FAULTS_MAX = 50
 BANNER_LENGTH_MAX = 400
 NAME_MAX = 60
 
@@ -91,6 +93,7 @@ class DocklockApp(App[None]):
         self.overview: Overview | None = None
         self.verdicts: tuple[Verdict, ...] = ()
         self.troubles: dict[str, Trouble] = {}
+        self.faults: tuple[str, ...] = ()  # of our own, the newest last
         self.focus_ids: tuple[str, ...] = ()
         self._lanes: dict[str, Lane] = {}
         self._said, self._is_said_bad, self._said_until_s = "", False, 0.0
@@ -149,10 +152,22 @@ class DocklockApp(App[None]):
             self._tell_agent(before, self.overview)
             for screen in self._get_screens():
                 if screen.is_made:
-                    screen.upon_overview(self.overview)
+                    self.guard(
+                        f"showing containers on {screen.PLACE}",
+                        partial(screen.upon_overview, self.overview),
+                    )
         elif facts.name == "verdicts":
             self.take_verdicts(cast("tuple[Verdict, ...]", facts.value))
         self.hand_down()
+
+    def guard(self, name: str, show: Callable[[], None]) -> None:
+        """Show facts; a fault of ours in that is told as any trouble is, and ends nothing."""
+        _, error = answer(show)
+        if error:
+            self.faults = (*self.faults[-FAULTS_MAX + 1 :], error)
+            self.note_trouble(name, error, self.clock())
+        else:
+            self.clear_trouble(name)
 
     def on_silence(self, silence: Silence) -> None:
         self.note_silence(silence)

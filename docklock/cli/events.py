@@ -54,6 +54,7 @@ ACTIONS = {
     "policy": (CONTAINER, "policy"),
     "quarantine": (CONTAINER, "quarantine"),
     "remove": (CONTAINER, "destroy"),
+    "rename": (CONTAINER, "rename"),
     "signal": (CONTAINER, "kill"),
     "start": (CONTAINER, "start"),
     "update": (CONTAINER, "update"),
@@ -61,8 +62,10 @@ ACTIONS = {
     "load": (IMAGE, "load"),
     "pull": (IMAGE, "pull"),
     "rmi": (IMAGE, "delete"),
+    "save": (IMAGE, "save"),
+    "tag": (IMAGE, "tag"),
 }
-DOCKERS = {"exit_code": "exitCode"}
+DOCKERS = {"exit_code": "exitCode", "old_name": "oldName"}
 
 
 class Event(NamedTuple):
@@ -157,6 +160,8 @@ def learn_names(paths: Paths, leaves: list[HostEvent], names: dict[str, dict[str
     for leaf in leaves:
         if leaf.op == "start":
             names[leaf.container] = {"image": leaf.labels["image"], "name": leaf.labels["app"]}
+        elif leaf.op == "rename" and leaf.container in names:
+            names[leaf.container] |= {"name": leaf.labels["name"]}
     for container_id in {leaf.container for leaf in leaves if leaf.op == "create"} - names.keys():
         try:
             container = read_container(paths, container_id)

@@ -1,4 +1,4 @@
-"""The commands over images: import, load, images, rmi. Docker's words and output shapes.
+"""The commands over images: import, load, images, rmi, tag. Docker's words and output shapes.
 
 Not here: what they do (docklock.image). Each takes its arguments without its own name.
 """
@@ -9,16 +9,54 @@ import sys
 from typing import TYPE_CHECKING
 
 from chainlite.errors import DocklockError, SpecError
+from docklock.cli import options
+from docklock.cli.options import Command, check_count, flag, listed, text
 
 if TYPE_CHECKING:
-    import argparse
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from docklock.image.store import Entry, ImageStore
     from docklock.paths import Paths
 
 SHORT_ID_CHARS = 12
 NONE = "<none>"
+IMPORT = Command(
+    "import",
+    "[OPTIONS] DIR|TAR|- [NAME[:TAG]]",
+    "Make an image of a root file system: a directory, a tar, or - for a tar on stdin.",
+    (
+        listed("-c", "--change", help="a Dockerfile instruction to apply", metavar="TEXT"),
+        text("-m", "--message", help="a comment for docklock history", metavar="TEXT"),
+    ),
+)
+IMAGES = Command(
+    "images",
+    "[OPTIONS] [NAME[:TAG]]",
+    "List images, the newest first.",
+    (
+        flag("-a", "--all", help="accepted for Docker's sake; all are shown"),
+        flag("-q", "--quiet", help="only IDs"),
+        flag("--no-trunc", help="whole IDs"),
+        flag("--digests", help="show manifest digests"),
+        text("--format", help="table, or json: one object a line", metavar="FORMAT"),
+    ),
+)
+LOAD = Command(
+    "load",
+    "[OPTIONS]",
+    "Load images that docker, podman or skopeo saved; from stdin without -i.",
+    (
+        text("-i", "--input", help="tar or directory", metavar="FILE|DIR"),
+        flag("-q", "--quiet", help="accepted for Docker's sake; nothing is shown"),
+    ),
+)
+RMI = Command(
+    "rmi",
+    "[OPTIONS] NAME|ID...",
+    "Remove images: a name, and with the last one the image.",
+    (flag("-f", "--force", help="also if it has more names, or a container uses it"),),
+)
+TAG = Command("tag", "SOURCE[:TAG] TARGET[:TAG]", "Give an image one more name.")
 
 
 def run_import(argv: list[str], paths: Paths) -> int:
@@ -28,23 +66,20 @@ def run_import(argv: list[str], paths: Paths) -> int:
     from docklock.image.imports import import_directory, import_tar
     from docklock.image.reference import parse_reference
 
-    parser = _make_parser("import", "Make an image from a root file system")
-    parser.add_argument("source", metavar="DIR|TAR|-", help="directory, tar, or - for stdin")
-    parser.add_argument("name", metavar="NAME[:TAG]", nargs="?", help="what to call the image")
-    parser.add_argument(
-        "-c", "--change", action="append", default=[], help="a Dockerfile instruction to apply"
-    )
-    options = parser.parse_args(argv)
-    reference = parse_reference(options.name) if options.name else None
+    values, words = options.parse(IMPORT, argv)
+    check_count(IMPORT, words, 1, 2)
+    source, name, changes = words[0], words[1] if words[1:] else "", values["change"]
+    message = values["message"] or ""
+    reference = parse_reference(name) if name else None
     if reference is not None and reference.digest:
-        raise SpecError(f"{options.name}: an image is named NAME[:TAG]; its digest is computed")
-    if options.source == "-":
-        image_id = import_tar(paths, sys.stdin.buffer, "-", reference, options.change)
-    elif os.path.isdir(options.source):
-        image_id = import_directory(paths, options.source, reference, options.change)
+        raise SpecError(f"{name}: an image is named NAME[:TAG]; its digest is computed")
+    if source == "-":
+        image_id = import_tar(paths, sys.stdin.buffer, "-", reference, changes, message)
+    elif os.path.isdir(source):
+        image_id = import_directory(paths, source, reference, changes, message)
     else:
-        with _open(options.source) as file:
-            image_id = import_tar(paths, file, options.source, reference, options.change)
+        with _open(source) as file:
+            image_id = import_tar(paths, file, source, reference, changes, message)
     print(image_id)
     return 0
 
@@ -53,26 +88,22 @@ def run_images(argv: list[str], paths: Paths) -> int:
     """images [NAME[:TAG]]: Docker's table, newest first."""
     from docklock.image.store import ImageStore
 
-    parser = _make_parser("images", "List images")
-    parser.add_argument("name", metavar="NAME[:TAG]", nargs="?", help="only this name")
-    parser.add_argument("-a", "--all", action="store_true", help="accepted; all are shown")
-    parser.add_argument("-q", "--quiet", action="store_true", help="only IDs")
-    parser.add_argument("--no-trunc", action="store_true", help="whole IDs")
-    parser.add_argument("--digests", action="store_true", help="show manifest digests")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    options = parser.parse_args(argv)
+    values, words = options.parse(IMAGES, argv)
+    check_count(IMAGES, words, 0, 1)
+    if values["format"] not in (None, "table", "json"):
+        raise SpecError("docklock images: --format takes table or json")
     store = ImageStore(paths)
-    rows = _get_rows(store, _filter(store.list_entries(), options.name), options)
-    if options.quiet:
+    rows = _get_rows(store, _filter(store.list_entries(), "".join(words)), values)
+    if values["quiet"]:
         sys.stdout.write("".join(f"{key}\n" for key in dict.fromkeys(row["ID"] for row in rows)))
-    elif options.format == "json":
+    elif values["format"] == "json":
         import json
 
         sys.stdout.write("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     else:
         from docklock.image.listing import show_table
 
-        digest = ("Digest",) if options.digests else ()
+        digest = ("Digest",) if values["digests"] else ()
         keys = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
         head = {"ID": "IMAGE ID", "CreatedSince": "CREATED"}
         cells = [[row[key] for key in keys] for row in rows]
@@ -87,19 +118,18 @@ def run_load(argv: list[str], paths: Paths) -> int:
     from docklock.image.archive import load_archive, load_directory
     from docklock.image.reference import parse_reference
 
-    parser = _make_parser("load", "Load images that docker, podman or skopeo saved")
-    parser.add_argument("-i", "--input", metavar="FILE|DIR", help="tar or directory; else stdin")
-    parser.add_argument("-q", "--quiet", action="store_true", help="accepted; nothing is shown")
-    options = parser.parse_args(argv)
-    if options.input is None:
+    values, words = options.parse(LOAD, argv)
+    check_count(LOAD, words, 0, 0)
+    source = values["input"]
+    if source is None:
         if sys.stdin.isatty():
             raise SpecError("load reads a tar from stdin, which is a terminal: use -i FILE")
         found = load_archive(paths, sys.stdin.buffer, "stdin")
-    elif os.path.isdir(options.input):
-        found = load_directory(paths, options.input)
+    elif os.path.isdir(source):
+        found = load_directory(paths, source)
     else:
-        with _open(options.input) as file:
-            found = load_archive(paths, file, options.input)
+        with _open(source) as file:
+            found = load_archive(paths, file, source)
     for entry in found:
         if entry.reference:
             print(f"Loaded image: {parse_reference(entry.reference).familiar}")
@@ -112,14 +142,12 @@ def run_rmi(argv: list[str], paths: Paths) -> int:
     """rmi NAME|ID...: every one is tried; exit 1 if any could not be removed."""
     from docklock.image.remove import remove_image
 
-    parser = _make_parser("rmi", "Remove images")
-    parser.add_argument("names", metavar="NAME|ID", nargs="+", help="images to remove")
-    parser.add_argument("-f", "--force", action="store_true", help="also if it has more names")
-    options = parser.parse_args(argv)
+    values, words = options.parse(RMI, argv)
+    check_count(RMI, words, 1)
     exit_code = 0
-    for name in options.names:
+    for name in words:
         try:
-            lines = remove_image(paths, name, is_forced=options.force)
+            lines = remove_image(paths, name, is_forced=values["force"])
         except DocklockError as error:
             from docklock.cli.denied import report_denial
 
@@ -129,6 +157,16 @@ def run_rmi(argv: list[str], paths: Paths) -> int:
         else:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
     return exit_code
+
+
+def run_tag(argv: list[str], paths: Paths) -> int:
+    """tag SOURCE TARGET: prints nothing."""
+    from docklock.image.naming import tag_image
+
+    _, words = options.parse(TAG, argv)
+    check_count(TAG, words, 2, 2)
+    tag_image(paths, words[0], words[1])
+    return 0
 
 
 def _open(path: str) -> BinaryIO:
@@ -151,14 +189,14 @@ def _filter(entries: tuple[Entry, ...], name: str | None) -> tuple[Entry, ...]:
 
 
 def _get_rows(
-    store: ImageStore, entries: tuple[Entry, ...], options: argparse.Namespace
+    store: ImageStore, entries: tuple[Entry, ...], values: dict[str, Any]
 ) -> list[dict[str, str]]:
     found = [(store.read_image(item, entries).created, item) for item in entries]
     found.sort(key=lambda pair: (pair[0], pair[1].reference), reverse=True)
-    return [_get_row(item, created, options) for created, item in found]
+    return [_get_row(item, created, values) for created, item in found]
 
 
-def _get_row(entry: Entry, created: str, options: argparse.Namespace) -> dict[str, str]:
+def _get_row(entry: Entry, created: str, values: dict[str, Any]) -> dict[str, str]:
     from docklock.image.listing import show_created, show_size
     from docklock.image.reference import get_familiar_name
 
@@ -168,17 +206,11 @@ def _get_row(entry: Entry, created: str, options: argparse.Namespace) -> dict[st
         "Containers": "N/A",
         "CreatedAt": created_at,
         "CreatedSince": since,
-        "Digest": entry.digest if options.digests else NONE,
-        "ID": entry.image_id if options.no_trunc else entry.image_id[7 : 7 + SHORT_ID_CHARS],
+        "Digest": entry.digest if values["digests"] else NONE,
+        "ID": entry.image_id if values["no_trunc"] else entry.image_id[7 : 7 + SHORT_ID_CHARS],
         "Repository": get_familiar_name(name) if name else NONE,
         "SharedSize": "N/A",
         "Size": show_size(entry.image_bytes),
         "Tag": tag or NONE,
         "UniqueSize": "N/A",
     }
-
-
-def _make_parser(noun: str, text: str) -> argparse.ArgumentParser:
-    import argparse
-
-    return argparse.ArgumentParser(prog=f"docklock {noun}", description=text)

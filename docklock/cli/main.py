@@ -37,6 +37,7 @@ COMMANDS = {
     "pause": ("pause", "run_pause", "Freeze all processes of containers"),
     "unpause": ("pause", "run_unpause", "Let the processes of paused containers go on"),
     "quarantine": ("quarantine", "run_quarantine", "Freeze containers and cut their network"),
+    "rename": ("rename", "run_rename", "Give a container another name"),
     "update": ("update", "run_update", "Change limits or restart policy of containers"),
     "wait": ("containers", "run_wait", "Wait for containers to end; print their exit codes"),
     "rm": ("containers", "run_rm", "Remove containers; their evidence stays"),
@@ -44,6 +45,9 @@ COMMANDS = {
     "images": ("images", "run_images", "List images"),
     "import": ("images", "run_import", "Make an image of a directory or tar"),
     "load": ("images", "run_load", "Load images from an archive"),
+    "save": ("save", "run_save", "Save images to an archive"),
+    "tag": ("images", "run_tag", "Give an image one more name"),
+    "history": ("history", "run_history", "Show how an image was made"),
     "rmi": ("images", "run_rmi", "Remove images"),
     "receipts": ("receipts", "run_receipts", "List the receipts of a container"),
     "verify": ("verify", "run_verify", "Verify evidence"),
@@ -66,13 +70,18 @@ COMMANDS = {
     "check": ("check", "run_check", "Say whether this host can run containers"),
     "system": ("system", "run_system", "Show what takes space (df); remove the unused (prune)"),
     "version": ("info", "run_version", "Show the version"),
+    # Two words are a verb of a noun that has no command of its own (see NOUNS).
+    "container prune": ("prune", "run_container_prune", "Remove containers that do not run"),
+    "image prune": ("prune", "run_image_prune", "Remove images that nobody uses"),
 }
+NOUNS = {"container": "Manage containers", "image": "Manage images"}
 PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "admin", "agent", "audit", "bpci", "chain", "check", "demo", "keys", "log", "mend", "notary",
-    "policy", "info", "version", "images", "import", "load", "sync", "witness",
+    "policy", "info", "version", "images", "import", "load", "save", "tag", "history", "sync",
+    "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
@@ -82,7 +91,9 @@ EXIT_NOBODY_READS = 141  # as of a program that SIGPIPE ended
 def format_usage() -> str:
     """All commands, a line each."""
     lines = ["Usage: docklock [--root DIR] [--runroot DIR] COMMAND ...", ""]
-    lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items()]
+    lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items() if " " not in name]
+    lines += ["", "Docker's nouns, for the same commands:"]
+    lines += [f"  {noun:<10} {summary}" for noun, summary in NOUNS.items()]
     lines += ["", "docklock COMMAND --help says more."]
     return "\n".join(lines)
 
@@ -103,13 +114,14 @@ def split_global(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     return found, rest
 
 
-def dispatch(command: str, argv: list[str], paths: Paths) -> int:
-    """Run one command."""
+def dispatch(command: str, argv: list[str], paths: Paths, called: str = "") -> int:
+    """Run one command. `called` is what the user called it, if that was a noun and a verb."""
     from docklock.cli.options import HelpWanted, suggest
 
     if command not in COMMANDS:
+        known = [*NOUNS, *(name for name in COMMANDS if " " not in name)]
         raise SpecError(
-            f"unknown command {command!r}{suggest(command, COMMANDS)}; see docklock --help"
+            f"unknown command {command!r}{suggest(command, known)}; see docklock --help"
         )
     module_name, function_name, _ = COMMANDS[command]
     if command in MENDS:
@@ -118,7 +130,12 @@ def dispatch(command: str, argv: list[str], paths: Paths) -> int:
     try:
         return int(getattr(module, function_name)(argv, paths))
     except HelpWanted as help_text:
-        print(help_text)
+        if called:
+            from docklock.cli.nouns import rename_help
+
+            print(rename_help(str(help_text), command, called))
+        else:
+            print(help_text)
         return 0
 
 
@@ -141,9 +158,17 @@ def mend(paths: Paths) -> bool:
 
 def run(argv: list[str]) -> int:
     """The whole command; the process's exit status."""
-    command, paths = "", None
+    command, called, paths = "", "", None
     try:
         places, rest = split_global(argv)
+        if rest and rest[0] in NOUNS:
+            from docklock.cli.nouns import find_command, format_noun
+
+            if not rest[1:] or rest[1] in ("--help", "-h", "help"):
+                print(format_noun(rest[0], NOUNS[rest[0]], COMMANDS))
+                return 0
+            called = f"{rest[0]} {rest[1]}"
+            rest = [*find_command(rest[0], rest[1], COMMANDS), *rest[2:]]
         if rest and rest[0] in PREPARES:
             from docklock.paths import get_paths
             from docklock.supervisor.launch import prepare
@@ -158,7 +183,7 @@ def run(argv: list[str]) -> int:
         from docklock.paths import get_paths
 
         paths = get_paths(**places)
-        return dispatch(command, rest[1:], paths)
+        return dispatch(command, rest[1:], paths, called)
     except DocklockError as error:
         print(f"docklock: {error}", file=sys.stderr)
         code = get_exit_code(command, error)

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainlite import keys
-from chainlite.errors import DocklockError, StateError, TamperError
+from chainlite.errors import DocklockError, SpecError, StateError, TamperError
 from chainlite.report import describe_place
 from docklock.client import flush
 from docklock.console.facts import Progress, Verdict
@@ -150,6 +150,11 @@ class HostChecks:
                 self._look_at_files(log)
         except sqlite3.Error:
             return
+        except (AttributeError, TypeError, ValueError, SpecError) as error:
+            why = f"a row of it has another type than was written: {error}"
+            self._note(("rows", ""), Problem("", THE_LOG, why))
+            return
+        self._known.pop(("rows", ""), None)
         if self._looks % SELDOM == 1:
             self._look_at_notary()
 

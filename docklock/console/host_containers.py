@@ -32,8 +32,10 @@ FRESH_NS = 3_000_000_000
 """A measurement counts as one of this round for so long."""
 BUSY_SHARE = 0.015
 LOOK_MIN_NS, LOOK_MAX_NS = 3_000_000, 30_000_000
-FIRST_LOOK_NS = 500_000_000
-"""For the first look, and for the next ones until each container was looked at once: some 5,000."""
+FIRST_LOOK_NS = 200_000_000
+"""For the first look: somebody waits for the first screen, which has some 40 rows."""
+UNREAD_LOOK_NS = 500_000_000
+"""For the next ones until each container was looked at once: some 5,000."""
 FOCUS_MAX = 128
 """More rows than a screen has are looked at in turn."""
 APP_LABELS = ("app", "com.docker.compose.project")
@@ -66,7 +68,7 @@ class HostContainers:
     def read_overview(self, focus: tuple[str, ...] = ()) -> Overview:
         """All containers; those of `focus` are looked at first."""
         now_ns, began_ns = time.time_ns(), time.monotonic_ns()
-        budget_ns = FIRST_LOOK_NS
+        budget_ns = UNREAD_LOOK_NS if self._looked_ns else FIRST_LOOK_NS
         if not self._unread:
             share_ns = int(BUSY_SHARE * (began_ns - self._looked_ns))
             budget_ns = min(LOOK_MAX_NS, max(LOOK_MIN_NS, share_ns))

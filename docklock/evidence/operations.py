@@ -37,9 +37,12 @@ OPERATIONS = {
     "pull": "an image is fetched; labels: image, name",
     "quarantine": "a container is frozen and cut off, or released; labels: state, network",
     "register": "this host is to be registered on a chain; labels: chain, operator",
+    "rename": "a container is called something else; labels: name, old_name",
     "remove": "a container is removed; its evidence stays; label: force",
     "rmi": "an image is removed; label: name",
+    "save": "an image is written to a file; labels: image, name",
     "signal": "a signal is sent to a container; label: signal",
+    "tag": "an image gets one more name; labels: image, name",
     "update": "a container's limits are changed; labels: their options' names",
 }
 

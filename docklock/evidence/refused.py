@@ -6,6 +6,7 @@ never changes: it is read once, and what was counted of it is kept.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 
@@ -27,6 +28,8 @@ SEGMENTS_MAX = 4096
 """And no more than these: a quiet container has one for each few receipts."""
 KINDS_MAX = 256
 """Of one segment; calls beyond count as the last kind of the same call."""
+SETTLED_NS = 1_000_000_000
+"""A file that changed within the last second may change again without another time."""
 _REFUSED = (receipt.DENIED, receipt.KILLED)
 
 
@@ -82,11 +85,15 @@ class RefusedCalls:
         self._paths, self._container = paths, container
         self._parts: deque[Part] = deque()  # in order
         self._receipts = 0
+        self._marks: tuple[tuple[int, int], ...] = ()
         self._is_bottom = False  # nothing older is there, or it would be too much
         self.counted = Counted((), 0, is_all=False)
 
     def look(self, until_ns: int) -> bool:
         """Count what is new, then what is older, until that monotonic time; False if it is over."""
+        marks = self._mark()
+        if marks == self._marks:
+            return True
         try:
             db = store.open_store(self._paths, self._container)
         except DocklockError:
@@ -100,7 +107,20 @@ class RefusedCalls:
         finally:
             db.close()
         self._count()
+        is_settled = all(time.time_ns() - changed_ns > SETTLED_NS for changed_ns, _ in marks)
+        self._marks = marks if is_done and is_settled else ()
         return is_done
+
+    def _mark(self) -> tuple[tuple[int, int], ...]:
+        """What changes when a segment comes."""
+        path, found = store.get_store_path(self._paths, self._container), []
+        for name in (path, f"{path}-wal"):
+            try:
+                status = os.stat(name)
+            except FileNotFoundError:
+                continue
+            found.append((status.st_mtime_ns, status.st_size))
+        return tuple(found)
 
     def _take_newer(self, db: sqlite3.Connection, until_ns: int) -> bool:
         if not self._parts:

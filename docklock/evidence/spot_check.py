@@ -79,7 +79,10 @@ class Moment:
                 )
             self._check_continues(before)
             for note in log.get_cosigned_notes(1):
-                get_anchor(log, note)
+                anchor = bundle.encode_anchor(get_anchor(log, note))
+                self._opened.upon_frame(bundle.Frame(bundle.ANCHOR, anchor, b"", is_intact=True))
+        except SpecError as error:
+            raise TamperError(str(error)) from None
         except sqlite3.Error as error:
             raise describe_unreadable(THE_LOG, error) from None
 

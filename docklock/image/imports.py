@@ -25,7 +25,11 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def import_directory(
-    paths: Paths, directory: str, reference: Reference | None, changes: Sequence[str] = ()
+    paths: Paths,
+    directory: str,
+    reference: Reference | None,
+    changes: Sequence[str] = (),
+    message: str = "",
 ) -> str:
     """Imports a directory; gives the image's ID."""
     config = apply_changes(ImageConfig(), changes)
@@ -35,7 +39,7 @@ def import_directory(
             layer = take_layer(staging, stream, directory)
         finally:
             stream.close()
-        return _commit(staging, layer, reference, config, directory)
+        return _commit(staging, layer, reference, config, message or describe_source(directory))
 
 
 def import_tar(
@@ -44,12 +48,13 @@ def import_tar(
     where: str,
     reference: Reference | None,
     changes: Sequence[str] = (),
+    message: str = "",
 ) -> str:
     """Imports a tar, compressed or not; `where` names it in errors. Gives the image's ID."""
     config = apply_changes(ImageConfig(), changes)
     with Staging(paths) as staging:
         layer = take_layer(staging, stream, where)
-        return _commit(staging, layer, reference, config, where)
+        return _commit(staging, layer, reference, config, message or describe_source(where))
 
 
 def encode_config(config: ImageConfig) -> dict[str, object]:
@@ -109,7 +114,7 @@ def _commit(
     layer: Layer,
     reference: Reference | None,
     config: ImageConfig,
-    where: str,
+    comment: str,
 ) -> str:
     created = _get_time()
     document = encode_document(
@@ -119,7 +124,7 @@ def _commit(
             "created": created,
             "config": encode_config(config),
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
-            "history": [{"created": created, "comment": f"Imported from {_get_source(where)}"}],
+            "history": [{"created": created, "comment": comment}],
         }
     )
     image = add_manifest(staging, document, (layer,), reference.text if reference else "")
@@ -127,9 +132,9 @@ def _commit(
     return image.entry.image_id
 
 
-def _get_source(where: str) -> str:
+def describe_source(where: str) -> str:
     """The last component only: a path of this machine is nobody else's business."""
-    return os.path.basename(os.path.normpath(where)) or "-"
+    return f"Imported from {os.path.basename(os.path.normpath(where)) or '-'}"
 
 
 def _get_time() -> str:

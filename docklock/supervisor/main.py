@@ -255,7 +255,8 @@ class Supervisor:
         If a step raises, this process ends and the next docklock command does the rest (repair).
         """
         exit_code = error_exit_code if error else self._exit_code or 0
-        container_id, name = self._container.id, self._container.name
+        container_id = self._container.id
+        name = self._container.name if self._steering is None else self._steering.name
         event = {"event": "exit", "exit_code": exit_code, "message": error}
         if self._prober is not None:
             self._prober.close()

@@ -36,7 +36,10 @@ def get_labels(*, is_own: bool, is_quarantined: bool) -> tuple[tuple[str, str], 
 
 
 class Steering:
-    """Of one run, from its recorder's begin to its end. `record` writes a receipt of the run."""
+    """Of one run, from its recorder's begin to its end. `record` writes a receipt of the run.
+
+    `name` is the container's now.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Steering:
     ) -> None:
         self._paths, self._container, self._spec = task.paths, task.container, task.spec
         self._cgroup = cgroup
+        self.name = task.container.name
         self._recorder, self._record = recorder, record
         self._get_state, self._set_state = get_state, set_state
         self._watch = Watch(loop, cgroup, self._tell)
@@ -138,7 +142,8 @@ class Steering:
             self.set_paused(is_paused=False)
 
     def update(self, asked: dict[str, Any]) -> None:
-        """Change limits, on record first, for later runs too; restart policy and policy for those.
+        """Change limits, on record first, for later runs too; restart policy and policy for those;
+        the name.
 
         ValueError if malformed.
 
@@ -170,6 +175,7 @@ class Steering:
                 write_config(container, self._spec)
             raise
         self._spec = spec
+        self.name = change.name or self.name
         self._watch.pace()
 
     def deny(self, verb: str, why: str) -> None:

@@ -14,16 +14,26 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.checkpoint import parse_claim
 from chainlite.errors import TamperError
 from docklock.console.facts import Progress, Verdict
 from docklock.console.host_checks import SAVED_NS, SHARE, HostChecks, StoppedError
 from docklock.evidence.container_store import get_store_path
+from docklock.evidence.cosigned import store_cosigned
 from docklock.evidence.host_log import HostLog
 from docklock.evidence.keyring import get_public_key
 from docklock.evidence.spot_check import ITS_FILE, THE_LOG, Continued, Moment
 from docklock.notary import run_once
 from docklock.paths import Paths
-from tests.evidence.recording import append, append_durably, begin, make_id, make_paths, record
+from tests.evidence.recording import (
+    append,
+    append_durably,
+    begin,
+    cosign_log,
+    make_id,
+    make_paths,
+    record,
+)
 
 CALLS_MAX = 10
 """Of a small store: a call looks at many leaves, and there are fewer than twenty."""
@@ -211,6 +221,45 @@ def test_a_log_that_is_cut_or_rewritten_is_noticed(
     assert checks.look() == ()
 
 
+def test_a_log_that_left_what_witnesses_cosigned_is_noticed(paths: Paths, tmp_path: Path) -> None:
+    """By a process that has seen nothing before: the cosigned checkpoint is of another history."""
+    snapshot = tmp_path / "snapshot"
+    shutil.copytree(paths.state, snapshot)
+    record(paths, make_id(3))
+    note = Path(cosign_log(paths, tmp_path / "note")).read_bytes()
+    store_cosigned(paths, note)
+    checks = Checks(paths)
+    assert [checks.look() for _ in range(CALLS_MAX)] == [()] * CALLS_MAX
+    checks.close()
+    shutil.rmtree(paths.state)
+    shutil.copytree(snapshot, paths.state)
+    for number in (4, 5, 6):
+        record(paths, make_id(number))
+    size = parse_claim(note).size
+    edit(paths.host_db, f"INSERT INTO cosigned VALUES ({size}, x'{note.hex()}')")
+    checks = Checks(paths)
+    found = checks.find()
+    assert (found.where, "forked or rewritten" in found.why) == (THE_LOG, True)
+    checks.close()
+
+
+def test_rows_of_another_type_are_a_finding_and_no_crash(paths: Paths, checks: Checks) -> None:
+    for change, undo in (
+        ("UPDATE runs SET container = 'text' WHERE number = 0",
+         f"UPDATE runs SET container = x'{WEB}' WHERE number = 0"),
+        ("UPDATE runs SET start_leaf = 'first' WHERE number = 0",
+         "UPDATE runs SET start_leaf = 3 WHERE number = 0"),
+    ):  # fmt: skip
+        edit(paths.host_db, change)
+        for _ in range(CALLS_MAX):
+            found = checks.look()
+        assert found, change
+        edit(paths.host_db, undo)
+        for _ in range(CALLS_MAX):
+            found = checks.look()
+        assert found == (), undo
+
+
 def test_a_checkpoint_that_nobody_signed_is_noticed(paths: Paths, checks: Checks) -> None:
     edit(
         paths.host_db,
@@ -260,7 +309,8 @@ def test_everything_can_be_verified_with_progress_and_is_remembered(
         return True
 
     assert checks.verify("", tell) == ()
-    assert [(one.done, one.total) for one in told] == [(0, 0), (1, 3), (2, 3), (3, 3)]
+    seen = list(dict.fromkeys((one.done, one.total) for one in told))  # a slow one is told again
+    assert seen == [(0, 0), (1, 3), (2, 3), (3, 3)]
     edit(get_store_path(paths, WEB), "UPDATE segments SET time_last = 1, body = x'00'"
          " WHERE first_index = 0")  # fmt: skip
     edit(paths.host_db, f"UPDATE runs SET app = 'evil' WHERE container = x'{DB}'")

@@ -11,7 +11,7 @@ import pytest
 
 from chainlite.errors import StateError
 from docklock.console.door import open_source
-from docklock.console.facts import UNKNOWN, Anchor, ContainerRow
+from docklock.console.facts import UNKNOWN, Anchor, ContainerRow, Overview
 from docklock.console.host_records import Records
 from docklock.console.source import Source
 from docklock.paths import get_paths
@@ -42,8 +42,14 @@ def containers(dock: Docklock, tmp_path_factory: pytest.TempPathFactory) -> None
     dock("create", "--name", "made", "busybox", "true")
 
 
-def read_rows(source: Source, *focus: str) -> dict[str, ContainerRow]:
-    return {row.name: row for row in source.containers.read_overview(focus).containers}
+def look_at_all(source: Source) -> Overview:
+    """Whatever the time says."""
+    known = source.containers.read_overview().containers
+    return source.containers.read_overview(tuple(row.id for row in known))
+
+
+def read_rows(source: Source) -> dict[str, ContainerRow]:
+    return {row.name: row for row in look_at_all(source).containers}
 
 
 def test_a_running_one_is_measured_and_counted(dock: Docklock, source: Source) -> None:
@@ -70,7 +76,7 @@ def test_a_running_one_is_measured_and_counted(dock: Docklock, source: Source) -
 
 
 def test_those_at_rest_say_how_they_ended(dock: Docklock, source: Source) -> None:
-    overview = source.containers.read_overview()
+    overview = look_at_all(source)
     rows = {row.name: row for row in overview.containers}
     ended, made = rows["ended"], rows["made"]
     assert (ended.status, ended.exit_code, ended.denials) == ("exited", 3, 0)

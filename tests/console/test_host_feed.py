@@ -72,7 +72,8 @@ def test_a_live_run_is_followed_and_a_lost_one_says_so(dock: Docklock, source: S
     os.kill(dock.supervisor_pid("live"), signal.SIGKILL)
     dock.wait_for(lambda: feed.read().is_end)
     assert feed.read().trouble == LOST
-    row = next(r for r in source.containers.read_overview().containers if r.name == "live")
+    rows = source.containers.read_overview((container,)).containers
+    row = next(r for r in rows if r.name == "live")
     assert (row.status, row.trouble) == ("exited", LOST)
     dock("ps")  # mends it
     rest = feed.read()

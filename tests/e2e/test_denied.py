@@ -50,6 +50,9 @@ def ended(dock: Docklock) -> str:
         ("create --name ended busybox true", 125, "state", False),
         ("run --policy /nowhere/secret.yaml busybox true", 125, "spec", False),
         ("rmi nothing:here", 1, "state", False),
+        ("tag nothing:here x", 1, "state", False),
+        ("save nothing:here", 1, "state", False),
+        ("rename ended ended", 1, "state", True),
         ("import /nowhere/secret.tar", 2, "spec", False),
         ("load -i /nowhere/secret.tar", 2, "spec", False),
         ("evidence --redact secrets ended", 2, "spec", True),
@@ -182,6 +185,7 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
         "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind
         "chain",  # a node has files of its own; that the host registers is on record as such
         "agent", "mend", "system",  # what they start or remove is on record as such
+        "container prune", "image prune", "history",
         "demo",  # it has a root of its own
         "admin",  # another machine's server is asked
         "audit",  # another machine's server is asked, and a file written

@@ -55,6 +55,8 @@ def test_every_command_that_changes_something_is_a_leaf(
     dock("unpause", "made")
     dock("update", "--pids-limit", "50", "made")
     dock("cp", "made:/etc/passwd", str(tmp_path / "passwd"))
+    dock("rename", "made", "named")
+    dock("rename", "named", "made")
     dock("rm", "made", code=1)
     attached = dock.start("attach", "--no-stdin", "made")
     dock.wait_for(lambda: "attach" in read_ops(dock, "made"))
@@ -66,13 +68,17 @@ def test_every_command_that_changes_something_is_a_leaf(
     dock("run", "--rm", "busybox", "true")
     dock("import", str(busybox_tree), "other")
     dock("load", "-i", str(write_archive(tmp_path / "saved.tar")))
-    dock("rmi", "other", "saved:1")
+    dock("tag", "other", "another")
+    dock("save", "other", "-o", str(tmp_path / "other.tar"))
+    dock("rmi", "other", "another", "saved:1")
     dock("keys", "rotate")
     ops = read_ops(dock)[before:]
-    while_it_ran = ["exec", "signal", "pause", "pause", "update", "cp", "remove", "denied"]
-    assert ops[:12] == ["create", "start", *while_it_ran, "attach", "signal"]
-    assert [op for op in ops[12:] if op not in ("signal", "exit", "remove")] == [
-        "evidence", "erase", "create", "start", "import", "load", "rmi", "rmi", "key"
+    while_it_ran = ["exec", "signal", "pause", "pause", "update", "cp"]
+    while_it_ran += ["rename", "rename", "remove", "denied"]
+    assert ops[:14] == ["create", "start", *while_it_ran, "attach", "signal"]
+    assert [op for op in ops[14:] if op not in ("signal", "exit", "remove")] == [
+        "evidence", "erase", "create", "start", "import", "load",
+        "tag", "save", "rmi", "rmi", "rmi", "key",
     ]  # fmt: skip
     assert ops.count("exit") == 2
     assert ops.count("remove") == 3

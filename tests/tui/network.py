@@ -7,6 +7,7 @@ from docklock.console.facts import (
     Alert,
     Block,
     ChainFacts,
+    ContainerRow,
     Overview,
     Peer,
     ServerSync,
@@ -87,19 +88,23 @@ def make_alerts() -> tuple[Alert, ...]:
     )  # fmt: skip
 
 
-def make_server_overview() -> Overview:
-    """A server's: containers of many hosts, none of its own."""
-    return Overview(NOW_NS)
+def make_server_overview(count: int) -> Overview:
+    """A server's: so many containers, three on each host, none of its own."""
+    rows = (
+        ContainerRow(f"{i:064x}", f"web-{i}", host=f"host-{i // 3:04}", status="open", receipts=i)
+        for i in range(count)
+    )
+    return Overview(NOW_NS, containers=tuple(rows))
 
 
 def make_hosts(count: int) -> SyncFacts:
-    """A server's: this many hosts, every hundredth of them late."""
+    """A server's: this many hosts, every hundredth of them silent. It knows no size but its own."""
     return SyncFacts(
         tuple(
             ServerSync(
-                f"host-{i:04}", "", "away" if i % 100 == 7 else "well", 5000, 5000 + i % 100,
-                i % 100, (i % 100) * 900, 600.0 if i % 100 == 7 else 0.2, NOW_MS, NOW_MS + 1000,
-                3 if i % 100 == 7 else 0,
+                f"host-{i:04}", state="silent" if i % 100 == 7 else "well",
+                acknowledged=5000 + i, log_size=-1, lag_s=600.0 if i % 100 == 7 else 0.2,
+                acknowledged_ms=NOW_MS, trouble="2 runs are open" if i % 100 == 7 else "",
             )
             for i in range(count)
         )

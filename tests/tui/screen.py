@@ -162,6 +162,7 @@ def drive(
             hand = Hand(app, pilot)
             await hand.settle()
             await steps(hand)
+        assert not app.faults  # shown to a person, and never right
         return app
 
     return asyncio.run(run())

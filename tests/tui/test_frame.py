@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from docklock.console.facts import Overview, Verdict
-from tests.tui.screen import NOW_NS, Hand, drive, make_source
+from tests.tui.screen import NOW_NS, SIZES, Hand, check_snapshot, drive, make_source
 from tests.tui.toy import Toy, make_rows
 
 
@@ -62,3 +62,31 @@ def test_commands_palette_and_help_lead_where_they_say() -> None:
         await hand.until(lambda: hand.app.theme == "docklock-light")
 
     drive(source, steps, size=(80, 50))
+
+
+def test_the_mouse_opens_screens_and_presses_the_keys_of_the_footer() -> None:
+    source = make_source(overview=Overview(NOW_NS, containers=make_rows(3), running=3))
+
+    async def steps(hand: Hand) -> None:
+        for words, seen in (("5 Alerts", "AlertsScreen"), ("? Help", "HelpScreen")):
+            lines = hand.read().splitlines()
+            row = next(number for number, line in enumerate(lines) if words in line)
+            await hand.pilot.click(offset=(lines[row].index(words) + 1, row))
+            await hand.until(lambda seen=seen: type(hand.app.screen).__name__ == seen)
+
+    drive(source, steps, size=(80, 24))
+
+
+def test_help_and_a_question_at_three_sizes() -> None:
+    toy = Toy(*make_rows(3))
+
+    async def steps(hand: Hand) -> None:
+        for size in SIZES:
+            await hand.resize(*size)
+            await hand.press("question_mark")
+            check_snapshot(hand, "help")
+            await hand.press("escape", "Q")
+            check_snapshot(hand, "confirm")
+            await hand.press("n")
+
+    drive(toy.make_source(), steps)

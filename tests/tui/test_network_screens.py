@@ -25,6 +25,7 @@ from tests.tui.network import (
     make_sync,
 )
 from tests.tui.screen import NOW_NS, SIZES, Hand, check_snapshot, drive, make_source
+from tui.messages import Facts
 from tui.screens.chain import ChainScreen
 from tui.widgets.plot import PlotView
 from tui.widgets.table import VirtualTable
@@ -66,6 +67,27 @@ def test_chain_by_keys() -> None:
     drive(make_all(), steps)
 
 
+def test_the_cursor_stays_on_the_newest_block_or_with_its_own() -> None:
+    facts = make_chain()
+    newest = facts.blocks[0]
+    newer = newest._replace(height=newest.height + 1, time_ms=newest.time_ms + 1000)
+    grown = facts._replace(height=newer.height, blocks=(newer, *facts.blocks))
+
+    async def steps(hand: Hand) -> None:
+        await hand.press("3")
+        screen = hand.app.screen
+        assert isinstance(screen, ChainScreen)
+        blocks = screen.query_one("#blocks", VirtualTable)
+        for keys, told, row in (((), grown, newer), ((), facts, newest), (("down",), grown, None)):
+            await hand.press(*keys)
+            row = row or blocks.cursor_row
+            screen.upon_facts(Facts("chain", told, "", NOW_NS))
+            await hand.pilot.pause()
+            assert blocks.cursor_row == row
+
+    drive(make_all(), steps)
+
+
 def test_a_chain_that_halted_is_shown_big_on_the_smallest_screen() -> None:
     halted = make_chain()._replace(halted="more than f validators are against each other")
 
@@ -88,8 +110,17 @@ def test_without_a_node_or_a_server_it_says_how_to_get_one() -> None:
         await hand.press("d", "escape", "5")
         assert "no alert" in hand.read()
 
-    for source in (make_source(), make_source(chain=ChainFacts(), sync=SyncFacts(), alerts=())):
-        drive(source, steps, size=(80, 24))
+    drive(make_source(chain=ChainFacts(), sync=SyncFacts(), alerts=()), steps, size=(80, 24))
+
+
+def test_a_source_that_tells_of_no_chain_says_so() -> None:
+    async def steps(hand: Hand) -> None:
+        await hand.press("3")
+        assert "This source tells of no chain" in hand.read()
+        assert "devnet" not in hand.read()
+        await hand.press("i", "escape", "4", "escape")
+
+    drive(make_source(), steps, size=(80, 24))
 
 
 def test_sync_by_keys() -> None:
@@ -144,26 +175,28 @@ def test_alerts_by_keys() -> None:
 
 def test_a_server_of_a_thousand_hosts_at_any_size() -> None:
     source = make_source(
-        overview=make_server_overview(), sync=make_hosts(1000), chain=make_chain(),
+        overview=make_server_overview(3000), sync=make_hosts(1000), chain=make_chain(),
         alerts=tuple(make_alerts()[0]._replace(subject=f"host-{i}") for i in range(1000)),
     )  # fmt: skip
 
     async def steps(hand: Hand) -> None:
         for width, height in ((300, 80), (20, 5), (80, 24)):
             await hand.resize(width, height)
-            for key in "345":
+            for key in "1345":
                 await hand.press(key, "end")
                 lines = hand.read().splitlines()
                 assert len(lines) <= height
                 assert all(cell_len(line) <= width for line in lines)
         await hand.press("4", "home")
         shown = hand.read()
-        assert "1,000 hosts" in shown and "10 not well" in shown and "largest lag of all" in shown
+        assert (
+            "1,000 hosts" in shown and "10 not well" in shown and "longest silence of all" in shown
+        )
         first = hand.app.screen.query_one("#servers", VirtualTable).rows[0]
         assert first.name == "host-0007", "the worst first"
         await hand.press("enter")
         assert "Host host-0007" in hand.read()
-        await hand.press("escape", "slash", *"state", "colon", *"away", "enter")
+        await hand.press("escape", "slash", *"state", "colon", *"silent", "enter")
         assert "10 of 1,000" in hand.read()
 
     drive(source, steps)

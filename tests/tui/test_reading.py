@@ -154,3 +154,23 @@ def test_keys_work_while_the_host_does_not_answer_and_it_says_since_when() -> No
         await hand.until(lambda: "no answer" not in hand.read())
 
     drive(toy.make_source(), steps)
+
+
+def test_facts_that_cannot_be_shown_are_told_and_take_nothing_down() -> None:
+    toy = Toy(*make_rows(2))
+    rows = dict(toy.rows)
+
+    async def steps(hand: Hand) -> None:
+        toy.rows[rows.popitem()[0]] = toy.rows["0" * 64]._replace(app=None)  # type: ignore[arg-type]
+        await hand.press("t")
+        hand.app.read_overview_now()
+        await hand.until_read("showing containers on containers: TypeError at rows.py")
+        await hand.press("question_mark", "escape")
+        toy.rows.clear()
+        hand.app.read_overview_now()
+        await hand.until_read("no containers: docklock run makes one")
+        assert "TypeError" not in hand.read()
+        assert hand.app.faults
+        hand.app.faults = ()
+
+    drive(toy.make_source(), steps)

@@ -15,6 +15,8 @@ from tests.tui.network import make_alerts, make_chain
 from tests.tui.screen import Hand, drive, make_source
 
 TOP = Path(__file__).resolve().parents[2]
+PICTURE = TOP / "benchmarks/top.svg"
+BYTES_MAX = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,14 @@ def test_each_still_is_seen_in_its_time_and_nothing_else(moving: ModuleType) -> 
     assert picture.count(">1 Containers<") == 1, "what is the same in both is written once"
     assert picture == moving.make_moving(stills, 80, 24, "two screens <of it>")
     assert moving.read_lines(svgs[0])[0].split() == texts[0].splitlines()[0].split()
+
+
+def test_the_picture_in_the_readme_is_there_small_and_without_script() -> None:
+    assert "](benchmarks/top.svg)" in (TOP / "README.md").read_text()
+    picture = PICTURE.read_text()
+    assert len(picture.encode()) <= BYTES_MAX
+    root = ET.fromstring(picture)
+    names = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert names <= {"svg", "title", "style", "rect", "g", "text"}
+    assert not re.search(r"url\(|@import|href", picture)
+    assert "NOT WHOLE" not in picture and "no answer since" not in picture

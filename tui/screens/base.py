@@ -148,6 +148,7 @@ class DockScreen(Screen[None]):
         for reader in self._readers:
             reader.stop()
             self.dock.clear_trouble(reader.name)
+            self.dock.clear_trouble(f"showing {reader.name}")
 
     def on_facts(self, facts: Facts) -> None:
         if facts.error:
@@ -159,7 +160,7 @@ class DockScreen(Screen[None]):
             return
         if not facts.is_once:
             self.dock.clear_trouble(facts.name)
-        self.upon_facts(facts)
+        self.dock.guard(f"showing {facts.name}", lambda: self.upon_facts(facts))
 
     def on_silence(self, silence: Silence) -> None:
         self.dock.note_silence(silence)

@@ -21,6 +21,7 @@ from tui.view.chain import (
     describe_block,
     describe_chain,
     describe_member,
+    describe_untold,
     get_block_cell,
     get_block_field,
     get_member_cell,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from tui.messages import Facts
     from tui.view.cells import Cell
+    from tui.view.describing import Description
 
 
 class ChainScreen(DockScreen):
@@ -105,7 +107,7 @@ the moment a quorum's seals were here; the plot shows it over time."""
         """Ask the node every second."""
         chain = self.source.chain
         if chain is None:
-            self._show(ChainFacts(trouble=self.source.note or "This source tells of no chain."))
+            self._show(self._facts)
         else:
             self.read_every("chain", "chain", chain.read_chain)
         self._blocks.focus()
@@ -136,7 +138,7 @@ the moment a quorum's seals were here; the plot shows it over time."""
 
     def action_info(self) -> None:
         """The chain itself."""
-        self.dock.open_place("described", describe_chain(self._facts))
+        self.dock.open_place("described", self._describe_chain())
 
     @property
     def _blocks(self) -> VirtualTable[Block]:
@@ -145,6 +147,11 @@ the moment a quorum's seals were here; the plot shows it over time."""
     @property
     def _members(self) -> VirtualTable[Member]:
         return cast("VirtualTable[Member]", self.query_one("#members"))
+
+    def _describe_chain(self) -> Description:
+        if self.source.chain is None:
+            return describe_untold(self.source.note)
+        return describe_chain(self._facts)
 
     def _describe(self, row: Block | Member) -> None:
         if isinstance(row, Block):
@@ -160,8 +167,9 @@ the moment a quorum's seals were here; the plot shows it over time."""
         self.query_one("#chain").display = is_there
         none = self.query_one("#none", Described)
         none.display = not is_there
-        none.description = describe_chain(facts)
-        self.query_one(Head).cells = make_head(facts, now_ns)
+        none.description = self._describe_chain()
+        is_told = self.source.chain is not None
+        self.query_one(Head).cells = make_head(facts, now_ns) if is_told else ()
         self.query_one(Alarm).words = make_alarm(facts)
         self.query_one(PlotView).curve = make_curve(facts, now_ns)
         self._members.set_rows(list_members(facts))

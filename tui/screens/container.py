@@ -97,10 +97,14 @@ that came too fast to be shown: enter on it reads them.
         Binding("right,tab", "turn_tab(1)", "Tabs", tooltip="The next tab"),
         Binding("left,shift+tab", "turn_tab(-1)", "Tab before", show=False, tooltip="Tab before"),
         Binding("space", "hold", "Hold", tooltip="Hold the events still; again: let them come"),
+        Binding(
+            "D", "denials", "Denied", show=False,
+            tooltip="What was denied of it, explained, and the rule that would allow it",
+        ),
         Binding("b", "earlier", "Earlier", show=False, tooltip="Read what came before"),
         Binding("f", "follow", "Follow", show=False, tooltip="Go to the newest, and stay there"),
         Binding("z", "wrap", "Wrap", show=False, tooltip="Logs: wrap long lines, or do not"),
-    ]
+    ]  # fmt: skip
     DEFAULT_CSS = """
     ContainerScreen {
         & > #head { height: 3; overflow: hidden hidden; }
@@ -363,6 +367,9 @@ that came too fast to be shown: enter on it reads them.
     def action_hold(self) -> None:
         self.events.is_paused = not self.events.is_paused
         self._show_events()
+
+    def action_denials(self) -> None:
+        self.dock.open_place("policy", self.container)
 
     def action_earlier(self) -> None:
         """Read on before the first line, unless that is being done."""

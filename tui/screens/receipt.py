@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from docklock.console.facts import ContainerRow, ReceiptFacts
     from tui.messages import Facts
 
-READ, CHECKED = "receipt", "receipt's proof"
+READ, CHECKED = "receipt", "the proof"
 
 
 class ReceiptScreen(ActingScreen):

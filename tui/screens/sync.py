@@ -17,12 +17,12 @@ from tui.view.sync import (
     ACKNOWLEDGED_COLUMNS,
     FIELDS,
     ORDERS,
-    SERVER_COLUMNS,
     LagHistory,
     describe_acknowledgement,
     describe_nothing,
     describe_server,
     get_acknowledged_cell,
+    get_columns,
     get_server_cell,
     get_server_field,
     make_head,
@@ -83,7 +83,11 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         yield Head()
         with Container(id="sync"):
             yield VirtualTable[ServerSync](
-                SERVER_COLUMNS, _get_server_id, self._get_server_cell, empty="none", id="servers"
+                get_columns(is_server=False),
+                _get_server_id,
+                self._get_server_cell,
+                empty="none",
+                id="servers",
             )
             with Vertical(id="side"):
                 yield PlotView("Lag")
@@ -179,8 +183,10 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         none.description = describe_nothing(facts, self.source.note)
         self.query_one(Head).cells = make_head(facts, is_server=self._is_server)
         shown = [server for server in facts.servers if self._passes(server)]
+        self._servers.set_columns(get_columns(is_server=self._is_server))
         self._servers.set_empty(f"nothing matches {self.filter_text}")
         self._servers.set_rows(sort_servers(shown, self._order, is_reversed=self._is_reversed))
+        self._acknowledgements.display = bool(facts.acknowledgements) or not self._is_server
         is_first = self._acknowledgements.cursor == 0
         self._acknowledgements.set_rows(facts.acknowledgements)
         if is_first:
@@ -193,7 +199,7 @@ plot is the lag of the one under the cursor. Below: what was acknowledged."""
         plot = self.query_one(PlotView)
         row = self._servers.cursor_row
         plot.title, plot.curve = self._history.make_curve(
-            row.name if row else "", self.dock.clock()
+            row.name if row else "", self.dock.clock(), is_server=self._is_server
         )
 
     def _passes(self, server: ServerSync) -> bool:

@@ -52,6 +52,7 @@ MEMBER_COLUMNS = (
     Column("address", "ADDRESS", 16, priority=3, grow=1, widest=40),
     Column("note", "NOTE", 16, grow=3),
 )
+UNTOLD = "This source tells of no chain: one is seen from a host whose node follows it."
 NO_NODE = "No node of a chain is on this host."
 HOW_TO = (
     ("To try one", "docklock chain devnet --dir DIR (four validators on this host, one command)"),
@@ -116,6 +117,11 @@ def make_head(facts: ChainFacts, now_ns: int) -> tuple[Cell, ...]:
         Cell(f"✗ {len(facts.forks)} convicted (i)" if facts.forks else "", "bad"),
         _cell(facts.trouble, "warn"),
     )  # fmt: skip
+
+
+def describe_untold(note: str) -> Description:
+    """Where a source tells of no chain at all."""
+    return describe("Chain", (), (("", UNTOLD), ("This source", note)))
 
 
 def make_alarm(facts: ChainFacts) -> tuple[str, ...]:

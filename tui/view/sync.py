@@ -7,6 +7,7 @@ says how many are not well; no more than HISTORIES_MAX curves are kept, and what
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tui.view.cells import Cell, Column
@@ -53,9 +54,12 @@ ACKNOWLEDGED_COLUMNS = (
     Column("size", "HOST LOG SIZE", 14, is_right=True),
     Column("server_size", "ITS OWN LOG", 14, priority=1, is_right=True),
 )
+SERVER_WORDS = {"seconds": "SILENT", "contradictions": "ALERTS"}
+"""On a server the time is since a host was heard; how long its own log is by now nobody knows."""
 SIGNS = {"well": ("+", "good"), "busy": ("~", "warn"), "away": ("!", "warn"),
          "refused": ("✗", "bad"), "contradicted": ("✗", "bad"), "tampered": ("✗", "bad"),
-         "alerted": ("✗", "bad")}  # fmt: skip
+         "alerted": ("✗", "bad"), "silent": ("!", "warn"), "revoked": ("✗", "bad"),
+         "never heard": ("?", "warn")}  # fmt: skip
 MEANINGS = {
     "busy": "It was reached and had too much to do; it is tried again by itself.",
     "away": "It could not be reached. Evidence is kept here and sent once it is back.",
@@ -64,7 +68,11 @@ MEANINGS = {
     "contradicted": "It has signed what cannot be true, or this host's log was cut or restored. "
     "What was signed is kept here as evidence; docklock sync status tells of it.",
     "tampered": "This host's own log or files do not hold. To see where: 1, then V verifies all.",
-    "alerted": "The server says that this host's evidence is not what was sent before.",
+    "alerted": "The server has found that what was sent does not hold, and has signed that.",
+    "silent": "Runs of this host are open, and nothing has come of them: it is down, cut off, or "
+    "holds its evidence back.",
+    "revoked": "Its key was revoked: nothing that it signs is taken any more.",
+    "never heard": "It is enrolled, and has sent nothing yet.",
 }
 HOW_TO = (
     ("Who is it for", "A server holds a copy of this host's evidence and signs what it holds, so "
@@ -89,10 +97,13 @@ class LagHistory:
         while len(self._histories) > 2 * HISTORIES_MAX:
             del self._histories[next(name for name in self._histories if name != WORST)]
 
-    def make_curve(self, name: str, now_ns: int) -> tuple[str, Curve]:
+    def make_curve(self, name: str, now_ns: int, *, is_server: bool = False) -> tuple[str, Curve]:
         """Whose curve it is in words, and the curve: of `name` if it is kept, else the worst."""
         history = self._histories.get(name) if name else None
-        words = f"lag of {make_harmless(name, NAME_MAX)}" if history else "the largest lag of all"
+        what = "silence" if is_server else "lag"
+        words = (
+            f"{what} of {make_harmless(name, NAME_MAX)}" if history else f"longest {what} of all"
+        )
         history = history or self._histories.get(WORST) or History()
         points = history.get_points()
         since_ns = max(now_ns - PLOT_NS, points[0].at_ns if points else 0)
@@ -105,6 +116,7 @@ class LagHistory:
 def make_head(facts: SyncFacts, *, is_server: bool) -> tuple[Cell, ...]:
     """How many there are, how many are not well, and the worst lag."""
     what, count = "hosts" if is_server else "servers", len(facts.servers)
+    since, found = ("silent", "alerts") if is_server else ("behind", "contradictions kept")
     if not count:
         words = f"no {what} yet" if is_server else "this host's evidence goes to no server"
         return (Cell(words, "warn"), _cell(facts.trouble, "warn"))
@@ -114,9 +126,9 @@ def make_head(facts: SyncFacts, *, is_server: bool) -> tuple[Cell, ...]:
     return (
         Cell(f"{count:,} {what if count > 1 else what[:-1]}", "accent"),
         Cell(f"✗ {unwell:,} not well" if unwell else "+ all well", "bad" if unwell else "good"),
-        Cell(f"most leaves behind {write_count(max((s.lag_leaves for s in lags), default=-1))}"),
-        Cell(f"longest behind {write_span(max((s.lag_s for s in lags), default=-1))}"),
-        Cell(f"✗ {contradicted:,} contradictions kept" if contradicted else "", "bad"),
+        Cell(f"most leaves behind {write_count(max(s.lag_leaves for s in lags))}" if lags else ""),
+        Cell(f"longest {since} {write_span(max(s.lag_s for s in facts.servers))}"),
+        Cell(f"✗ {contradicted:,} {found}" if contradicted else "", "bad"),
         _cell(facts.trouble, "warn"),
     )
 
@@ -154,7 +166,7 @@ def get_server_cell(server: ServerSync, column: str, now_ns: int) -> Cell:
     if column == "state":
         return make_state(server.state)
     if column == "acknowledged":
-        return Cell(f"{write_count(server.acknowledged)} of {write_count(server.log_size)}")
+        return Cell(_tell_acknowledged(server))
     if column == "lag":
         return Cell(write_count(server.lag_leaves), "" if server.lag_leaves > 0 else "dim")
     if column == "bytes":
@@ -213,18 +225,19 @@ def describe_server(server: ServerSync, now_ns: int, *, is_server: bool) -> Desc
     last = f"{format_day(at_ns)} UTC, {format_age(at_ns, now_ns)} ago" if at_ns > 0 else "never"
     size = write_amount(server.lag_bytes, "B")
     lag = f"{write_count(server.lag_leaves)} leaves, {size}, behind {write_span(server.lag_s)}"
-    acknowledged = f"{write_count(server.acknowledged)} of {write_count(server.log_size)} leaves"
     return describe(
         f"{'Host' if is_server else 'Server'} {server.name}",
         (
             make_pair("url", server.url),
             make_pair("state", state.text, state.tone),
-            make_pair("acknowledged", acknowledged),
-            make_pair("not acknowledged", lag if server.lag_leaves >= 0 else "not known"),
+            make_pair("acknowledged", f"{_tell_acknowledged(server)} leaves"),
+            make_pair("not acknowledged", "" if is_server else lag),
+            make_pair("silent for", write_span(server.lag_s) if is_server else ""),
             make_pair("last acknowledged", last),
-            make_pair("failed tries", f"{write_count(server.failures)} in a row"),
-            make_pair("next try", tell_next(server.next_try_ms, now_ns)),
-            make_pair("contradictions", f"{server.contradictions:,} kept as evidence",
+            make_pair("failed tries", "" if is_server else f"{server.failures:,} in a row"),
+            make_pair("next try", "" if is_server else tell_next(server.next_try_ms, now_ns)),
+            make_pair("alerts" if is_server else "contradictions",
+                      f"{server.contradictions:,}{'' if is_server else ' kept as evidence'}",
                       "bad" if server.contradictions else ""),
             make_pair("trouble", server.trouble, "warn"),
         ),
@@ -259,6 +272,19 @@ def describe_nothing(facts: SyncFacts, note: str = "") -> Description:
     """Where there is no server: why one would want one, and how to get it."""
     pairs = (make_pair("", facts.trouble, "warn"), make_pair("", note))
     return describe("Sync", pairs, HOW_TO)
+
+
+def get_columns(*, is_server: bool) -> tuple[Column, ...]:
+    """The columns of servers, or of a server's hosts: these it does not try, they come."""
+    if not is_server:
+        return SERVER_COLUMNS
+    kept = (c for c in SERVER_COLUMNS if c.key not in ("lag", "bytes", "failures", "next"))
+    return tuple(replace(c, title=SERVER_WORDS.get(c.key, c.title)) for c in kept)
+
+
+def _tell_acknowledged(server: ServerSync) -> str:
+    held = write_count(server.acknowledged)
+    return f"{held} of {write_count(server.log_size)}" if server.log_size >= 0 else held
 
 
 def _cell(text: str, tone: str = "", limit: int = WHY_MAX) -> Cell:

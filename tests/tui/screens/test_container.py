@@ -53,7 +53,9 @@ def test_keys_lead_through_all_of_a_container() -> None:
             assert words in hand.read(), (key, hand.read())
         await hand.press("P", "slash", *"curl", "enter")
         assert "1 of 2 shown" in hand.read() and "while true" not in hand.read().splitlines()[8:]
-        await hand.press("e")
+        await hand.press("D")
+        assert "1 of 1 kinds of denied calls of web" in hand.read()
+        await hand.press("escape", "e")
         assert screen.filter_text == "" and "8 of 4,031 shown" in hand.read()
 
     drive(make_scene(), steps)
@@ -101,6 +103,20 @@ def test_a_removed_container_says_so_and_keeps_what_was_seen() -> None:
         assert "4,031 receipts" in shown and "sockaddr=10.0.0.1:80" in shown
 
     drive(make_scene(), steps, size=(80, 24))
+
+
+def test_a_storm_of_sizes_leaves_a_tab_of_each_kind_as_it_was() -> None:
+    async def steps(hand: Hand) -> None:
+        await open_container(hand)
+        for key in "emd":  # a list, plots, lines
+            await hand.press(key)
+            before = hand.read()
+            for width, height in ((1, 1), (20, 6), (300, 5), (10, 100)):
+                await hand.pilot.resize_terminal(width, height)
+            await hand.resize(120, 40)
+            assert hand.read() == before
+
+    drive(make_scene(), steps)
 
 
 def test_the_screen_looks_as_it_did_at_three_sizes() -> None:

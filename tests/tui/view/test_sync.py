@@ -18,6 +18,7 @@ from tui.view.sync import (
     describe_nothing,
     describe_server,
     get_acknowledged_cell,
+    get_columns,
     get_server_cell,
     is_well,
     make_head,
@@ -45,7 +46,7 @@ def test_the_head_counts_who_is_not_well_and_how_far_behind() -> None:
 
 
 def test_every_state_of_the_outbox_has_a_sign_and_a_meaning() -> None:
-    assert set(SIGNS) == set(STATES)
+    assert set(SIGNS) == {*STATES, "silent", "revoked", "never heard"}
     assert len({make_state(state).text for state in STATES}) == len(STATES)
     assert make_state("dancing").text == "? dancing" and make_state("").tone == "warn"
     for state in STATES[1:]:
@@ -73,6 +74,22 @@ def test_the_worst_comes_first_and_orders_turn_round() -> None:
     assert [s.name for s in sort_servers((a, b), "failures")] == ["two", "one"]
 
 
+def test_on_a_server_silence_is_told_and_is_no_lag() -> None:
+    quiet = ServerSync("h", state="well", acknowledged=9, log_size=-1, lag_s=7200.0)
+    assert is_well(quiet), "it has nothing to say"
+    assert not is_well(quiet._replace(state="silent"))
+    assert get_server_cell(quiet, "acknowledged", NOW_NS).text == "9"
+    head = read(SyncFacts((quiet,)), is_server=True)
+    assert head == "1 host · + all well · longest silent 2 h"
+    titles = [column.title for column in get_columns(is_server=True)]
+    assert "SILENT" in titles and not {"BEHIND", "NEXT TRY", "LEAVES"} & set(titles)
+    assert "BEHIND" in [column.title for column in get_columns(is_server=False)]
+    told = {pair.name: pair.text for pair in describe_server(quiet, NOW_NS, is_server=True).pairs}
+    assert told["silent for"] == "2 h" and "next try" not in told
+    liar = quiet._replace(contradictions=2)
+    assert "2 alerts" in read(SyncFacts((liar,)), is_server=True)
+
+
 def test_next_try_is_a_time_to_come() -> None:
     assert tell_next(NOW_MS + 12_000, NOW_NS) == "in 12 s"
     assert tell_next(NOW_MS - 5, NOW_NS) == "now"
@@ -89,7 +106,7 @@ def test_each_server_has_its_curve_and_a_crowd_has_the_worst_alone() -> None:
     for second in range(5):
         crowd.add(make_hosts(1000), NOW_NS + second * S_NS)
     words, curve = crowd.make_curve("host-0003", NOW_NS + 5 * S_NS)
-    assert words == "the largest lag of all" and curve.points[-1].value == 600
+    assert words == "longest lag of all" and curve.points[-1].value == 600
     changing = LagHistory()
     for number in range(500):
         server = make_sync().servers[0]._replace(name=f"server-{number}")
