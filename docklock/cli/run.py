@@ -14,6 +14,7 @@ from chainlite.errors import About, SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
+from docklock.cli.find_image import PULL_OPTIONS, find_image
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
     LIMIT_OPTIONS,
@@ -26,7 +27,7 @@ from docklock.cli.values import (
     parse_volume,
 )
 from docklock.defaults import default_spec
-from docklock.image.store import Image, ImageConfig, ImageStore, NoSuchImage
+from docklock.image.store import Image, ImageConfig
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
 from docklock.policy.selection import Subject, choose_policy
@@ -53,8 +54,7 @@ ARCHITECTURES = {"386": "i386"}
 
 _CREATE_OPTIONS = (
     text("--name", help="the container's name", metavar="NAME"),
-    text("--pull", help="fetch the image: missing (the default), always, never", metavar="WHEN"),
-    flag("-q", "--quiet", help="show nothing of fetching the image"),
+    *PULL_OPTIONS,
     flag("--rm", help="remove the container when it ends; its evidence stays"),
     text(
         "--restart",
@@ -324,30 +324,13 @@ def _find_root(
             raise SpecError(f"--rootfs {values['rootfs']}: no such directory")
         return None, (), tuple(words)
     check_count(command, words, 1)
-    image = _find_image(paths, values, words[0])
+    image = find_image(paths, values, words[0])
     return image, image.layers, tuple(words[1:])
-
-
-def _find_image(paths: Paths, values: dict[str, Any], name: str) -> Image:
-    """The image, pulled where --pull says so. SpecError, StateError."""
-    policy = values["pull"] or "missing"
-    if policy != "always":
-        try:
-            return ImageStore(paths).resolve(name)
-        except NoSuchImage:
-            if policy == "never":
-                raise
-    from docklock.cli.pull import pull_for_run
-
-    return pull_for_run(paths, name, is_asked=policy == "always", is_quiet=values["quiet"])
 
 
 def _check_choices(values: dict[str, Any]) -> None:
     if values["sign"] not in (None, *SIGNS):
         raise SpecError(f"--sign {values['sign']}: give segment or each")
-    if values["pull"] not in (None, "always", "missing", "never"):
-        choices = "must be one of always, missing or never"
-        raise SpecError(f"invalid pull option: {values['pull']!r}: {choices}")
     if values["network"] not in (None, "none", "host"):
         raise SpecError(f"--network {values['network']}: docklock has none and host yet")
 
