@@ -375,7 +375,7 @@ def read_state(paths: Paths, container_id: str) -> State:
 
 def _read_record(path: str, container_id: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb", buffering=0) as file:
             fields = parse_json(file.read())
     except FileNotFoundError:
         raise StateError(f"No such container: {container_id}") from None

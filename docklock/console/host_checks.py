@@ -119,7 +119,7 @@ class HostChecks:
             return tuple(self._verify([container], tell, 0, 1))
         _tell(tell, Progress(0, 0, THE_LOG))
         log = audit_log(self._paths)
-        self._clear("audit")
+        self._clear("audit", keep=log.problems)
         found = [self._note(("audit", why), Problem("", THE_LOG, why)) for why in log.problems]
         return (*found, *self._verify(list(log.containers), tell, 1, 1 + len(log.containers)))
 
@@ -132,8 +132,9 @@ class HostChecks:
             flush(self._paths, container)
             report = verify_container(self._paths, container, upon_frame=meter.upon_frame)
             key = ("verify", container)
-            self._known.pop(key, None)
-            if report.first_bad is not None:
+            if report.first_bad is None:
+                self._known.pop(key, None)
+            else:
                 where = describe_place(report.first_bad)
                 yield self._note(key, Problem(container, where, report.first_bad.why))
         _tell(tell, Progress(total, total))

@@ -36,6 +36,8 @@ FIRST_LOOK_NS = 200_000_000
 """For the first look: somebody waits for the first screen, which has some 40 rows."""
 UNREAD_LOOK_NS = 500_000_000
 """For the next ones until each container was looked at once: some 5,000."""
+HASTY_MIN = 500
+"""While more than so many wait to be read, it is not looked up who holds what is at rest."""
 FOCUS_MAX = 128
 """More rows than a screen has are looked at in turn."""
 APP_LABELS = ("app", "com.docker.compose.project")
@@ -63,22 +65,21 @@ class HostContainers:
         self._details = HostDetails(paths)
         self._shown: dict[str, Shown] = {}
         self._looked_ns = 0
-        self._unread = 1
 
     def read_overview(self, focus: tuple[str, ...] = ()) -> Overview:
         """All containers; those of `focus` are looked at first."""
         now_ns, began_ns = time.time_ns(), time.monotonic_ns()
-        budget_ns = UNREAD_LOOK_NS if self._looked_ns else FIRST_LOOK_NS
-        if not self._unread:
-            share_ns = int(BUSY_SHARE * (began_ns - self._looked_ns))
-            budget_ns = min(LOOK_MAX_NS, max(LOOK_MIN_NS, share_ns))
-        self._looked_ns = began_ns
         self._anchors.refresh()
-        for record in self._records.iterate(focus[:FOCUS_MAX], began_ns + budget_ns):
-            self._show(record)
-        known = self._records.known
-        self._unread = sum(record.container is None for record in known.values())
-        names = self._records.read_names() if self._unread else {}
+        self._records.refresh()
+        unread = self._records.count_unread()
+        share_ns = int(BUSY_SHARE * (began_ns - self._looked_ns))
+        until_ns = began_ns + min(LOOK_MAX_NS, max(LOOK_MIN_NS, share_ns))
+        unread_ns = began_ns + (UNREAD_LOOK_NS if self._looked_ns else FIRST_LOOK_NS)
+        self._looked_ns = began_ns
+        for record in self._records.iterate(focus[:FOCUS_MAX], until_ns, unread_ns):
+            self._show(record, is_hasty=unread > HASTY_MIN and record.id not in focus)
+        known, unread = self._records.known, self._records.count_unread()
+        names = self._records.read_names() if unread else {}
         self._shown = {
             one: self._shown.get(one)
             or Shown(ContainerRow(one, names.get(one, one[:12]), self._anchors.host), 0)
@@ -96,7 +97,7 @@ class HostContainers:
                 reading is not None and reading.at_ns >= fresh_ns
                 for reading in [self._shown[one].reading for one in running]
             ),
-            trouble=self._describe_trouble(len(known)),
+            trouble=self._describe_trouble(len(known), unread),
         )
 
     def read_details(self, container: str) -> Details:
@@ -111,13 +112,13 @@ class HostContainers:
         """Its newest lines, oldest first."""
         return read_newest_lines(f"{self._paths.container(container)}/container.log", limit)
 
-    def _describe_trouble(self, count: int) -> str:
-        if self._unread:
-            return f"{count - self._unread:,} of {count:,} containers are read"
+    def _describe_trouble(self, count: int, unread: int) -> str:
+        if unread:
+            return f"{count - unread:,} of {count:,} containers are read"
         return self._anchors.trouble
 
-    def _show(self, record: Record) -> None:
-        """Make its row anew, if there is anything new."""
+    def _show(self, record: Record, *, is_hasty: bool = False) -> None:
+        """Make its row anew, if there is anything new; without its anchor where there is haste."""
         before, now_ns = self._shown.get(record.id), time.monotonic_ns()
         if before is None or before.version != record.version:
             is_same_run = before is not None and before.row.run == record.state.run
@@ -126,10 +127,10 @@ class HostContainers:
             before = Shown(row, record.version, reading)
         elif now_ns - before.looked_ns < APART_NS:
             return
-        shown = before._replace(looked_ns=now_ns)
+        shown = before._replace(looked_ns=0 if is_hasty else now_ns)
         if record.state.status == RUNNING:
             shown = self._measure(record, shown)
-        elif shown.leaf is None and record.state.run >= 0:
+        elif shown.leaf is None and record.state.run >= 0 and not is_hasty:
             shown = self._settle(record, shown)
         anchor = self._anchors.find(shown.leaf)
         if anchor.kind != shown.row.anchor.kind or record.state.status == RUNNING:

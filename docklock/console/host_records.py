@@ -98,6 +98,10 @@ class Records:
         self._turns = [0, 0]
         self._guarded: frozenset[str] = frozenset()
 
+    def count_unread(self) -> int:
+        """Those that nobody has looked at yet."""
+        return sum([record.container is None for record in self.known.values()])
+
     def read_names(self) -> dict[str, str]:
         """What containers are called, by id: far quicker than to read them all."""
         try:
@@ -106,26 +110,29 @@ class Records:
         except OSError:
             return {}  # a name that went meanwhile: the next look has them
 
-    def iterate(self, first: Iterable[str], until_ns: int) -> Iterator[Record]:
-        """See who is there; look at the `first`, and at others in turn until that monotonic time.
+    def iterate(
+        self, first: Iterable[str], until_ns: int, unread_until_ns: int = 0
+    ) -> Iterator[Record]:
+        """Look at the `first`, and at others in turn until that monotonic time.
 
         Each is given after the look at it. Those that nobody has looked at yet come before the
-        second look at any at rest.
+        second look at any other, and may take until their own time.
         """
-        self._list()
-        wanted = [self.known[one] for one in dict.fromkeys(first) if one in self.known]
-        for record in wanted:
-            if self._look(record):
-                yield record
+        known = self.known
+        wanted = [known[one] for one in dict.fromkeys(first) if one in known]
         done = {record.id for record in wanted}
-        for record in self._iterate_others(done):
-            if time.monotonic_ns() >= until_ns:
-                return
-            if self._look(record):
-                yield record
+        others = [record for one, record in known.items() if one not in done]
+        guarded = [record for record in others if record.id in self._guarded]
+        at_rest = [record for record in others if record.id not in self._guarded]
+        unread = [record for record in guarded + at_rest if record.container is None]
+        yield from filter(self._look, wanted)
+        yield from filter(self._look, iterate_until(unread, max(until_ns, unread_until_ns)))
+        yield from filter(self._look, self._take_turns(0, guarded, until_ns))
+        yield from filter(self._look, self._take_turns(1, at_rest, until_ns))
 
     def look(self, first: Iterable[str], until_ns: int) -> None:
-        """As `iterate`, to its end."""
+        """As `refresh` and `iterate`, to its end."""
+        self.refresh()
         for _ in self.iterate(first, until_ns):
             pass
 
@@ -148,7 +155,7 @@ class Records:
             return False
         return True
 
-    def _list(self) -> None:
+    def refresh(self) -> None:
         """Who is there, and who has a guard or had one that died. StateError if nobody can say."""
         try:
             self._list_all()
@@ -168,19 +175,19 @@ class Records:
         live = live_dir(self._paths)
         self._guarded = frozenset(os.listdir(live) if os.path.isdir(live) else ())
 
-    def _iterate_others(self, done: set[str]) -> Iterator[Record]:
-        others = [record for one, record in self.known.items() if one not in done]
-        guarded = [record for record in others if record.id in self._guarded]
-        at_rest = [record for record in others if record.id not in self._guarded]
-        yield from self._take_turns(0, guarded)
-        yield from [record for record in at_rest if record.container is None]
-        yield from self._take_turns(1, at_rest)
-
-    def _take_turns(self, group: int, records: list[Record]) -> Iterator[Record]:
-        """All, beginning with the one at which the last look ended."""
-        for _ in records:
+    def _take_turns(self, group: int, records: list[Record], until_ns: int) -> Iterator[Record]:
+        """As many as there is time for, beginning with the one after the last."""
+        for _ in iterate_until(records, until_ns):
             self._turns[group] = (self._turns[group] + 1) % len(records)
             yield records[self._turns[group]]
+
+
+def iterate_until(records: list[Record], until_ns: int) -> Iterator[Record]:
+    """Those that there is time for."""
+    for record in records:
+        if time.monotonic_ns() >= until_ns:
+            return
+        yield record
 
 
 def _mark(path: str) -> tuple[int, int]:

@@ -332,6 +332,17 @@ def test_a_verification_stops_when_it_is_told_to(paths: Paths, checks: Checks) -
     assert checks.look() == ()
 
 
+def test_what_is_found_again_is_broken_since_it_was_found_first(
+    paths: Paths, checks: Checks
+) -> None:
+    edit(get_store_path(paths, WEB), "UPDATE segments SET body = x'00' WHERE first_index = 0")
+    edit(paths.host_db, f"UPDATE runs SET app = 'evil' WHERE container = x'{DB}'")
+    first = {one.where: one.since_ns for one in checks.verify("", lambda _: True)}
+    again = {one.where: one.since_ns for one in checks.verify("", lambda _: True)}
+    assert len(first) == 2
+    assert again == first
+
+
 def test_one_that_is_stopped_amid_a_container_has_found_nothing(
     checks: Checks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,8 @@ def test_a_state_that_cannot_be_read_is_an_error_with_its_words(tmp_path: Path) 
 
 def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     paths = get_paths(str(tmp_path))
-    for number in range(300):
+
+    def make(number: int) -> None:
         directory = Path(paths.container(f"{number:064x}"))
         directory.mkdir(parents=True)
         fields = {"id": directory.name, "name": f"n{number}", "bundle": str(directory)}
@@ -140,7 +141,11 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
         (directory / "state.json").write_text('{"status": "stopped", "run": 0}')
         for file in directory.iterdir():
             os.utime(file, (1, 1))
+
+    for number in range(300):
+        make(number)
     records = Records(paths)
+    records.refresh()
     first = f"{299:064x}"
     assert [record.id for record in records.iterate((first,), 0)] == [first], "no time: no other"
     assert len(records.known) == 300
@@ -158,3 +163,10 @@ def test_a_look_ends_in_time_and_all_are_read_in_turn(tmp_path: Path) -> None:
     os.replace(changed.with_suffix(".new"), changed)
     list(records.iterate((first,), 0))
     assert records.known[first].state.run == 1
+
+    make(300)
+    records.refresh()
+    far_ns = time.monotonic_ns() + 10**10
+    found = [record.id for record in records.iterate((), 0, far_ns)]
+    assert found == [f"{300:064x}"], "what is new may take its time, and no other with it"
+    assert len(list(records.iterate((), far_ns))) == 301

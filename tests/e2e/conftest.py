@@ -22,6 +22,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
 CGROUPS = "/sys/fs/cgroup"
 COMMAND_LIMIT_S = 60 * SLOWER
+WAIT_LIMIT_S = 30.0
+"""For what comes at once on a machine that has nothing else to do."""
 LINKS = (
     "sh",
     "ls",
@@ -163,7 +165,7 @@ class Docklock:
         (found,) = [int(child) for child in children if int(child) != init]
         return found
 
-    def wait_for(self, condition: Callable[[], object], limit_s: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], object], limit_s: float = WAIT_LIMIT_S) -> None:
         deadline = time.monotonic() + limit_s * SLOWER
         while not condition():
             assert time.monotonic() < deadline, "waited too long"

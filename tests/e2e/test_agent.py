@@ -21,6 +21,8 @@ from tests.e2e.test_restart import count, state
 
 MEND_LIMIT_S = 2.0
 ADOPT_LIMIT_S = 2.0
+TRIES = 3
+"""A machine with other things to do may delay one; what takes longer does so each time."""
 BACKOFF_S = 150  # who was killed often waits a minute, on a busy machine longer
 
 
@@ -37,13 +39,18 @@ def test_a_second_agent_on_the_root_is_refused(dock: Docklock, agent: Agent) -> 
 
 
 def test_a_supervisors_death_is_mended_without_a_command(dock: Docklock, agent: Agent) -> None:
-    dock("run", "-d", "--name", "dead", "busybox", "sleep", "600")
-    container_id = str(dock.inspect("dead")["Id"])
-    marker = dock.root / "live" / container_id
-    began = time.monotonic()
-    os.kill(dock.supervisor_pid("dead"), signal.SIGKILL)
-    dock.wait_for(lambda: not marker.exists())
-    assert time.monotonic() - began < MEND_LIMIT_S
+    took_s = []
+    while not took_s or took_s[-1] >= MEND_LIMIT_S:
+        assert len(took_s) < TRIES, took_s
+        if took_s:
+            dock("rm", "dead")
+        dock("run", "-d", "--name", "dead", "busybox", "sleep", "600")
+        container_id = str(dock.inspect("dead")["Id"])
+        marker, guard = dock.root / "live" / container_id, dock.supervisor_pid("dead")
+        began = time.monotonic()
+        os.kill(guard, signal.SIGKILL)
+        dock.wait_for(lambda: not marker.exists())  # noqa: B023
+        took_s.append(time.monotonic() - began)
     result = dock("ps", "-a")
     assert "Exited (137)" in result.stdout
     assert result.stderr == ""  # it was mended already
@@ -73,13 +80,16 @@ def test_a_killed_agent_stops_nothing_and_the_next_adopts_all(dock: Docklock, ag
         dock("run", "-d", "--name", name, "--restart", "always", "busybox", "sh", "-c", words)
     dock.wait_for(lambda: agent.count_adopted() == len(names))
     pids = {name: state(dock, name)["Pid"] for name in names}
-    agent.kill()
-    assert all(state(dock, name)["Pid"] == pids[name] for name in names)
-    dock("exec", names[0], "true")
-    began = time.monotonic()
-    agent.start()
-    assert agent.count_adopted() == len(names)
-    assert time.monotonic() - began < ADOPT_LIMIT_S
+    took_s = []
+    while not took_s or took_s[-1] >= ADOPT_LIMIT_S:
+        assert len(took_s) < TRIES, took_s
+        agent.kill()
+        assert all(state(dock, name)["Pid"] == pids[name] for name in names)
+        dock("exec", names[0], "true")
+        began = time.monotonic()
+        agent.start()
+        assert agent.count_adopted() == len(names)
+        took_s.append(time.monotonic() - began)
     assert all(state(dock, name)["Pid"] == pids[name] for name in names)
     assert agent.stop() == 0
     assert all(is_running(int(pid)) for pid in pids.values())

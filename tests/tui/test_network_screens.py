@@ -26,6 +26,7 @@ from tests.tui.network import (
 )
 from tests.tui.screen import NOW_NS, SIZES, Hand, check_snapshot, drive, make_source
 from tui.messages import Facts
+from tui.screens.alerts import AlertsScreen
 from tui.screens.chain import ChainScreen
 from tui.widgets.plot import PlotView
 from tui.widgets.table import VirtualTable
@@ -160,7 +161,13 @@ def test_alerts_by_keys() -> None:
         assert "Somebody or something changed evidence" in hand.read()
         await hand.press("down", "down", "enter")
         assert "docklock sync status" in hand.read() and "esc" not in hand.app.screen.about
-        await hand.press("escape")
+        await hand.press("escape", "home")
+        worse = make_alerts()[1]._replace(kind="fork", since_ns=NOW_NS)
+        screen = hand.app.screen
+        assert isinstance(screen, AlertsScreen)
+        screen.upon_facts(Facts("alerts", (*make_alerts(), worse), "", NOW_NS))
+        assert screen.query_one(VirtualTable).cursor_row == worse
+        screen.upon_facts(Facts("alerts", make_alerts(), "", NOW_NS))
         hand.app.note_trouble("sync", "RuntimeError at sync.py:12: worker fell", NOW_NS)
         await hand.until_read("worker fell")
         assert "display" in hand.read()

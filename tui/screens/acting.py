@@ -26,6 +26,7 @@ from tui.view.acts import (
     NAME_MAX,
     WORDS,
     describe_done,
+    describe_verdicts,
     draw_progress,
     get_verb,
     make_evidence_name,
@@ -231,9 +232,8 @@ class ActingScreen(DockScreen):
             if self._progress is not None:
                 self._progress.show_verdicts(verdicts)
                 self._progress = None
-            broken = sum(not verdict.is_whole for verdict in verdicts)
-            said = f"NOT WHOLE, in {broken}" if broken else "whole"
-            self.say(f"{facts.name}: {said}", is_bad=broken > 0)
+            is_whole, lines = describe_verdicts(verdicts)
+            self.say(f"{facts.name}: {lines[0]}", is_bad=not is_whole)
         elif facts.name.startswith(SHELL):
             self._run_shell(facts.name, cast("tuple[str, ...]", facts.value))
 

@@ -120,16 +120,20 @@ display itself could not read or do."""
         return cast("VirtualTable[Alert]", self.query_one(VirtualTable))
 
     def _show(self) -> None:
-        troubles = self.dock.troubles.items()
+        troubles, overview = self.dock.troubles.items(), self.dock.overview
         every = list_alerts(
             self._told,
             self.dock.verdicts,
             ((name, trouble.words, trouble.since_ns) for name, trouble in troubles),
+            {row.id: row.name for row in overview.containers} if overview is not None else {},
         )
         shown = [one for one in every if self._passes(one)]
         self.query_one(Head).cells = make_head(every, shown=len(shown))
         self._table.set_empty(f"nothing matches {self.filter_text}" if every else "")
+        is_first = self._table.cursor == 0
         self._table.set_rows(shown)
+        if is_first:  # who is on the worst one stays on the worst
+            self._table.move_to(0)
         self._show_current()
 
     def _show_current(self) -> None:

@@ -53,7 +53,8 @@ class ChainScreen(DockScreen):
     PLACE = "chain"
     FIELDS = FIELDS
     HELP_TEXT = """\
-Above: the chain as this host's own node sees it. Then its newest blocks,
+Above: the chain as this host's own node sees it; decided in: from when a
+block is due until it is final, of the last heights. Then its newest blocks,
 the newest first: a round above 0 had a proposer that brought no block in
 time. Below: validators and peers. FINAL IN is from a block's own time to
 the moment a quorum's seals were here; the plot shows it over time."""

@@ -17,7 +17,7 @@ from tui.view.moments import format_age, format_day
 from tui.view.text import make_harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from docklock.console.facts import Verdict
 
@@ -54,12 +54,14 @@ def list_alerts(
     alerts: Iterable[Alert],
     verdicts: Iterable[Verdict] = (),
     troubles: Iterable[tuple[str, str, int]] = (),
+    names: Mapping[str, str] | None = None,
 ) -> list[Alert]:
-    """All, the worst first. `troubles` are the app's own: a reader's name, words, since_ns.
+    """All, the worst first. `troubles` are the app's own: a reader's name, words, since_ns;
+    `names` are the containers' by id.
 
     A verdict that an alert of the source tells as well (same container and words) is told once.
     """
-    listed = list(alerts)
+    listed, names = list(alerts), names or {}
     told = {(one.container, one.why) for one in listed}
     for verdict in verdicts:
         why = f"{verdict.where}: {verdict.why}" if verdict.where else verdict.why
@@ -68,7 +70,8 @@ def list_alerts(
         }:  # fmt: skip
             listed.append(
                 Alert(
-                    kind="not whole", level="critical", subject=verdict.container or "evidence",
+                    kind="not whole", level="critical",
+                    subject=names.get(verdict.container, verdict.container) or "evidence",
                     why=why, since_ns=verdict.since_ns, container=verdict.container,
                     advice=BROKEN_ADVICE,
                 )

@@ -313,7 +313,7 @@ def _make_last(facts: ChainFacts, now_ns: int) -> Cell:
 
 def _tell_finality(facts: ChainFacts) -> str:
     half, most = (write_amount(ms, "ms") for ms in (facts.finality_p50_ms, facts.finality_p95_ms))
-    return f"final in {half}, 95% in {most}" if facts.finality_p50_ms >= 0 else ""
+    return f"decided in {half}, 95% in {most}" if facts.finality_p50_ms >= 0 else ""
 
 
 def _tell_round(number: int) -> str:

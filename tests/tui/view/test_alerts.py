@@ -31,6 +31,8 @@ def test_a_failed_check_is_an_alert_unless_the_source_tells_it_already() -> None
     [alert] = list_alerts((), (BROKEN, BROKEN._replace(is_whole=True, container="d")))
     assert (alert.level, alert.container, alert.since_ns) == ("critical", "c" * 64, NOW_NS)
     assert alert.why == "receipt 3 of run 0: its bytes are others" and alert.advice
+    [named] = list_alerts((), (BROKEN,), names={"c" * 64: "web"})
+    assert (alert.subject, named.subject) == ("c" * 64, "web")
     for why in (alert.why, BROKEN.why):
         same = Alert("tampered", "critical", "web", why, NOW_NS, "c" * 64)
         assert list_alerts((same,), (BROKEN,)) == [same]

@@ -36,7 +36,7 @@ def test_the_head_tells_what_a_glance_should_find() -> None:
     head = read(make_chain())
     for words in (
         "harbour", "running", "height 1,200", "round 0", "last block 0 s ago",
-        "validators 3 of 4 up", "quorum 3, 1 may fail", "final in 5.2 ms, 95% in 11 ms",
+        "validators 3 of 4 up", "quorum 3, 1 may fail", "decided in 5.2 ms, 95% in 11 ms",
         "this node: validator, votes", "2 waiting", "3 of 4 peers up", "1 convicted",
     ):  # fmt: skip
         assert words in head
