@@ -69,6 +69,7 @@ class Container(NamedTuple):
     detached_stdio: bool = True  # False: the container inherits its creator's stdio (OCI)
     labels: tuple[tuple[str, str], ...] = ()
     restart: str = "no"  # docklock.restart.Policy.text
+    stop_timeout_s: int = 10  # from the stop signal to SIGKILL; -1: for ever
     health: tuple[object, ...] = ()  # docklock.health.Check, for decode_check
 
 

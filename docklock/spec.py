@@ -403,7 +403,7 @@ def _check_namespaces(spec: Spec, root: Cursor) -> None:
     if spec.hostname and spec.get_namespace("uts") is None:
         raise root.get("hostname").error("a hostname needs a uts namespace")
     for key, _ in spec.linux.sysctl:
-        needed = _get_sysctl_namespace(key)
+        needed = get_sysctl_namespace(key)
         place = root.get("linux").get("sysctl").get(key)
         if not needed or "/" in key or ".." in key:
             raise place.error("this setting belongs to the host, not to a namespace")
@@ -411,11 +411,10 @@ def _check_namespaces(spec: Spec, root: Cursor) -> None:
             raise place.error(f"without a {needed} namespace this would change the host")
 
 
-def _get_sysctl_namespace(key: str) -> str:
-    if key.startswith("net."):
-        return "network"
+def get_sysctl_namespace(key: str) -> str:
+    """The kind of namespace whose setting `key` is; empty if it is the host's."""
     ipc = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
-    return "ipc" if key.startswith(ipc) else ""
+    return "network" if key.startswith("net.") else "ipc" if key.startswith(ipc) else ""
 
 
 def encode_spec(spec: Spec) -> bytes:

@@ -36,6 +36,12 @@ def get_home(root_fd: int, uid: int) -> str:
     return entry[5] if entry and entry[5].startswith("/") else "/"
 
 
+def resolve_groups(root_fd: int, words: list[str]) -> tuple[int, ...]:
+    """The numbers that names or numbers of groups mean in the root; SpecError if none."""
+    groups = _read_entries(root_fd, "/etc/group", 4)
+    return tuple(_resolve_group(groups, word) for word in words)
+
+
 def _resolve_group(groups: list[list[str]], group: str) -> int:
     entry = _find(groups, group)
     if entry is not None:

@@ -25,7 +25,6 @@ from docklock.runtime import delete, keep_ended, relaunch
 from docklock.signals import parse_signal
 
 SHORT_ID = 12
-STOP_TIMEOUT_S = 10
 COMMAND_WIDTH = 20
 
 START = Command(
@@ -38,7 +37,13 @@ START = Command(
         DETACH_KEYS,
     ),
 )
-STOP_TIME = text("-t", "--time", help="seconds before SIGKILL (10)", metavar="SECONDS")
+STOP_TIME = text(
+    "-t",
+    "--timeout",
+    "--time",
+    help="seconds before SIGKILL (10, or --stop-timeout of its run); -1: never",
+    metavar="SECONDS",
+)
 STOP = Command(
     "stop", "[OPTIONS] CONTAINER...", "Send the stop signal, then SIGKILL.", (STOP_TIME,)
 )
@@ -142,28 +147,30 @@ def run_stop(argv: list[str], paths: Paths) -> int:
     return for_each("stop", words, paths, lambda one: stop(paths, one, timeout_s))
 
 
-def parse_stop_time(command: Command, word: str | None) -> float:
-    """The seconds of --time, or Docker's 10."""
-    seconds = word or str(STOP_TIMEOUT_S)
-    if not seconds.isdigit():
-        raise SpecError(f"docklock {command.name}: --time takes whole seconds, not {seconds!r}")
-    return float(seconds)
+def parse_stop_time(command: Command, word: str | None) -> int | None:
+    """The seconds of --time; None where the container's own are to hold."""
+    if word is None:
+        return None
+    if not word.removeprefix("-").isdigit():
+        raise SpecError(f"docklock {command.name}: --time takes whole seconds, not {word!r}")
+    return int(word)
 
 
-def stop(paths: Paths, container_id: str, timeout_s: float) -> None:
+def stop(paths: Paths, container_id: str, timeout_s: int | None) -> None:
     """Stop signal, wait, SIGKILL, wait. Nothing happens to a container that does not run.
 
-    One that is quarantined is killed as it stands.
+    One that is quarantined is killed as it stands. Less than no seconds: wait for ever.
     """
     container = read_container(paths, container_id)
     keep_ended(paths, container_id)
+    wait_s = container.stop_timeout_s if timeout_s is None else timeout_s
     if read_state(paths, container_id).is_quarantined:
-        timeout_s = 0  # nothing of it runs again, not even to end
+        wait_s = 0  # nothing of it runs again, not even to end
 
     def ask(channel: socket.socket) -> None:
         number = parse_signal(container.stop_signal)
         client.request_signal(channel, paths, container_id, number)
-        if client.wait_exit(channel, timeout_s) is None:
+        if client.wait_exit(channel, wait_s if wait_s >= 0 else None) is None:
             client.request_signal(channel, paths, container_id, signal.SIGKILL)
             client.wait_exit(channel)
 

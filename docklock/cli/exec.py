@@ -20,7 +20,7 @@ from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.terminal import complain_without_terminal, get_size, parse_detach_keys
-from docklock.cli.values import TERM_DEFAULT, parse_env
+from docklock.cli.values import ENV_FILE, TERM_DEFAULT, parse_env
 from docklock.lifecycle import RUNNING, Container, State, find_container, read_container
 from docklock.paths import Paths
 from docklock.runtime import get_state, load_run_policy, read_spec
@@ -42,6 +42,7 @@ EXEC = Command(
         flag("-i", "--interactive", help="keep standard input open"),
         flag("-t", "--tty", help="give it a terminal"),
         listed("-e", "--env", help="set an environment variable", metavar="NAME[=VALUE]"),
+        ENV_FILE,
         text("-w", "--workdir", help="working directory", metavar="DIR"),
         text("-u", "--user", help="user and group, names or numbers", metavar="USER[:GROUP]"),
         DETACH_KEYS,
@@ -55,6 +56,10 @@ def run_exec(argv: list[str], paths: Paths) -> int:
     """`docklock exec`: the program's exit code."""
     values, words = options.parse(EXEC, argv)
     check_count(EXEC, words, 2)
+    if values["env_file"]:
+        from docklock.cli.refine import read_option_files
+
+        read_option_files(values)
     parse_detach_keys(values["detach_keys"])
     interactive = values["interactive"] and not values["detach"]
     if complain_without_terminal(interactive=interactive, tty=values["tty"]):

@@ -145,6 +145,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "AutoRemove": container.auto_remove,
             "ReadonlyRootfs": spec["root"].get("readonly", False),
             **describe_limits(spec.get("linux", {}).get("resources", {})),
+            **describe_more(spec),
         },
         "Config": {
             "Hostname": spec.get("hostname", ""),
@@ -157,6 +158,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "OpenStdin": container.stdin_open,
             "Tty": container.tty,
             "StopSignal": container.stop_signal,
+            "StopTimeout": container.stop_timeout_s,
             **describe_check(container),
         },
         "Mounts": [
@@ -176,6 +178,26 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "Run": state.run,
             "OciSpec": spec,
         },
+    }
+
+
+def describe_more(spec: dict[str, Any]) -> dict[str, Any]:
+    """What the rarer options have set, by Docker's names."""
+    process, linux = spec["process"], spec.get("linux", {})
+    shm = [mount for mount in spec.get("mounts", []) if mount["destination"] == "/dev/shm"]
+    sizes = [
+        int(option[5:])
+        for mount in shm
+        for option in mount.get("options", [])
+        if option.startswith("size=") and option[5:].isdigit()
+    ]
+    return {
+        "GroupAdd": [str(number) for number in process["user"].get("additionalGids", [])],
+        "OomScoreAdj": process.get("oomScoreAdj", 0),
+        "ShmSize": sizes[0] if sizes else 0,
+        "Sysctls": linux.get("sysctl", {}),
+        "Annotations": spec.get("annotations", {}),
+        "Init": process["args"][0] == "/sbin/docker-init",
     }
 
 

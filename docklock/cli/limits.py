@@ -24,7 +24,15 @@ CPU_SHARES = (2, 262_144)
 
 
 def parse_size(option: str, word: str) -> int:
-    """Bytes for 64m, 1g, 512k, 1073741824."""
+    """As parse_bytes, of a limit that a process can live in."""
+    size = parse_bytes(option, word)
+    if size < SIZE_MIN_BYTES:
+        raise SpecError(f"{option} {word}: at least 6m is needed")
+    return size
+
+
+def parse_bytes(option: str, word: str) -> int:
+    """Bytes for 64m, 1g, 512k, 1073741824; more than none."""
     number, unit = word.rstrip("bB") if word[-1:] in "bB" else word, ""
     if number and number[-1].lower() in UNITS and not number[-1].isdigit():
         number, unit = number[:-1], number[-1].lower()
@@ -32,8 +40,8 @@ def parse_size(option: str, word: str) -> int:
     if not whole.isdigit() or (fraction and not fraction.isdigit()) or len(number) > 20:
         raise SpecError(f"{option} {word}: give a size such as 64m or 1g")
     size: int = int(whole + fraction) * UNITS[unit] // 10 ** len(fraction)
-    if size < SIZE_MIN_BYTES:
-        raise SpecError(f"{option} {word}: at least 6m is needed")
+    if not 0 < size <= NUMBER_MAX:
+        raise SpecError(f"{option} {word}: must be greater than 0, and less than 8192p")
     return size
 
 

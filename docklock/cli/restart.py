@@ -36,7 +36,7 @@ def run_restart(argv: list[str], paths: Paths) -> int:
     return for_each("restart", words, paths, lambda one: restart(paths, one, timeout_s))
 
 
-def restart(paths: Paths, container_id: str, timeout_s: float) -> None:
+def restart(paths: Paths, container_id: str, timeout_s: int | None) -> None:
     """End its run, if there is one, and begin the next. StateError, StartError."""
     if read_container(paths, container_id).auto_remove:
         raise StateError("it is removed when it ends (--rm): there would be nothing to start")

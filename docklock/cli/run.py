@@ -7,7 +7,6 @@ happens then (docklock.runtime).
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import time
 
@@ -18,6 +17,7 @@ from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wa
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
     LIMIT_OPTIONS,
+    MORE_OPTIONS,
     TERM_DEFAULT,
     parse_env,
     parse_label,
@@ -32,13 +32,14 @@ from docklock.paths import Paths
 from docklock.policy.selection import Subject, choose_policy
 from docklock.policy.shipped import fix_name
 from docklock.runtime import load_container_policy, make_container
-from docklock.spec import Device, Mount, Resources, Spec, User
+from docklock.spec import Mount, Resources, Spec, User
 from docklock.supervisor.launch import launch
 
 if TYPE_CHECKING:
     from typing import Any
 
     from docklock.policy.load import Compiled
+    from docklock.spec import Device
 
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID_BYTES = 32
@@ -87,6 +88,7 @@ _CREATE_OPTIONS = (
     text("--sign", help="sign by segment (the default) or each receipt", metavar="segment|each"),
     listed("-l", "--label", help="set a label", metavar="NAME=VALUE"),
     text("--stop-signal", help="what docklock stop sends", metavar="SIGNAL"),
+    *MORE_OPTIONS,
     text("--rootfs", help="run this directory, in place, instead of an image", metavar="DIR"),
 )
 CREATE = Command(
@@ -127,7 +129,7 @@ def run_create(argv: list[str], paths: Paths) -> int:
 
     make_directories(paths)
     check_policy(paths, request)
-    live_fd = _make(paths, request)
+    live_fd = _make(paths, request, values["cidfile"])
     record_operation(paths, "create", request.container.id)
 
     release_live(paths, request.container.id)
@@ -148,7 +150,7 @@ def run_run(argv: list[str], paths: Paths) -> int:
     container = request.container
     make_directories(paths)
     check_policy(paths, request)  # a policy that does not compile leaves no container
-    live_fd = _make(paths, request)
+    live_fd = _make(paths, request, values["cidfile"])
     channel = launch(
         paths,
         container.id,
@@ -192,6 +194,11 @@ def build_request(
     paths: Paths, command: Command, values: dict[str, Any], words: list[str]
 ) -> Request:
     """Check every option against the image; nothing is made. SpecError, StateError."""
+    has_more = any(values[option.key] for option in MORE_OPTIONS)
+    if has_more:
+        from docklock.cli.refine import read_option_files, refine
+
+        read_option_files(values)
     container_id = os.urandom(ID_BYTES).hex()
     name = values["name"] or _make_name(container_id)
     check_name(name)
@@ -226,7 +233,7 @@ def build_request(
         tmpfs=tuple(parse_tmpfs(word) for word in values["tmpfs"]),
         rlimits=tuple(parse_ulimit(word) for word in values["ulimit"]),
         privileged=values["privileged"],
-        devices=list_host_devices() if values["privileged"] else (),
+        devices=_list_devices() if values["privileged"] else (),
         no_new_privs=_parse_security(values["security_opt"]) and not values["privileged"],
         terminal=values["tty"],
         console_size=_get_size() if values["tty"] else None,
@@ -253,6 +260,8 @@ def build_request(
         health=_choose_health(values, config),
         labels=labels,
     )
+    if has_more:
+        container, spec = refine(container, spec, values, layers or (values["rootfs"],))
     return Request(container, spec, image.architecture if image is not None else "")
 
 
@@ -260,6 +269,12 @@ def _make_name(container_id: str) -> str:
     from docklock.cli.names import generate_name
 
     return generate_name(container_id)
+
+
+def _list_devices() -> tuple[Device, ...]:
+    from docklock.cli.devices import list_host_devices
+
+    return list_host_devices()
 
 
 def _get_size() -> tuple[int, int] | None:
@@ -395,22 +410,6 @@ def _build_resources(values: dict[str, Any]) -> Resources:
     return resources
 
 
-def list_host_devices() -> tuple[Device, ...]:
-    """Every device node of the host's /dev, but for terminals: what --privileged gives."""
-    found = []
-    for directory, children, names in os.walk("/dev"):
-        children[:] = [name for name in children if name not in ("pts", "shm", "mqueue")]
-        for name in names:
-            path = f"{directory}/{name}"
-            status = os.lstat(path)
-            kind = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}.get(stat.S_IFMT(status.st_mode))
-            if kind is not None and path not in ("/dev/console", "/dev/ptmx"):
-                major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-                mode = stat.S_IMODE(status.st_mode)
-                found.append(Device(path, kind, major, minor, mode, status.st_uid, status.st_gid))
-    return tuple(found)
-
-
 def build_env(
     image: tuple[str, ...], asked: list[str], hostname: str, home: str, *, tty: bool = False
 ) -> tuple[str, ...]:
@@ -442,8 +441,19 @@ def find_user(roots: tuple[str, ...], wanted: str) -> tuple[User, str]:
         os.close(fd)
 
 
-def _make(paths: Paths, request: Request) -> int:
-    """make_container, with the files that are bound over /etc."""
+def _make(paths: Paths, request: Request, id_file: str | None) -> int:
+    """make_container, with the files that are bound over /etc, and --cidfile."""
+    if id_file:
+        from docklock.cli.option_files import IdFile
+
+        kept = IdFile(id_file)
+        try:
+            live_fd = _make(paths, request, None)
+        except BaseException:
+            kept.drop()
+            raise
+        kept.write(request.container.id)
+        return live_fd
     container, spec = request.container, request.spec
     if container.network == "host":
         files = {name: _read_text(f"/etc/{name}") for name in FILES["host"]}

@@ -1,6 +1,6 @@
 """Option values: volumes, tmpfs, ulimits. Each error names the option and a remedy.
 
-Not here: what LIMIT_OPTIONS take (docklock.cli.limits, which few starts need).
+Not here: what LIMIT_OPTIONS take (limits.py) and MORE_OPTIONS (refine.py), which few starts need.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from chainlite.errors import SpecError
-from docklock.cli.options import text
+from docklock.cli.options import flag, listed, text
 from docklock.spec import Mount, Rlimit
 
 # What run, create and update share; limits.parse_limits reads their values.
@@ -23,6 +23,23 @@ LIMIT_OPTIONS = (
     text("--cpuset-cpus", help="CPUs to run on, such as 0-1,3", metavar="LIST"),
     text("--cpuset-mems", help="memory nodes to use, such as 0-1", metavar="LIST"),
     text("--pids-limit", help="process limit; -1 for none", metavar="COUNT"),
+)
+ENV_FILE = listed("--env-file", help="read variables from a file", metavar="FILE")
+# What few runs and creates have: refine.py, which they alone load, reads their values.
+MORE_OPTIONS = (
+    ENV_FILE,
+    listed("--label-file", help="read labels from a file", metavar="FILE"),
+    listed("--mount", help="type=bind|tmpfs,source=,target=[,readonly]", metavar="KEY=VALUE,..."),
+    listed("--group-add", help="one more group, name or number", metavar="GROUP"),
+    listed("--sysctl", help="a setting of the container's namespaces", metavar="NAME=VALUE"),
+    listed("--device", help="give a device of this host", metavar="HOST[:CONTAINER[:rwm]]"),
+    listed("--device-cgroup-rule", help="allow devices, as 'c 10:200 rwm'", metavar="RULE"),
+    flag("--init", help="have an init in front that reaps and passes signals on"),
+    text("--stop-timeout", help="seconds from the stop signal to SIGKILL", metavar="SECONDS"),
+    text("--shm-size", help="size of /dev/shm (64m)", metavar="SIZE"),
+    text("--cidfile", help="write the container's id to a new file", metavar="FILE"),
+    text("--oom-score-adj", help="-1000 to 1000: whom the kernel kills first", metavar="NUMBER"),
+    listed("--annotation", help="an annotation of the OCI spec", metavar="NAME=VALUE"),
 )
 TERM_DEFAULT = "xterm"  # Docker's, for a program with a terminal
 VOLUME_OPTIONS = frozenset(
