@@ -30,6 +30,7 @@ RECORDED = frozenset(
         "load",
         "pause",
         "pull",
+        "push",
         "quarantine",
         "rename",
         "restart",

@@ -61,6 +61,7 @@ ACTIONS = {
     "import": (IMAGE, "import"),
     "load": (IMAGE, "load"),
     "pull": (IMAGE, "pull"),
+    "push": (IMAGE, "push"),
     "rmi": (IMAGE, "delete"),
     "save": (IMAGE, "save"),
     "tag": (IMAGE, "tag"),

@@ -44,6 +44,9 @@ COMMANDS = {
     "inspect": ("inspect", "run_inspect", "Show all about containers or images as JSON"),
     "images": ("image_list", "run_images", "List images"),
     "pull": ("pull", "run_pull", "Fetch an image from a registry"),
+    "push": ("push", "run_push", "Send an image to a registry"),
+    "login": ("login", "run_login", "Log in to a registry"),
+    "logout": ("login", "run_logout", "Forget the password for a registry"),
     "import": ("images", "run_import", "Make an image of a directory or tar"),
     "load": ("images", "run_load", "Load images from an archive"),
     "save": ("save", "run_save", "Save images to an archive"),
@@ -82,7 +85,7 @@ PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "admin", "agent", "audit", "bpci", "chain", "check", "demo", "keys", "log", "mend", "notary",
     "policy", "info", "version", "images", "import", "load", "pull", "save", "tag", "history",
-    "sync", "witness",
+    "login", "logout", "push", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

@@ -35,6 +35,7 @@ OPERATIONS = {
     "pause": "a container is frozen, or thawed; label: state",
     "policy": "a container's later runs are to be under a policy; labels: old, new (digests)",
     "pull": "an image is fetched; labels: image, name",
+    "push": "an image is sent to a registry; labels: image, name",
     "quarantine": "a container is frozen and cut off, or released; labels: state, network",
     "register": "this host is to be registered on a chain; labels: chain, operator",
     "rename": "a container is called something else; labels: name, old_name",

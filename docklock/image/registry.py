@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from typing import IO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from chainlite.errors import DocklockError, PeerError, SpecError
 from chainlite.report import escape
@@ -23,9 +23,11 @@ from docklock.image.registry_auth import authorise, parse_challenges, parse_retr
 from docklock.image.registry_http import (
     NO_FIELDS,
     Answer,
+    Body,
     NotTls,
     RegistryError,
     Wire,
+    get_origin,
     is_loopback,
     show_url,
 )
@@ -59,9 +61,9 @@ class Repository:
         actions: str = "pull",
     ) -> None:
         self.domain, _, self.path = reference.name.partition("/")
-        self.name = reference.familiar
+        self.name = reference.familiar if self.path else self.domain
         self._login = login
-        self._scope = f"repository:{self.path}:{actions}"
+        self._scope = f"repository:{self.path}:{actions}" if actions else ""
         self.wire = wire or Wire()
         self._lock = threading.Lock()
         self._base = ""
@@ -110,7 +112,7 @@ class Repository:
         method: str,
         path: str,
         fields: Mapping[str, str] = NO_FIELDS,
-        body: bytes | IO[bytes] | None = None,
+        body: Body | None = None,
     ) -> Answer:
         """One request below the repository, authorised if that is asked for."""
         return self.ask_url(method, f"{self.get_base()}{self.path}/{path}", fields, body)
@@ -120,9 +122,11 @@ class Repository:
         method: str,
         url: str,
         fields: Mapping[str, str] = NO_FIELDS,
-        body: bytes | IO[bytes] | None = None,
+        body: Body | None = None,
     ) -> Answer:
-        """As `ask`, of a URL of this registry."""
+        """As `ask`, of any URL; another origin than the registry's is told no password."""
+        if get_origin(url) != get_origin(self.get_base()):
+            return self.wire.exchange(method, url, fields, body)
         used = self._authorization
         answer = self.wire.exchange(method, url, {**fields, **_get_field(used)}, body)
         if answer.status != 401:

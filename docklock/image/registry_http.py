@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from typing import IO, NamedTuple
+from typing import NamedTuple, Protocol, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 from chainlite.errors import PeerError, StateError
@@ -26,6 +26,8 @@ from docklock import __version__
 REDIRECTS_MAX = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 URL_CHARS_MAX = 8192
+BLOCK_BYTES = 1 << 18
+"""Of a body that is sent."""
 CERTIFICATE_DIRS = ("/etc/docklock/certs.d", "/etc/docker/certs.d")
 NO_FIELDS: Mapping[str, str] = {}
 
@@ -40,6 +42,17 @@ class Pace(NamedTuple):
     retries_max: int = 5
     retry_first_s: float = 1.0
     retry_max_s: float = 60.0
+
+
+class Stream(Protocol):
+    """A body that is sent again from its start where the registry asks who sends it."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, position: int, /) -> object: ...
+
+
+Body = bytes | Stream
 
 
 class RegistryError(StateError):
@@ -134,7 +147,7 @@ class Wire:
         method: str,
         url: str,
         fields: Mapping[str, str] = NO_FIELDS,
-        body: bytes | IO[bytes] | None = None,
+        body: Body | None = None,
         *,
         is_led: bool = True,
     ) -> Answer:
@@ -165,13 +178,13 @@ class Wire:
                     pass  # it has ended already
 
     def _exchange(
-        self, method: str, url: str, fields: Mapping[str, str], body: bytes | IO[bytes] | None
+        self, method: str, url: str, fields: Mapping[str, str], body: Body | None
     ) -> Answer:
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection = self._connect(url)
         try:
-            connection.request(method, target, body=body, headers=dict(fields))
+            connection.request(method, target, body=cast("bytes", body), headers=dict(fields))
             response = connection.getresponse()
             try:
                 return Answer(response, connection, url, self.pace)
@@ -214,11 +227,15 @@ class Wire:
     ) -> http.client.HTTPConnection:
         timeout = self.pace.connect_s
         if scheme == "http":
-            return http.client.HTTPConnection(host, port or 80, timeout=timeout)
+            return http.client.HTTPConnection(
+                host, port or 80, timeout=timeout, blocksize=BLOCK_BYTES
+            )
         context = self._make_context(host if port is None else f"{host}:{port}")
         proxy = _find_proxy(host)
         if proxy is None:
-            return http.client.HTTPSConnection(host, port or 443, timeout=timeout, context=context)
+            return http.client.HTTPSConnection(
+                host, port or 443, timeout=timeout, context=context, blocksize=BLOCK_BYTES
+            )
         found = urlsplit(proxy)
         connection = http.client.HTTPSConnection(
             found.hostname or "", found.port or 3128, timeout=timeout, context=context

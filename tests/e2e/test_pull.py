@@ -143,3 +143,97 @@ def test_a_password_opens_a_registry_and_is_nowhere_else(
     kept = b"".join(path.read_bytes() for path in fresh.root.rglob("*") if path.is_file())
     for secret in (PASSWORD, BASIC[6:], wrong, "wrong secret"):
         assert secret not in shown and secret.encode() not in kept
+
+
+def test_push_sends_what_the_registry_has_not_and_names_it_last(
+    tmp_path: Path, layout: dict[str, bytes], fresh: Docklock, busybox_tree: Path
+) -> None:
+    need_program()
+    with Registry(tmp_path / "registry") as registry:
+        name = f"{registry.domain}/made/by/us:1"
+        fresh("import", str(busybox_tree), name)
+        lines = fresh("push", name).stdout.splitlines()
+        assert lines[0] == f"The push refers to repository [{registry.domain}/made/by/us]"
+        assert [line.partition(": ")[2] for line in lines[1:-1]] == ["Preparing", "Pushed"]
+        status, fields, _ = registry.request("HEAD", "/v2/made/by/us/manifests/1")
+        assert lines[-1].startswith("1: digest: sha256:") and status in (200, 404)
+        again = fresh("push", name).stdout.splitlines()
+        assert [line.partition(": ")[2] for line in again[1:-1]] == [
+            "Preparing",
+            "Layer already exists",
+        ]
+        fresh("tag", name, f"{registry.domain}/made/by/us:2")
+        assert fresh("push", "-q", "-a", name[:-2]).stdout.splitlines() == [name, f"{name[:-1]}2"]
+        other = Docklock(tmp_path / "other")
+        assert other("run", "--rm", f"{name[:-1]}2", "sh", "-c", "echo came").stdout == "came\n"
+        same = [dock("inspect", "--format", "{{.Id}}", name).stdout for dock in (fresh,)]
+        assert other("inspect", "--format", "{{.Id}}", f"{name[:-1]}2").stdout == same[0]
+    leaves = fresh("receipts", "--host", "--json", "--op", "push").stdout.splitlines()
+    assert [json.loads(leaf)["labels"]["name"] for leaf in leaves] == [
+        name,
+        name,
+        name,
+        f"{name[:-1]}2",
+    ]
+    assert "does not exist locally with the tag: x:latest" in fresh("push", "x", code=1).stderr
+
+
+HELPER = """#!/bin/sh
+# A credential helper that keeps all in one file.
+case $1 in
+store) cat >"$STORE" ;;
+erase) rm -f "$STORE" ;;
+get) [ -f "$STORE" ] && cat "$STORE" || { echo "credentials not found in native keychain"; exit 1; } ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("has_helper", [False, True])
+def test_login_is_checked_kept_used_and_forgotten(
+    tmp_path: Path, layout: dict[str, bytes], fresh: Docklock, has_helper: bool
+) -> None:
+    need_program()
+    config = tmp_path / "docker/config.json"
+    write_config(fresh, {"credsStore": "file"} if has_helper else {"psFormat": "kept"})
+    program = tmp_path / "bin/docker-credential-file"
+    program.parent.mkdir()
+    program.write_text(HELPER)
+    program.chmod(0o755)
+    fresh.environment |= {
+        "PATH": f"{program.parent}:{fresh.environment['PATH']}",
+        "STORE": str(tmp_path / "store"),
+    }
+    with Registry(tmp_path / "registry", is_locked=True) as registry:
+        registry.put_layout(layout, "busybox", "1")
+        name = f"{registry.domain}/busybox:1"
+        words = ("login", "-u", USER, "--password-stdin", registry.domain)
+        wrong = fresh(*words, stdin="not it\n", code=1)
+        assert "incorrect username or password" in wrong.stderr and "not it" not in wrong.stderr
+        assert "auths" not in config.read_text()
+        done = fresh(*words, stdin=f"{PASSWORD}\n")
+        assert done.stdout == "Login Succeeded\n"
+        assert ("stored unencrypted" in done.stderr) == (not has_helper)
+        assert (BASIC[6:] in config.read_text()) == (not has_helper)
+        assert config.stat().st_mode & 0o777 == 0o600
+        if not has_helper:
+            assert json.loads(config.read_text())["psFormat"] == "kept"
+        again = fresh("login", registry.domain).stdout.splitlines()
+        assert again == ["Authenticating with existing credentials...", "Login Succeeded"]
+        fresh("pull", "-q", name)
+        fresh("push", "-q", name)
+        out = fresh("logout", registry.domain).stdout
+        assert out == f"Removing login credentials for {registry.domain}\n"
+        assert registry.domain not in config.read_text()
+        assert not (tmp_path / "store").exists()
+        assert fresh("logout", registry.domain).stdout == f"Not logged in to {registry.domain}\n"
+        assert "docklock login" in fresh("pull", name, code=1).stderr
+        no_terminal = fresh("login", registry.domain, code=2)
+        assert "non TTY" in no_terminal.stderr
+    kept = b"".join(path.read_bytes() for path in fresh.root.rglob("*") if path.is_file())
+    assert PASSWORD.encode() not in kept and BASIC[6:].encode() not in kept
+
+
+@pytest.mark.parametrize("name", ["../../bin/sh", "a b", "/bin/sh"])
+def test_a_helper_is_a_name_and_no_path(fresh: Docklock, name: str) -> None:
+    write_config(fresh, {"credsStore": name})
+    assert "credential helper's name" in fresh("pull", "127.0.0.1:1/x", code=2).stderr

@@ -1,0 +1,173 @@
+"""`docklock push`: an image of the store to a registry, what it has already left out.
+
+Not here: the registry's language (registry), which images (docklock.cli.push). Invariants: the
+manifest goes last, so that no name is there before all of its blobs; the host log has a leaf first;
+the password goes to the registry alone, wherever it has uploads sent.
+Source: OCI distribution-spec 1.1, "Pushing Blobs", "Pushing Manifests".
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from urllib.parse import quote, urljoin
+
+from chainlite.errors import PeerError, StateError
+from docklock.evidence.operations import record_operation
+from docklock.image.registry import DIGEST_FIELD, Repository
+from docklock.image.registry_http import Body, check_url
+from docklock.image.staging import lock_store, read_layer_digests
+from docklock.image.store import Entry, ImageStore
+
+if TYPE_CHECKING:
+    from docklock.image.progress import Progress
+    from docklock.image.reference import Reference
+    from docklock.paths import Paths
+
+UPLOADS_MAX = 5
+"""At once; Docker's max-concurrent-uploads."""
+SHORT_CHARS = 12
+
+
+class Blob(NamedTuple):
+    """A blob of the store, open: another command may remove its name meanwhile."""
+
+    digest: str
+    file: BinaryIO
+    size: int
+
+
+class Counted:
+    """A file as http.client sends it; tells how far it is."""
+
+    def __init__(self, blob: Blob, progress: Progress) -> None:
+        self._blob, self._progress = blob, progress
+        self._sent = 0
+        self.seek(0)
+
+    def seek(self, position: int) -> None:
+        self._blob.file.seek(position)
+        self._sent = position
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._blob.file.read(size)
+        self._sent += len(data)
+        name = _shorten(self._blob.digest)
+        self._progress.update(name, "Pushing", self._sent, self._blob.size)
+        return data
+
+
+def push_image(
+    paths: Paths, reference: Reference, entry: Entry, repository: Repository, progress: Progress
+) -> None:
+    """Pushes one name. RegistryError: refused or away. StateError: the image is not whole."""
+    labels = (("image", entry.image_id), ("name", reference.text))
+    store = ImageStore(paths)
+    with ExitStack() as stack:
+        manifest, layers, config = _open_blobs(store, entry, stack)
+        record_operation(paths, "push", labels=labels)
+        for layer in layers:
+            progress.update(_shorten(layer.digest), "Preparing", 0, layer.size)
+        pool = ThreadPoolExecutor(UPLOADS_MAX)
+        is_whole = False
+        try:
+            for future in [pool.submit(_push_blob, repository, item, progress) for item in layers]:
+                future.result()
+            is_whole = True
+        finally:
+            if not is_whole:
+                repository.wire.abort()
+            pool.shutdown(cancel_futures=True)
+        _push_blob(repository, config, None)
+    put_manifest(repository, reference.tag, entry, manifest)
+    progress.say(f"{reference.tag}: digest: {entry.digest} size: {len(manifest)}")
+
+
+def put_manifest(repository: Repository, tag: str, entry: Entry, data: bytes) -> None:
+    """Names what has been pushed."""
+
+    def put() -> None:
+        fields = {"Content-Type": entry.media_type}
+        answer = repository.ask("PUT", f"manifests/{tag}", fields, data)
+        try:
+            if answer.status != 201:
+                raise repository.refuse(answer)
+            if answer.get(DIGEST_FIELD) not in ("", entry.digest):
+                raise PeerError(f"{repository.name}: the registry keeps another manifest")
+        finally:
+            answer.close()
+
+    repository.retry(put)
+
+
+def _open_blobs(
+    store: ImageStore, entry: Entry, stack: ExitStack
+) -> tuple[bytes, tuple[Blob, ...], Blob]:
+    """(manifest, layers lowest first, configuration)."""
+    with lock_store(store.root):
+        with open(store.blob(entry.digest), "rb") as file:
+            manifest = file.read()
+        digests = dict.fromkeys((*read_layer_digests(store, entry.digest), entry.image_id))
+        found = []
+        for digest in digests:
+            try:
+                opened = stack.enter_context(open(store.blob(digest), "rb"))
+            except FileNotFoundError:
+                raise StateError(
+                    f"{digest}: the store has it not: see `docklock system check`"
+                ) from None
+            found.append(Blob(digest, opened, os.fstat(opened.fileno()).st_size))
+    return manifest, tuple(found[:-1]), found[-1]
+
+
+def _push_blob(repository: Repository, blob: Blob, progress: Progress | None) -> None:
+    state = "Pushed"
+    if repository.retry(lambda: _has_blob(repository, blob.digest)):
+        state = "Layer already exists"
+    else:
+        repository.retry(lambda: _upload(repository, blob, progress))
+    if progress is not None:
+        progress.update(_shorten(blob.digest), state, blob.size, blob.size)
+
+
+def _has_blob(repository: Repository, digest: str) -> bool:
+    answer = repository.ask("HEAD", f"blobs/{digest}")
+    answer.close()
+    if answer.status == 404:
+        return False
+    if answer.status != 200:
+        raise repository.refuse(answer)
+    return True
+
+
+def _upload(repository: Repository, blob: Blob, progress: Progress | None) -> None:
+    """In one piece; an upload that broke off begins anew."""
+    answer = repository.ask("POST", "blobs/uploads/", {"Content-Length": "0"})
+    try:
+        if answer.status != 202:
+            raise repository.refuse(answer)
+        base = repository.get_base()
+        target = urljoin(answer.url, answer.get("Location"))
+    finally:
+        answer.close()
+    check_url(target, is_plain_allowed=base.startswith("http:"))
+    joint = "&" if "?" in target else "?"
+    url = f"{target}{joint}digest={quote(blob.digest, safe='')}"
+    fields = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
+    if progress is None:
+        blob.file.seek(0)
+        body: Body = blob.file
+    else:
+        body = Counted(blob, progress)
+    answer = repository.ask_url("PUT", url, fields, body)
+    try:
+        if answer.status != 201:
+            raise repository.refuse(answer)
+    finally:
+        answer.close()
+
+
+def _shorten(digest: str) -> str:
+    return digest[7 : 7 + SHORT_CHARS]
