@@ -58,8 +58,8 @@ def fetch_blob(
 def lock_file(path: str) -> Iterator[BinaryIO]:
     """The file, made if it is not there, and nobody else's while this lasts."""
     while True:
-        file = open(path, "r+b" if os.path.exists(path) else "x+b", buffering=0)
-        with file:
+        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(made, "r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_same(file, path):  # not one that was removed while we waited
                 yield file

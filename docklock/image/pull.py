@@ -109,9 +109,10 @@ def pull_image(
         directory = f"{paths.images}/downloads"
         os.makedirs(directory, mode=0o700, exist_ok=True)
         # One pull of an image at a time: who waited finds all of it here.
-        with lock_file(f"{directory}/{top.digest[7:]}.lock") as file:
+        lock = f"{directory}/{top.digest[7:]}.lock"
+        with lock_file(lock):
             pulled = _pull(paths, reference, repository, top, progress, platform)
-            os.unlink(file.name)
+            os.unlink(lock)
             return pulled
     except SpecError as error:
         # Nothing that the caller wrote is wrong.

@@ -147,9 +147,11 @@ class Repository:
         """`https://HOST/v2/`; plain HTTP for this machine if no TLS is spoken there."""
         with self._lock:
             if not self._base:
-                self._base = (
-                    self._find_base()
-                )  # no retry: who is not there at all is not waited for
+                try:
+                    self._base = self._find_base()
+                except RegistryError as error:
+                    error.is_passing = False  # who is not there at all is not waited for
+                    raise
             return self._base
 
     def check_login(self) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from chainlite.errors import DocklockError, PeerError
 from docklock.image.credentials import Login
+from docklock.image.download import lock_file
 from docklock.image.progress import Progress
 from docklock.image.pull import Pulled, pull_image
 from docklock.image.reference import parse_reference
@@ -223,6 +225,14 @@ def test_what_may_pass_is_tried_again_and_the_rest_is_not(
     assert "denied: go \\x1b[31maway" in str(caught.value)
 
 
+def test_a_registry_that_is_not_there_is_not_waited_for(paths: Paths) -> None:
+    with Scripted(lambda _: Reply()) as gone:
+        pass
+    pace = FAST._replace(retry_first_s=600, retry_max_s=600)  # a retry would show
+    with pytest.raises(RegistryError, match="refused"):
+        pull(paths, gone, pace=pace)
+
+
 def test_one_busy_answer_is_waited_out(paths: Paths, files: dict[str, bytes]) -> None:
     seen: set[str] = set()
 
@@ -393,3 +403,23 @@ def test_elsewhere_than_on_a_terminal_each_step_is_a_line(
         "Download complete",
         "Pull complete",
     ]
+
+
+def test_a_lock_is_one_s_at_a_time_though_its_file_comes_and_goes(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    inside: list[int] = []
+    most: list[int] = []
+
+    def take() -> None:
+        for turn in range(50):
+            with lock_file(path):
+                inside.append(turn)
+                most.append(len(inside))
+                inside.pop()
+                if turn % 2:
+                    os.unlink(path)
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(take) for _ in range(4)]:
+            future.result()
+    assert set(most) == {1}
