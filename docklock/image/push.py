@@ -12,12 +12,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from chainlite.errors import PeerError, StateError
 from docklock.evidence.operations import record_operation
 from docklock.image.registry import DIGEST_FIELD, Repository
-from docklock.image.registry_http import Body, check_url
+from docklock.image.registry_http import Body, follow
 from docklock.image.staging import lock_store, read_layer_digests
 from docklock.image.store import Entry, ImageStore
 
@@ -148,11 +148,10 @@ def _upload(repository: Repository, blob: Blob, progress: Progress | None) -> No
     try:
         if answer.status != 202:
             raise repository.refuse(answer)
-        base = repository.get_base()
-        target = urljoin(answer.url, answer.get("Location"))
+        is_plain = repository.get_base().startswith("http:")
+        target = follow(answer.url, answer.get("Location"), is_plain_allowed=is_plain)
     finally:
         answer.close()
-    check_url(target, is_plain_allowed=base.startswith("http:"))
     joint = "&" if "?" in target else "?"
     url = f"{target}{joint}digest={quote(blob.digest, safe='')}"
     fields = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}

@@ -160,7 +160,7 @@ class Wire:
                 return answer
             location = answer.get("Location")
             answer.close()
-            target = _check_redirect(url, location, is_plain_allowed=is_plain_allowed)
+            target = follow(url, location, is_plain_allowed=is_plain_allowed)
             if get_origin(target) != get_origin(url):
                 # Whoever serves the blobs is not who the credentials are for.
                 sent = {name: value for name, value in sent.items() if name != "Authorization"}
@@ -304,13 +304,14 @@ def show_url(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def _check_redirect(url: str, location: str, *, is_plain_allowed: bool) -> str:
+def follow(url: str, location: str, *, is_plain_allowed: bool) -> str:
+    """Where a Location field leads from `url`; PeerError if nobody should go there."""
     if not location:
-        raise PeerError(f"{show_url(url)}: a redirect to nowhere")
+        raise PeerError(f"{show_url(url)}: it leads to nowhere")
     try:
         target = urljoin(url, location)
     except ValueError:
-        raise PeerError(f"{show_url(url)}: a redirect to a malformed URL") from None
+        raise PeerError(f"{show_url(url)}: it leads to a malformed URL") from None
     return check_url(target, is_plain_allowed=is_plain_allowed)
 
 

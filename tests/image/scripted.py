@@ -28,7 +28,8 @@ class Reply(NamedTuple):
     fields: tuple[tuple[str, str], ...] = ()
     cut: int = -1
     hold: threading.Event | None = None
-    """The body comes only when this is set."""
+    """The body comes only when this is set, from byte `pause_at` on."""
+    pause_at: int = 0
 
 
 Script = Callable[[Request], Reply]
@@ -56,11 +57,13 @@ class Scripted:
                 if not names & {"content-length", "transfer-encoding"}:
                     self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
+                body = b"" if self.command == "HEAD" else reply.body
+                self.wfile.write(body[: reply.pause_at])
                 self.wfile.flush()
                 if reply.hold is not None:
                     reply.hold.wait(30)
-                if self.command != "HEAD":
-                    self.wfile.write(reply.body if reply.cut < 0 else reply.body[: reply.cut])
+                end = len(body) if reply.cut < 0 else reply.cut
+                self.wfile.write(body[reply.pause_at : end])
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
 
