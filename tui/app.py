@@ -6,6 +6,7 @@ Attributes go down (hand_down), messages come up. Not here: asking (tui.reading)
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 from textual.app import App
 from textual.binding import Binding, BindingType
 
+from docklock.console.facts import Done
 from tui.places import TABS, get_place, make_screen
 from tui.reading import Lane, Reader, answer
 from tui.screens.base import DockScreen
 from tui.theme import DARK, THEMES
+from tui.view.acts import describe_done
 from tui.view.commands import Command, complete, parse_command
 from tui.view.filters import parse_filter
 from tui.view.moments import format_age, format_clock
@@ -87,7 +90,8 @@ class DocklockApp(App[None]):
     ]
 
     def __init__(self, source: Source, clock: Callable[[], int] = time.time_ns) -> None:
-        super().__init__()
+        # Of Textual's two ways to honour NO_COLOR the one that sends no colour at all, not greys.
+        super().__init__(ansi_color="NO_COLOR" in os.environ)
         self.source = source
         self.clock = clock
         self.overview: Overview | None = None
@@ -143,6 +147,9 @@ class DocklockApp(App[None]):
     # What comes up.
 
     def on_facts(self, facts: Facts) -> None:
+        if facts.is_once:
+            self._tell_end(facts)
+            return
         if facts.error:
             self.note_trouble(facts.name, facts.error, facts.at_ns)
             return
@@ -159,6 +166,14 @@ class DocklockApp(App[None]):
         elif facts.name == "verdicts":
             self.take_verdicts(cast("tuple[Verdict, ...]", facts.value))
         self.hand_down()
+
+    def _tell_end(self, facts: Facts) -> None:
+        """What an act came to whose screen has been left meanwhile."""
+        if facts.error:
+            self.say(f"{facts.name}: {facts.error}", is_bad=True)
+        elif isinstance(facts.value, Done):
+            self.say(describe_done(facts.name, facts.value), is_bad=not facts.value.is_done)
+            self.read_overview_now()
 
     def guard(self, name: str, show: Callable[[], None]) -> None:
         """Show facts; a fault of ours in that is told as any trouble is, and ends nothing."""

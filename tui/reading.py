@@ -108,11 +108,17 @@ class Lane:
             call.upon_end(time.thread_time() - began)
             told = Facts(call.name, value, error, self._clock(), is_once=call.is_once)
             try:
-                call.context.run(call.target.post_message, told)
+                call.context.run(_tell, call, told)
             except RuntimeError:
                 return  # the loop has ended, and with it all who could be told
             with self._count:
                 self.open_calls -= 1
+
+
+def _tell(call: Call, told: Facts) -> None:
+    """Tell whoever asked; what a person asked for is told to the app where its screen has gone."""
+    if not call.target.post_message(told) and call.is_once:
+        call.target.app.post_message(told)
 
 
 def answer(ask: Callable[[], object]) -> tuple[object, str]:

@@ -1,8 +1,8 @@
 """Colours: two themes that the colour-blind can tell apart, dark and light.
 
 After Okabe and Ito (2008): well is blue, broken is vermillion, a warning is yellow; red is never
-set against green. No colour says a thing alone: a word or a sign stands beside it, so NO_COLOR
-(Textual turns all to grey) loses nothing.
+set against green. No colour says a thing alone: a word or a sign stands beside it, so NO_COLOR,
+with which no colour at all is sent, loses nothing.
 """
 
 from __future__ import annotations

@@ -152,3 +152,20 @@ def test_a_shell_where_the_terminal_cannot_be_given_away_is_told() -> None:
         await hand.until_read("this terminal cannot be given away")
 
     drive(toy.make_source(), steps)
+
+
+def test_what_an_act_came_to_is_told_where_its_screen_was_left_meanwhile() -> None:
+    toy = Toy(*make_rows(2))
+
+    async def steps(hand: Hand) -> None:
+        for fault, words in ((None, "web-0: done"), (StateError("it is gone"), "it is gone")):
+            toy.act_gate.close()
+            toy.act_gate.fault = fault
+            await hand.press("enter")
+            await hand.until(lambda: type(hand.app.screen).__name__ == "ContainerScreen")
+            await hand.send("p", "1")
+            await hand.until(lambda: len(hand.app.screen_stack) == 1)
+            toy.act_gate.open()
+            await hand.until_read(words)
+
+    drive(toy.make_source(), steps)

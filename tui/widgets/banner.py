@@ -32,6 +32,7 @@ class Banner(Widget):
     Banner {
         height: auto; display: none; background: $background;
         & > .banner--bad { background: $error; color: $background; text-style: bold; }
+        &:ansi > .banner--bad { text-style: bold reverse; }
         & > .banner--warn { background: $panel; color: $warning; text-style: bold; }
     }
     """
