@@ -72,8 +72,8 @@ class IdFile:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
             os.write(self._fd, self._id.encode())
         else:
             os.unlink(self._path)

@@ -237,13 +237,7 @@ def build_request(
         network=values["network"] or "none",
         readonly=values["read_only"],
         resources=_build_resources(values),
-        mounts=(
-            *(
-                Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate"))
-                for name in FILES[values["network"] or "none"]
-            ),
-            *(parse_volume(word) for word in values["volume"]),
-        ),
+        mounts=_build_mounts(bundle, values),
         tmpfs=tuple(parse_tmpfs(word) for word in values["tmpfs"]),
         rlimits=tuple(parse_ulimit(word) for word in values["ulimit"]),
         privileged=values["privileged"],
@@ -279,6 +273,15 @@ def build_request(
         roots = layers or (values["rootfs"],)
         container, spec = refine(container, spec, values, roots, architecture)
     return Request(container, spec, values, architecture)
+
+
+def _build_mounts(bundle: str, values: dict[str, Any]) -> tuple[Mount, ...]:
+    """Our files over /etc, then what -v asks for."""
+    names = FILES[values["network"] or "none"]
+    ours = (
+        Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate")) for name in names
+    )
+    return (*ours, *(parse_volume(word) for word in values["volume"]))
 
 
 def _make_name(container_id: str) -> str:
