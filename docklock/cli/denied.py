@@ -30,6 +30,7 @@ RECORDED = frozenset(
         "kill",
         "load",
         "pause",
+        "pull",
         "quarantine",
         "rename",
         "restart",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.image.listing import show_created, show_size, show_table
-from docklock.image.reference import get_familiar_name, parse_reference
+from docklock.image.reference import get_familiar_name, parse_reference, split_full
 from docklock.image.store import Image, ImageStore
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def is_match(entry: Entry, pattern: str) -> bool:
     if not entry.reference:
         return False
     familiar = parse_reference(entry.reference).familiar
-    name = get_familiar_name(entry.reference.rpartition(":")[0])
+    name = get_familiar_name(split_full(entry.reference)[0])
     return any(
         text.count("/") == pattern.count("/") and fnmatchcase(text, pattern)
         for text in (familiar, name)
@@ -145,7 +145,7 @@ def is_match(entry: Entry, pattern: str) -> bool:
 
 def describe(image: Image, entry: Entry, *, is_full: bool) -> dict[str, str]:
     """Docker's fields by Docker's names."""
-    name, _, tag = entry.reference.rpartition(":")
+    name, tag = split_full(entry.reference)
     created_at, since = show_created(image.created)
     return {
         "Containers": "N/A",

@@ -92,17 +92,17 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
 
 def describe_image(paths: Paths, word: str) -> dict[str, Any]:
     """Docker's document for an image. StateError if there is none."""
-    from docklock.image.reference import get_familiar_name
+    from docklock.image.reference import get_familiar_name, split_full
     from docklock.image.store import ImageStore
 
     store = ImageStore(paths)
     image = store.resolve(word)
     document = store.read_document(image.id)
     config = image.config
-    repositories = dict.fromkeys(name.rpartition(":")[0] for name in image.references)
+    repositories = dict.fromkeys(split_full(name)[0] for name in image.references)
     return {
         "Id": image.id,
-        "RepoTags": [get_familiar_name(name) for name in image.references],
+        "RepoTags": [get_familiar_name(name) for name in image.references if "@" not in name],
         "RepoDigests": [f"{get_familiar_name(name)}@{image.digest}" for name in repositories],
         "Created": image.created,
         "Author": document.get("author").as_str(""),

@@ -45,6 +45,7 @@ COMMANDS = {
     "rm": ("containers", "run_rm", "Remove containers; their evidence stays"),
     "inspect": ("inspect", "run_inspect", "Show all about containers or images as JSON"),
     "images": ("image_list", "run_images", "List images"),
+    "pull": ("pull", "run_pull", "Fetch an image from a registry"),
     "import": ("images", "run_import", "Make an image of a directory or tar"),
     "load": ("images", "run_load", "Load images from an archive"),
     "save": ("save", "run_save", "Save images to an archive"),
@@ -86,8 +87,8 @@ RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "admin", "agent", "audit", "bpci", "chain", "check", "demo", "keys", "log", "mend", "notary",
-    "policy", "info", "version", "images", "import", "load", "save", "tag", "history", "sync",
-    "witness",
+    "policy", "info", "version", "images", "import", "load", "pull", "save", "tag", "history",
+    "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
