@@ -69,6 +69,7 @@ COMMANDS = {
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "check": ("check", "run_check", "Say whether this host can run containers"),
     "system": ("system", "run_system", "Show what takes space (df); remove the unused (prune)"),
+    "completion": ("completion", "run_completion", "Print what completes all this in a shell"),
     "version": ("info", "run_version", "Show the version"),
     # Two words are a verb of a noun that has no command of its own (see NOUNS).
     "container prune": ("prune", "run_container_prune", "Remove containers that do not run"),
@@ -79,8 +80,8 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "admin", "agent", "audit", "bpci", "chain", "check", "demo", "keys", "log", "mend", "notary",
-    "policy", "info", "version", "images", "import", "load", "save", "tag", "history", "sync",
+    "admin", "agent", "audit", "bpci", "chain", "check", "completion", "demo", "keys", "log",
+    "mend", "notary", "policy", "info", "version", "images", "import", "load", "save", "tag", "history", "sync",
     "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125

@@ -60,12 +60,7 @@ class Row(NamedTuple):
 def run_system(argv: list[str], paths: Paths) -> int:
     """`docklock system`: df or prune."""
     verbs = {"df": run_df, "prune": run_prune}
-    if not argv or argv[0] not in verbs:
-        if argv and argv[0] in ("-h", "--help"):
-            print("Usage: docklock system df|prune [OPTIONS]")
-            return 0
-        raise SpecError("docklock system: give df or prune; see docklock system df --help")
-    return verbs[argv[0]](argv[1:], paths)
+    return verbs[options.choose_verb("system", {"df": DF, "prune": PRUNE}, argv)](argv[1:], paths)
 
 
 def run_df(argv: list[str], paths: Paths) -> int:
