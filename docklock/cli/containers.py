@@ -1,4 +1,4 @@
-"""The commands start, ps, stop, kill, wait and rm: Docker's shapes and words."""
+"""The commands start, stop, kill, wait and rm: Docker's shapes and words."""
 
 from __future__ import annotations
 
@@ -15,20 +15,13 @@ from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.lifecycle import (
-    CREATED,
-    RESTARTING,
-    RUNNING,
-    STOPPED,
-    Container,
-    State,
     find_container,
     is_live,
-    list_containers,
     read_container,
     read_state,
 )
 from docklock.paths import Paths
-from docklock.runtime import delete, get_state, keep_ended, relaunch
+from docklock.runtime import delete, keep_ended, relaunch
 from docklock.signals import parse_signal
 
 SHORT_ID = 12
@@ -42,17 +35,6 @@ START = Command(
         flag("-a", "--attach", help="attach output and pass signals; exit with its exit code"),
         flag("-i", "--interactive", help="attach, and pass standard input on"),
         DETACH_KEYS,
-    ),
-)
-PS = Command(
-    "ps",
-    "[OPTIONS]",
-    "List containers.",
-    (
-        flag("-a", "--all", help="show all, not only running ones"),
-        flag("-q", "--quiet", help="only ids"),
-        flag("--no-trunc", help="full ids and commands"),
-        text("--format", help="json: one object a line", metavar="json"),
     ),
 )
 STOP_TIME = text(
@@ -238,107 +220,3 @@ def remove(paths: Paths, container_id: str, *, force: bool) -> None:
     read_container(paths, container_id)  # a StateError leaves no leaf
     record_operation(paths, "remove", container_id, (("force", str(int(force))),))
     delete(paths, container_id, force=force)
-
-
-def run_ps(argv: list[str], paths: Paths) -> int:
-    """`docklock ps`: the newest first."""
-    values, words = options.parse(PS, argv)
-    check_count(PS, words, 0, 0)
-    if values["format"] not in (None, "json"):
-        raise SpecError("docklock ps: --format takes json")
-    rows = []
-    for container_id in list_containers(paths):
-        try:
-            container, state = read_container(paths, container_id), get_state(paths, container_id)
-        except StateError:
-            continue  # removed while we listed
-        if values["all"] or state.status in (RUNNING, RESTARTING):
-            rows.append((container, state))
-    rows.sort(key=lambda row: row[0].created_ns, reverse=True)
-    if values["quiet"]:
-        for container, _ in rows:
-            print(container.id if values["no_trunc"] else container.id[:SHORT_ID])
-    elif values["format"]:
-        import json
-
-        for row in rows:
-            print(json.dumps(describe_row(*row, full=True)))
-    else:
-        print_table([describe_row(*row, full=values["no_trunc"]) for row in rows])
-    return 0
-
-
-def describe_row(container: Container, state: State, *, full: bool) -> dict[str, Any]:
-    """Docker's columns by Docker's names."""
-    command = '"' + " ".join(container.command) + '"'
-    if not full and len(command) > COMMAND_WIDTH:
-        command = command[: COMMAND_WIDTH - 2] + '…"'
-    return {
-        "ID": container.id if full else container.id[:SHORT_ID],
-        "Image": container.image,
-        "Command": command,
-        "CreatedAt": format_ago(container.created_ns),
-        "Status": format_status(state) + format_health(container, state),
-        "State": "exited" if state.status == STOPPED else state.shown,
-        "Ports": "",
-        "Names": container.name,
-    }
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Docker's table, three spaces between columns."""
-    heads = {
-        "ID": "CONTAINER ID",
-        "Image": "IMAGE",
-        "Command": "COMMAND",
-        "CreatedAt": "CREATED",
-        "Status": "STATUS",
-        "Ports": "PORTS",
-        "Names": "NAMES",
-    }
-    widths = {
-        key: max([len(head), *(len(row[key]) for row in rows)]) for key, head in heads.items()
-    }
-    for row in [heads, *rows]:
-        print("   ".join(row[key].ljust(widths[key]) for key in heads).rstrip())
-
-
-def format_status(state: State) -> str:
-    """Docker's STATUS column."""
-    if state.status == RUNNING:
-        frozen = f" ({state.shown.capitalize()})" if state.is_frozen else ""
-        return f"Up {format_duration(state.started_ns)}{frozen}"
-    if state.status == RESTARTING:
-        return f"Restarting ({state.exit_code}) {format_ago(state.finished_ns)}"
-    if state.status == STOPPED:
-        return f"Exited ({state.exit_code}) {format_ago(state.finished_ns)}"
-    return state.status.capitalize() if state.status != CREATED else "Created"
-
-
-def format_health(container: Container, state: State) -> str:
-    """What Docker puts behind the status of a running container with a health check."""
-    if state.status != RUNNING or not container.health:
-        return ""
-    from docklock.cli.health import read_health
-
-    health = read_health(container)
-    if health is None:
-        return ""
-    return f" ({'health: ' if health.status == 'starting' else ''}{health.status})"
-
-
-def format_ago(time_ns: int) -> str:
-    """`5 minutes ago`."""
-    return f"{format_duration(time_ns)} ago"
-
-
-def format_duration(since_ns: int) -> str:
-    """Docker's rough words for the time since `since_ns`."""
-    seconds = max(0, time.time_ns() - since_ns) // 1_000_000_000
-    if seconds < 1:
-        return "Less than a second"
-    for limit, unit, name in ((60, 1, "second"), (3600, 60, "minute"), (172_800, 3600, "hour")):
-        if seconds < limit:
-            count = seconds // unit
-            return f"{count} {name}{'s' if count != 1 else ''}"
-    return f"{seconds // 86_400} days"

@@ -29,6 +29,7 @@ RECORDED = frozenset(
         "kill",
         "load",
         "pause",
+        "pull",
         "quarantine",
         "rename",
         "restart",

@@ -5,11 +5,9 @@ Not here: what a step is (docklock.image.history).
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
-from chainlite.errors import SpecError
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.image.history import MISSING, Step, read_history
@@ -27,7 +25,7 @@ HISTORY = Command(
         flag("-H", "--human", help="sizes and times for people; --human=false: bytes, RFC 3339"),
         flag("-q", "--quiet", help="only IDs"),
         flag("--no-trunc", help="whole IDs and instructions"),
-        text("--format", help="table, or json: one object a line", metavar="FORMAT"),
+        text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),
     ),
 )
 SHORT_ID_CHARS = 12
@@ -46,17 +44,18 @@ def run_history(argv: list[str], paths: Paths) -> int:
     is_human = not any(word in ("--human=false", "-H=false") for word in argv)
     values, words = options.parse(HISTORY, argv)
     check_count(HISTORY, words, 1, 1)
-    if values["format"] not in (None, "table", "json"):
-        raise SpecError("docklock history: --format takes table or json")
     steps = read_history(ImageStore(paths), words[0])
     rows = [describe_step(step, is_full=values["no_trunc"], is_human=is_human) for step in steps]
+    form = values["format"] or "table"
     if values["quiet"]:
         sys.stdout.write("".join(f"{row['ID']}\n" for row in rows))
-    elif values["format"] == "json":
-        sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))
-    else:
+    elif form == "table":
         cells = [[row[key] for key in HEADS] for row in rows]
         sys.stdout.write(show_table(list(HEADS.values()), cells))
+    else:
+        from docklock.cli.template import show_rows
+
+        sys.stdout.write(show_rows(rows, form, HEADS | {"CreatedAt": "CREATED AT"}))
     return 0
 
 

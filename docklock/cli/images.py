@@ -1,6 +1,7 @@
-"""The commands over images: import, load, images, rmi, tag. Docker's words and output shapes.
+"""The commands over images: import, load, rmi, tag. Docker's words and output shapes.
 
-Not here: what they do (docklock.image). Each takes its arguments without its own name.
+Not here: what they do (docklock.image), the list (image_list). Each takes its arguments without
+its own name.
 """
 
 from __future__ import annotations
@@ -13,13 +14,10 @@ from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, listed, text
 
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO
+    from typing import BinaryIO
 
-    from docklock.image.store import Entry, ImageStore
     from docklock.paths import Paths
 
-SHORT_ID_CHARS = 12
-NONE = "<none>"
 IMPORT = Command(
     "import",
     "[OPTIONS] DIR|TAR|- [NAME[:TAG]]",
@@ -27,18 +25,6 @@ IMPORT = Command(
     (
         listed("-c", "--change", help="a Dockerfile instruction to apply", metavar="TEXT"),
         text("-m", "--message", help="a comment for docklock history", metavar="TEXT"),
-    ),
-)
-IMAGES = Command(
-    "images",
-    "[OPTIONS] [NAME[:TAG]]",
-    "List images, the newest first.",
-    (
-        flag("-a", "--all", help="accepted for Docker's sake; all are shown"),
-        flag("-q", "--quiet", help="only IDs"),
-        flag("--no-trunc", help="whole IDs"),
-        flag("--digests", help="show manifest digests"),
-        text("--format", help="table, or json: one object a line", metavar="FORMAT"),
     ),
 )
 LOAD = Command(
@@ -81,33 +67,6 @@ def run_import(argv: list[str], paths: Paths) -> int:
         with _open(source) as file:
             image_id = import_tar(paths, file, source, reference, changes, message)
     print(image_id)
-    return 0
-
-
-def run_images(argv: list[str], paths: Paths) -> int:
-    """images [NAME[:TAG]]: Docker's table, newest first."""
-    from docklock.image.store import ImageStore
-
-    values, words = options.parse(IMAGES, argv)
-    check_count(IMAGES, words, 0, 1)
-    if values["format"] not in (None, "table", "json"):
-        raise SpecError("docklock images: --format takes table or json")
-    store = ImageStore(paths)
-    rows = _get_rows(store, _filter(store.list_entries(), "".join(words)), values)
-    if values["quiet"]:
-        sys.stdout.write("".join(f"{key}\n" for key in dict.fromkeys(row["ID"] for row in rows)))
-    elif values["format"] == "json":
-        import json
-
-        sys.stdout.write("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
-    else:
-        from docklock.image.listing import show_table
-
-        digest = ("Digest",) if values["digests"] else ()
-        keys = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
-        head = {"ID": "IMAGE ID", "CreatedSince": "CREATED"}
-        cells = [[row[key] for key in keys] for row in rows]
-        sys.stdout.write(show_table([head.get(key, key.upper()) for key in keys], cells))
     return 0
 
 
@@ -174,43 +133,3 @@ def _open(path: str) -> BinaryIO:
         return open(path, "rb")
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}") from None
-
-
-def _filter(entries: tuple[Entry, ...], name: str | None) -> tuple[Entry, ...]:
-    """A name without a tag means all its tags."""
-    if not name:
-        return entries
-    from docklock.image.reference import parse_reference
-
-    wanted = parse_reference(name)
-    if ":" in name.rpartition("/")[2]:
-        return tuple(item for item in entries if item.reference == wanted.text)
-    return tuple(item for item in entries if item.reference.startswith(f"{wanted.name}:"))
-
-
-def _get_rows(
-    store: ImageStore, entries: tuple[Entry, ...], values: dict[str, Any]
-) -> list[dict[str, str]]:
-    found = [(store.read_image(item, entries).created, item) for item in entries]
-    found.sort(key=lambda pair: (pair[0], pair[1].reference), reverse=True)
-    return [_get_row(item, created, values) for created, item in found]
-
-
-def _get_row(entry: Entry, created: str, values: dict[str, Any]) -> dict[str, str]:
-    from docklock.image.listing import show_created, show_size
-    from docklock.image.reference import get_familiar_name
-
-    name, _, tag = entry.reference.rpartition(":")
-    created_at, since = show_created(created)
-    return {
-        "Containers": "N/A",
-        "CreatedAt": created_at,
-        "CreatedSince": since,
-        "Digest": entry.digest if values["digests"] else NONE,
-        "ID": entry.image_id if values["no_trunc"] else entry.image_id[7 : 7 + SHORT_ID_CHARS],
-        "Repository": get_familiar_name(name) if name else NONE,
-        "SharedSize": "N/A",
-        "Size": show_size(entry.image_bytes),
-        "Tag": tag or NONE,
-        "UniqueSize": "N/A",
-    }

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import StateError
 from docklock.cli import options
 from docklock.cli.health import read_health
 from docklock.cli.options import Command, check_count, text
@@ -29,7 +29,12 @@ INSPECT = Command(
     "[OPTIONS] NAME|ID...",
     "Show all about containers or images as JSON.",
     (
-        text("-f", "--format", help="{{.A.B}}: one value; or json", metavar="FORMAT"),
+        text(
+            "-f",
+            "--format",
+            help="a Go template such as {{.State.Status}}; or json",
+            metavar="FORMAT",
+        ),
         text("--type", help="container or image", metavar="TYPE"),
     ),
 )
@@ -50,9 +55,21 @@ def run_inspect(argv: list[str], paths: Paths) -> int:
     if values["format"] in (None, "json"):
         print(json.dumps(found, indent=4 if values["format"] is None else None))
     else:
+        from docklock.cli.template import render
+        from docklock.cli.template_parse import parse_template
+
+        nodes = parse_template(values["format"])
         for value in found:
-            print(select(value, values["format"]))
+            print(render(nodes, fill_optional(value)))
     return code
+
+
+def fill_optional(value: dict[str, Any]) -> dict[str, Any]:
+    """With what Docker's document leaves out when it is empty, so that {{if}} can ask for it."""
+    for key, optional in (("State", "Health"), ("Config", "Healthcheck")):
+        if key in value:
+            value = value | {key: {optional: None} | value[key]}
+    return value
 
 
 def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
@@ -65,17 +82,30 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
         except StateError:
             if kind == "container":
                 raise
-    from docklock.image.reference import get_familiar_name
+    try:
+        return describe_image(paths, word)
+    except StateError:
+        if kind == "image":
+            raise
+        raise StateError(f"No such object: {word}") from None
+
+
+def describe_image(paths: Paths, word: str) -> dict[str, Any]:
+    """Docker's document for an image. StateError if there is none."""
+    from docklock.image.reference import get_familiar_name, split_full
     from docklock.image.store import ImageStore
 
-    try:
-        image = ImageStore(paths).resolve(word)
-    except StateError:
-        raise StateError(f"No such object: {word}") from None
+    store = ImageStore(paths)
+    image = store.resolve(word)
+    document = store.read_document(image.id)
     config = image.config
+    repositories = dict.fromkeys(split_full(name)[0] for name in image.references)
     return {
         "Id": image.id,
-        "RepoTags": [get_familiar_name(name) for name in image.references],
+        "RepoTags": [get_familiar_name(name) for name in image.references if "@" not in name],
+        "RepoDigests": [f"{get_familiar_name(name)}@{image.digest}" for name in repositories],
+        "Created": image.created,
+        "Author": document.get("author").as_str(""),
         "Architecture": image.architecture,
         "Os": "linux",
         "Size": image.size_bytes,
@@ -83,10 +113,14 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
             "Entrypoint": list(config.entrypoint),
             "Cmd": list(config.cmd),
             "Env": list(config.env),
-            "WorkingDir": config.cwd,
-            "User": config.user,
+            "ExposedPorts": {port: {} for port in config.exposed},
             "Labels": dict(config.labels),
+            "StopSignal": config.stop_signal,
+            "User": config.user,
+            "Volumes": {path: {} for path in config.volumes},
+            "WorkingDir": config.cwd,
         },
+        "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
     }
 
 
@@ -136,6 +170,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             }
             for mount in spec.get("mounts", [])
             if mount.get("type") == "bind"
+            and not mount["source"].startswith(f"{container.bundle}/")
         ],
         "Docklock": {
             "Policy": container.policy,
@@ -232,18 +267,3 @@ def read_config(container: Container) -> dict[str, Any]:
         value = json.load(file)
     assert isinstance(value, dict)
     return value
-
-
-def select(value: Any, template: str) -> str:
-    """The value that `{{.A.B}}` names; SpecError for other templates and unknown names."""
-    body = template.strip()
-    if not (body.startswith("{{") and body.endswith("}}")):
-        raise SpecError(f"docklock inspect: --format takes {{{{.A.B}}}} or json, not {template!r}")
-    for name in body[2:-2].strip().strip(".").split("."):
-        if not isinstance(value, dict) or name not in value:
-            known = ", ".join(value) if isinstance(value, dict) else "nothing below it"
-            raise SpecError(f"docklock inspect: --format: no {name!r} here; there is {known}")
-        value = value[name]
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else json.dumps(value)

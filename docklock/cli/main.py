@@ -25,7 +25,7 @@ COMMANDS = {
     "start": ("containers", "run_start", "Start created or stopped containers"),
     "exec": ("exec", "run_exec", "Run a program in a running container"),
     "attach": ("attach", "run_attach", "Follow a running container"),
-    "ps": ("containers", "run_ps", "List containers"),
+    "ps": ("ps", "run_ps", "List containers"),
     "events": ("events", "run_events", "Show what happens on this host, from its log"),
     "stats": ("stats", "run_stats", "Show what containers use now"),
     "top": ("top", "run_top", "Show it all on a screen; a container's processes if it is named"),
@@ -42,7 +42,8 @@ COMMANDS = {
     "wait": ("containers", "run_wait", "Wait for containers to end; print their exit codes"),
     "rm": ("containers", "run_rm", "Remove containers; their evidence stays"),
     "inspect": ("inspect", "run_inspect", "Show all about containers or images as JSON"),
-    "images": ("images", "run_images", "List images"),
+    "images": ("image_list", "run_images", "List images"),
+    "pull": ("pull", "run_pull", "Fetch an image from a registry"),
     "import": ("images", "run_import", "Make an image of a directory or tar"),
     "load": ("images", "run_load", "Load images from an archive"),
     "save": ("save", "run_save", "Save images to an archive"),
@@ -81,8 +82,8 @@ RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "admin", "agent", "audit", "bpci", "chain", "check", "completion", "demo", "keys", "log",
-    "mend", "notary", "policy", "info", "version", "images", "import", "load", "save", "tag", "history", "sync",
-    "witness",
+    "mend", "notary", "policy", "info", "version", "images", "import", "load", "pull", "save",
+    "tag", "history", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

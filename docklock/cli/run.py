@@ -14,6 +14,7 @@ from chainlite.errors import About, SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
+from docklock.cli.find_image import PULL_OPTIONS, find_image
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
     LIMIT_OPTIONS,
@@ -26,7 +27,7 @@ from docklock.cli.values import (
     parse_volume,
 )
 from docklock.defaults import default_spec
-from docklock.image.store import Image, ImageConfig, ImageStore
+from docklock.image.store import Image, ImageConfig
 from docklock.lifecycle import Container, check_name, make_directories
 from docklock.paths import Paths
 from docklock.policy.selection import Subject, choose_policy
@@ -53,6 +54,7 @@ ARCHITECTURES = {"386": "i386"}
 
 _CREATE_OPTIONS = (
     text("--name", help="the container's name", metavar="NAME"),
+    *PULL_OPTIONS,
     flag("--rm", help="remove the container when it ends; its evidence stays"),
     text(
         "--restart",
@@ -322,7 +324,7 @@ def _find_root(
             raise SpecError(f"--rootfs {values['rootfs']}: no such directory")
         return None, (), tuple(words)
     check_count(command, words, 1)
-    image = ImageStore(paths).resolve(words[0])
+    image = find_image(paths, values, words[0])
     return image, image.layers, tuple(words[1:])
 
 

@@ -1,6 +1,6 @@
 """Takes one layer from a stream into staging: unpacked once, kept once as a blob, digests checked.
 
-Every layer, from a directory, an archive or (later) a registry, comes in here. Not here: what the
+Every layer, from a directory, an archive or a registry, comes in here. Not here: what the
 archive's entries do (unpack), how compression is undone (stream).
 """
 

@@ -24,12 +24,17 @@ def show_size(size_bytes: int) -> str:
 
 def show_age(seconds: int) -> str:
     """How long ago: `2 weeks ago`."""
+    return f"{show_duration(seconds)} ago"
+
+
+def show_duration(seconds: int) -> str:
+    """Docker's rough words for a time: `2 weeks`."""
     if seconds < 1:
-        return "Less than a second ago"
+        return "Less than a second"
     if MINUTE <= seconds < 2 * MINUTE:
-        return "About a minute ago"
+        return "About a minute"
     if HOUR <= seconds < 2 * HOUR:
-        return "About an hour ago"
+        return "About an hour"
     for limit, unit, word in (
         (MINUTE, 1, "second"),
         (HOUR, MINUTE, "minute"),
@@ -40,8 +45,8 @@ def show_age(seconds: int) -> str:
     ):
         if seconds < limit:
             count = seconds // unit
-            return f"{count} {word}{'' if count == 1 else 's'} ago"
-    return f"{seconds // YEAR} years ago"
+            return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{seconds // YEAR} years"
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

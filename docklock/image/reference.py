@@ -45,6 +45,15 @@ def get_familiar_name(name: str) -> str:
     return name.removeprefix("library/") if name.count("/") == 1 else name
 
 
+def split_full(text: str) -> tuple[str, str]:
+    """(name, tag) of a reference in its full form; no tag for one by digest."""
+    name, at, _ = text.partition("@")
+    if at:
+        return name, ""
+    name, _, tag = text.rpartition(":")
+    return name, tag
+
+
 def is_hex(text: str, *, size: int = 64) -> bool:
     """True for exactly `size` lower-case hexadecimal digits."""
     return len(text) == size and _HEX.issuperset(text)

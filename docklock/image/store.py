@@ -66,6 +66,10 @@ class Image(NamedTuple):
     architecture: str
 
 
+class NoSuchImage(StateError):
+    """The store has no image of that name or ID."""
+
+
 class ImageStore:
     """Reads the store of one installation; keeps nothing open."""
 
@@ -199,7 +203,7 @@ def _parse_count(item: Cursor) -> int:
 
 
 def _is_match(entry: Entry, reference: Reference) -> bool:
-    if not reference.digest:
+    if entry.reference == reference.text or not reference.digest:
         return entry.reference == reference.text
     name = entry.reference[: entry.reference.rfind(":")]
     return name == reference.name and entry.digest == reference.digest
@@ -207,7 +211,7 @@ def _is_match(entry: Entry, reference: Reference) -> bool:
 
 def _pick(text: str, found: list[Entry]) -> Entry:
     if not found:
-        raise StateError(f"No such image: {text}: see `docklock images`, `import` and `load`")
+        raise NoSuchImage(f"No such image: {text}: see `docklock images`, `import` and `load`")
     if len({item.image_id for item in found}) > 1:
         raise StateError(f"{text} is the start of {len(found)} image IDs: give more digits")
     return found[0]

@@ -45,7 +45,7 @@ def ended(dock: Docklock) -> str:
         ("quarantine --release ended", 1, "state", True),
         ("start nobody", 125, "state", False),
         ("rm nobody", 1, "state", False),
-        ("run nothing:here true", 125, "state", False),
+        ("run --pull never nothing:here true", 125, "state", False),
         ("run --memory lots busybox true", 125, "spec", False),
         ("create --name ended busybox true", 125, "state", False),
         ("run --policy /nowhere/secret.yaml busybox true", 125, "spec", False),
@@ -54,6 +54,7 @@ def ended(dock: Docklock) -> str:
         ("save nothing:here", 1, "state", False),
         ("rename ended ended", 1, "state", True),
         ("import /nowhere/secret.tar", 2, "spec", False),
+        ("pull 127.0.0.1:1/nothing:here", 1, "state", False),
         ("load -i /nowhere/secret.tar", 2, "spec", False),
         ("evidence --redact secrets ended", 2, "spec", True),
         ("evidence nobody", 1, "state", False),
@@ -132,7 +133,7 @@ def test_a_start_that_the_kernel_refuses_is_one_leaf(dock: Docklock, options: li
 
 def test_a_refusal_makes_neither_a_log_nor_a_key(tmp_path: Path) -> None:
     fresh = Docklock(tmp_path / "fresh")
-    fresh("run", "nothing", code=125)
+    fresh("run", "--pull", "never", "nothing", code=125)
     fresh("kill", "nobody", code=1)
     assert not list(tmp_path.rglob("host.*"))
     fresh("keys", "init")

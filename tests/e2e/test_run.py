@@ -37,7 +37,8 @@ def test_a_bad_option_is_125_and_names_the_nearest(dock: Docklock) -> None:
 
 
 def test_a_missing_image_is_125(dock: Docklock) -> None:
-    assert "No such image" in dock("run", "--rm", "nosuch", "true", code=125).stderr
+    refused = dock("run", "--pull", "never", "--rm", "nosuch", "true", code=125)
+    assert "No such image" in refused.stderr
 
 
 def test_death_by_signal_is_128_plus_n(dock: Docklock) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from chainlite.errors import SpecError
-from docklock.cli.images import run_images, run_import
+from docklock.cli.image_list import run_images
+from docklock.cli.images import run_import
 from docklock.image.imports import import_directory, import_tar
 from docklock.image.reference import parse_reference
 from docklock.image.store import ImageStore
