@@ -93,7 +93,11 @@ def test_what_the_kernel_did_and_what_was_refused_are_leaves(dock: Docklock) -> 
     eat = "x=a; while true; do x=$x$x; done"
     dock("run", "--rm", "-m", "16m", "busybox", "sh", "-c", eat, code=137)
     dock("kill", "nobody", code=1)
-    waiting = {"alert", "mount", "network", "policy", "pull", "fork", "register"}
+    dock("run", "-d", "--name", "held", "busybox", "sleep", "60")
+    dock("quarantine", "held")
+    dock("update", "--policy", "strict", "held")
+    dock("rm", "-f", "held")
+    waiting = {"alert", "mount", "network", "pull", "fork", "register"}
     assert set(OPERATIONS) - waiting <= set(read_ops(dock))
 
 
