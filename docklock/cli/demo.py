@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docklock.cli import options
-from docklock.cli.options import Command, HelpWanted, UsageError, check_count, text
+from docklock.cli.options import Command, UsageError, check_count, text
 
 if TYPE_CHECKING:
     from docklock.demo.place import Place
@@ -50,11 +50,7 @@ class Shown(NamedTuple):
 
 def run_demo(argv: list[str], _: Paths) -> int:
     """`docklock demo pipeline`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        raise HelpWanted(options.format_help(PIPELINE))
-    if verb != "pipeline":
-        raise UsageError("docklock demo: want `pipeline`")
+    options.choose_verb("demo", {"pipeline": PIPELINE}, argv)
     values, words = options.parse(PIPELINE, argv[1:])
     check_count(PIPELINE, words, 0, 0)
     if values["format"] not in (None, "json", "text"):

@@ -76,6 +76,7 @@ COMMANDS = {
         "run_system",
         "Show what takes space (df), remove the unused (prune), check images (check)",
     ),
+    "completion": ("completion", "run_completion", "Print what completes all this in a shell"),
     "version": ("info", "run_version", "Show the version"),
     # Two words are a verb of a noun that has no command of its own (see NOUNS).
     "container prune": ("prune", "run_container_prune", "Remove containers that do not run"),
@@ -86,9 +87,9 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "admin", "agent", "audit", "bpci", "chain", "check", "demo", "keys", "log", "mend", "notary",
-    "policy", "info", "version", "images", "import", "load", "pull", "save", "tag", "history",
-    "sync", "witness",
+    "admin", "agent", "audit", "bpci", "chain", "check", "completion", "demo", "keys", "log",
+    "mend", "notary", "policy", "info", "version", "images", "import", "load", "pull", "save",
+    "tag", "history", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
