@@ -83,8 +83,9 @@ def find_cgroups(paths: Paths, container_id: str) -> list[Cgroup]:
     try:
         path = f"{read_container(paths, container_id).bundle}/config.json"
         with open(path, "rb") as file:
-            named = parse_spec(file.read(), path).linux.cgroups_path
-        place = locate_path(named, container_id) if named else None
+            linux = parse_spec(file.read(), path).linux
+        named = linux.cgroups_path
+        place = locate_path(named, container_id, linux.resources) if named else None
     except (DocklockError, OSError):
         place = None  # no such container or bundle any more: then no cgroup of its own either
     return found + ([place] if place is not None and place.exists() else [])

@@ -236,10 +236,11 @@ def locate(name: str, wanted: tuple[str, ...] = ALWAYS, parent: str = "") -> Cgr
     return Cgroup(name, tuple(dirs))
 
 
-def locate_path(cgroups_path: str, container_id: str) -> Cgroup:
-    """As locate, for an OCI cgroupsPath; empty means docklock/`container_id`."""
+def locate_path(cgroups_path: str, container_id: str, resources: Resources | None = None) -> Cgroup:
+    """As locate_for, for an OCI cgroupsPath; empty means docklock/`container_id`."""
+    wanted = ALWAYS if resources is None else _get_wanted(resources)
     if not cgroups_path:
-        return locate(container_id)
+        return locate(container_id, wanted)
     if ":" in cgroups_path:
         raise SpecError(
             f"linux.cgroupsPath: {cgroups_path}: systemd's slice:prefix:name is unknown"
@@ -248,7 +249,7 @@ def locate_path(cgroups_path: str, container_id: str) -> Cgroup:
     if not parts or ".." in parts:
         raise SpecError(f"linux.cgroupsPath: {cgroups_path}: expected a path without ..")
     start = "/" if cgroups_path.startswith("/") else ""
-    return locate(parts[-1], parent=start + "/".join(parts[:-1]))
+    return locate(parts[-1], wanted, start + "/".join(parts[:-1]))
 
 
 def create(cgroup: Cgroup, resources: Resources) -> None:

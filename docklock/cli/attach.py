@@ -46,6 +46,8 @@ PROXIED = (
 DETACH_KEYS = text(
     "--detach-keys", help="leave it running with these (ctrl-p,ctrl-q)", metavar="KEYS"
 )
+SIG_PROXY = text("--sig-proxy", help="pass signals on (true)", metavar="true|false")
+STREAMS = {"stdin": STDIN, "stdout": STDOUT, "stderr": STDERR}
 ATTACH = Command(
     "attach",
     "[OPTIONS] CONTAINER",
@@ -53,7 +55,7 @@ ATTACH = Command(
     (
         DETACH_KEYS,
         flag("--no-stdin", help="pass no input on"),
-        text("--sig-proxy", help="pass signals on (true)", metavar="true|false"),
+        SIG_PROXY,
     ),
 )
 
@@ -66,6 +68,37 @@ class Attachment(NamedTuple):
     tty: bool = False
     detach_keys: bytes = b""
     is_late: bool = False  # the program has drawn its screen for somebody else
+    shown: tuple[int, ...] = (STDOUT, STDERR)  # none: we leave when our input ends
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is anything to stay for."""
+        return self.interactive or bool(self.shown)
+
+
+def choose_attachment(values: dict[str, Any], keys: bytes) -> Attachment:
+    """What --attach, --interactive, --tty and --sig-proxy of a run mean. SpecError."""
+    is_passing = parse_proxy("run", values["sig_proxy"])
+    attachment = Attachment(values["interactive"], is_passing, values["tty"], keys)
+    words = [word.lower() for word in values["attach"]]
+    if not words:
+        return attachment
+    if values["detach"]:
+        raise SpecError("Conflicting options: -a and -d")
+    for word in words:
+        if word not in STREAMS:
+            raise SpecError(f"-a {word}: valid streams are STDIN, STDOUT and STDERR")
+    return attachment._replace(
+        interactive=values["interactive"] and "stdin" in words,
+        shown=tuple(STREAMS[word] for word in words if word != "stdin"),
+    )
+
+
+def parse_proxy(command: str, word: str | None) -> bool:
+    """Whether signals are passed on. SpecError."""
+    if word not in (None, "true", "false"):
+        raise SpecError(f"docklock {command}: --sig-proxy takes true or false")
+    return word != "false"
 
 
 def follow(channel: socket.socket, attachment: Attachment, upon_lost: Callable[[], int]) -> int:
@@ -80,7 +113,7 @@ def follow(channel: socket.socket, attachment: Attachment, upon_lost: Callable[[
     if attachment.tty:
         event = _copy_in_terminal(channel, attachment, is_raw=is_raw)
     else:
-        event = _copy(channel, interactive=attachment.interactive)
+        event = _copy(channel, attachment)
     if event["event"] == "lost":
         return upon_lost()
     if event.get("message"):
@@ -98,7 +131,7 @@ def _copy_in_terminal(
         try:
             terminal.open(is_raw=is_raw, redraw=attachment.is_late)
             keys = DetachKeys(attachment.detach_keys) if is_raw else None
-            event = _copy(channel, interactive=attachment.interactive, keys=keys)
+            event = _copy(channel, attachment, keys)
         finally:
             terminal.close()
     except Ended as signalled:
@@ -109,12 +142,12 @@ def _copy_in_terminal(
 
 
 def _copy(
-    channel: socket.socket, *, interactive: bool, keys: DetachKeys | None = None
+    channel: socket.socket, attachment: Attachment, keys: DetachKeys | None = None
 ) -> dict[str, Any]:
-    """Copy both ways until an event ends it: exit, error, lost or detached."""
+    """Copy both ways until an event ends it: exit, error, lost, left or detached."""
     poll = select.poll()
     poll.register(channel, select.POLLIN)
-    is_reading = interactive
+    is_reading = attachment.interactive
     if is_reading:
         poll.register(0, select.POLLIN)
     while True:
@@ -126,15 +159,19 @@ def _copy(
                 if is_detached:
                     return {"event": "detached", "exit_code": 0}
                 if data == b"":
+                    if not attachment.shown:  # its answer says that all input was taken
+                        send_message(channel, {"verb": "figures"})
                     poll.unregister(0)
                     is_reading = False
                 continue
             packet = receive(channel)
             if packet.kind < 0:
                 return {"event": "lost"}
-            event = _take(packet)
+            event = _take(packet, attachment.shown)
             if event.get("event") in ("exit", "error"):
                 return event
+            if event.get("event") == "figures":
+                return {"event": "left", "exit_code": 0}
             if event.get("event") in ("full", "room") and is_reading:
                 poll.modify(0, select.POLLIN * (event["event"] == "room"))
 
@@ -165,13 +202,13 @@ def wait_created(channel: socket.socket) -> dict[str, Any]:
                 return event
 
 
-def _take(packet: Packet) -> dict[str, Any]:
+def _take(packet: Packet, shown: tuple[int, ...]) -> dict[str, Any]:
     if packet.kind == MESSAGE:
         event = packet.get_message()
         if event.get("event") == "warning":
             print(f"docklock: {event['message']}", file=sys.stderr, flush=True)
         return event
-    target = {STDOUT: 1, STDERR: 2}.get(packet.kind)
+    target = {STDOUT: 1, STDERR: 2}.get(packet.kind) if packet.kind in shown else None
     data = packet.payload
     while target is not None and data:
         data = data[os.write(target, data) :]
@@ -206,8 +243,7 @@ def run_attach(argv: list[str], paths: Paths) -> int:
 
     values, words = parse(ATTACH, argv)
     check_count(ATTACH, words, 1, 1)
-    if values["sig_proxy"] not in (None, "true", "false"):
-        raise SpecError("docklock attach: --sig-proxy takes true or false")
+    is_passing = parse_proxy("attach", values["sig_proxy"])
     keys = parse_detach_keys(values["detach_keys"])
     container_id = find_container(paths, words[0])
     container = read_container(paths, container_id)
@@ -225,7 +261,5 @@ def run_attach(argv: list[str], paths: Paths) -> int:
             raise StateError(f"You cannot attach to a {state.shown} container, {remedy} it first")
         record_operation(paths, "attach", container_id)
         client.request(channel, {"verb": "attach"})
-    attachment = Attachment(
-        interactive, values["sig_proxy"] != "false", container.tty, keys, is_late=True
-    )
+    attachment = Attachment(interactive, is_passing, container.tty, keys, is_late=True)
     return follow(channel, attachment, lambda: report_lost(paths, container_id))

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docklock.cli import options
-from docklock.cli.options import Command, HelpWanted, UsageError, check_count, text
+from docklock.cli.options import Command, UsageError, check_count, text
 
 if TYPE_CHECKING:
     from docklock.demo.place import Place
@@ -50,20 +50,38 @@ class Shown(NamedTuple):
 
 def run_demo(argv: list[str], _: Paths) -> int:
     """`docklock demo pipeline`."""
-    verb = argv[0] if argv else ""
-    if verb in ("--help", "-h"):
-        raise HelpWanted(options.format_help(PIPELINE))
-    if verb != "pipeline":
-        raise UsageError("docklock demo: want `pipeline`")
+    options.choose_verb("demo", {"pipeline": PIPELINE}, argv)
     values, words = options.parse(PIPELINE, argv[1:])
     check_count(PIPELINE, words, 0, 0)
     if values["format"] not in (None, "json", "text"):
         raise UsageError("docklock demo pipeline: --format takes json or text")
     keep = _make_kept(values["keep"])
     _check_host()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    return _run_pipeline(keep, Shown(values["format"] == "json"))
+    return _run_pipeline(keep, Shown(values["format"] == "json"), Ending())
+
+
+class Ending:
+    """Ctrl-C, SIGTERM and SIGHUP, each a KeyboardInterrupt.
+
+    Python drops an exception that is raised in a weak reference's callback or in `__del__`, and
+    each import makes one: check() tells at the next stage what was dropped.
+    """
+
+    def __init__(self) -> None:
+        from docklock.demo.commands import SIGNALS
+
+        self._has_come = False
+        for number in SIGNALS:
+            signal.signal(number, self._raise)
+
+    def _raise(self, *_: object) -> None:
+        self._has_come = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """KeyboardInterrupt if a signal has come."""
+        if self._has_come:
+            raise KeyboardInterrupt
 
 
 def _make_kept(keep: str | None) -> str:
@@ -98,14 +116,14 @@ def _check_host() -> None:
         ) from None
 
 
-def _run_pipeline(keep: str, shown: Shown) -> int:
+def _run_pipeline(keep: str, shown: Shown, ending: Ending) -> int:
     from docklock.demo.place import hold_place
 
     with hold_place() as place:
         into = keep or f"{place.path}/proofs"
         os.makedirs(into, exist_ok=True)
         try:
-            stages = _follow(place, into, shown)
+            stages = _follow(place, into, shown, ending)
         except BaseException:  # some proofs are none, and the directory is to serve again
             for name in os.listdir(into):
                 os.unlink(f"{into}/{name}")
@@ -120,7 +138,7 @@ def _run_pipeline(keep: str, shown: Shown) -> int:
     return 0
 
 
-def _follow(place: Place, into: str, shown: Shown) -> list[Stage]:
+def _follow(place: Place, into: str, shown: Shown, ending: Ending) -> list[Stage]:
     from docklock.demo.commands import Commands
     from docklock.demo.pipeline import VALIDATORS, run_pipeline
     from docklock.demo.stages import follow, run_container
@@ -130,12 +148,14 @@ def _follow(place: Place, into: str, shown: Shown) -> list[Stage]:
     shown.say(f"A chain of {VALIDATORS} validators, a server, the agent of a host: "
               f"in {place.path} ...")  # fmt: skip
     with run_pipeline(place) as pipeline:
+        ending.check()
         printed = run_container(pipeline, place.path)
         shown.say("A container of busybox ran, and printed:")
         for line in printed.splitlines():
             shown.say(f"    {line}")
         stages = []
         for stage in follow(pipeline, into, Commands(reader, place.fd)):
+            ending.check()
             stages.append(stage)
             for line in render_stage(len(stages), stage):
                 shown.say(line)

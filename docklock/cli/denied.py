@@ -24,6 +24,7 @@ RECORDED = frozenset(
         "delete",
         "evidence",
         "exec",
+        "export",
         "import",
         "keys",
         "kill",

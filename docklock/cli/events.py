@@ -49,6 +49,7 @@ ACTIONS = {
     "create": (CONTAINER, "create"),
     "exec": (CONTAINER, "exec_start"),
     "exit": (CONTAINER, "die"),
+    "export": (CONTAINER, "export"),
     "oom": (CONTAINER, "oom"),
     "pause": (CONTAINER, "pause"),
     "policy": (CONTAINER, "policy"),

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
 def run_evidence(argv: list[str], paths: Paths) -> int:
     """Write the file; TamperError if what this host holds is not whole."""
-    import argparse
-
     from chainlite.bundle import STATES
     from chainlite.redaction import parse_classes
     from chainlite.trust import read_note
+    from docklock.cli.arguments import Parser
     from docklock.cli.prove import add_chain_options
     from docklock.evidence.export import NOTHING, write_evidence
     from docklock.evidence.operations import record_operation
@@ -32,7 +31,7 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
 
     if argv[:1] == ["erase"]:
         return _run_erase(argv[1:], paths)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="docklock evidence",
         description="Write a container's evidence to one file.",
         epilog="`docklock evidence erase CONTAINER --values CLASSES` erases stored values.",
@@ -90,15 +89,14 @@ def _write_final(paths: Paths, options: Namespace) -> bytes:
 
 
 def _run_erase(argv: list[str], paths: Paths) -> int:
-    import argparse
-
     from chainlite.redaction import parse_classes
+    from docklock.cli.arguments import Parser
     from docklock.evidence.erasing import erase_values
     from docklock.evidence.operations import record_operation
     from docklock.evidence.reading import find_evidence
     from docklock.outbox.holding import check_sent
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="docklock evidence erase",
         description="Erase a stopped container's stored values for good; its proofs stay.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -184,6 +185,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
 def describe_more(spec: dict[str, Any]) -> dict[str, Any]:
     """What the rarer options have set, by Docker's names."""
     process, linux = spec["process"], spec.get("linux", {})
+    kinds = {namespace["type"] for namespace in linux.get("namespaces", [])}
     shm = [mount for mount in spec.get("mounts", []) if mount["destination"] == "/dev/shm"]
     sizes = [
         int(option[5:])
@@ -197,6 +199,10 @@ def describe_more(spec: dict[str, Any]) -> dict[str, Any]:
         "ShmSize": sizes[0] if sizes else 0,
         "Sysctls": linux.get("sysctl", {}),
         "Annotations": spec.get("annotations", {}),
+        "CgroupParent": os.path.dirname(linux.get("cgroupsPath", "")),
+        "CgroupnsMode": "private" if "cgroup" in kinds else "host",
+        "IpcMode": ("private" if shm else "none") if "ipc" in kinds else "host",
+        "UTSMode": "" if "uts" in kinds else "host",
         "Init": process["args"][0] == "/sbin/docker-init",
     }
 

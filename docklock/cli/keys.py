@@ -82,11 +82,10 @@ def render_keys(shown: dict[str, Any]) -> str:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    import argparse
-
     from chainlite.errors import SpecError
+    from docklock.cli.arguments import Parser
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="docklock keys",
         description="This host's signing key.",
         epilog="rotate: the next key, signed by the one before, which is overwritten on disk. "

@@ -102,9 +102,9 @@ def _parse_address(text: str) -> tuple[str, int]:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    import argparse
+    from docklock.cli.arguments import Parser
 
-    parser = argparse.ArgumentParser(prog="docklock log", description="This host's log.")
+    parser = Parser(prog="docklock log", description="This host's log.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("checkpoint", help="bring the tiles up to date; print the signed checkpoint")
     proof = verbs.add_parser("proof", help="write the proof that a leaf is in the log")

@@ -34,6 +34,8 @@ COMMANDS = {
     "restart": ("restart", "run_restart", "Stop containers and start them again"),
     "kill": ("containers", "run_kill", "Send a signal to containers"),
     "cp": ("cp", "run_cp", "Copy files between a container and this host"),
+    "diff": ("export", "run_diff", "Show what a container has changed in its files"),
+    "export": ("export", "run_export", "Write a container's root file system as a tar"),
     "pause": ("pause", "run_pause", "Freeze all processes of containers"),
     "unpause": ("pause", "run_unpause", "Let the processes of paused containers go on"),
     "quarantine": ("quarantine", "run_quarantine", "Freeze containers and cut their network"),
@@ -72,7 +74,12 @@ COMMANDS = {
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "check": ("check", "run_check", "Say whether this host can run containers"),
-    "system": ("system", "run_system", "Show what takes space (df); remove the unused (prune)"),
+    "system": (
+        "system",
+        "run_system",
+        "Show what takes space (df), remove the unused (prune), check images (check)",
+    ),
+    "completion": ("completion", "run_completion", "Print what completes all this in a shell"),
     "version": ("info", "run_version", "Show the version"),
     # Two words are a verb of a noun that has no command of its own (see NOUNS).
     "container prune": ("prune", "run_container_prune", "Remove containers that do not run"),
@@ -83,9 +90,9 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "admin", "agent", "audit", "bpci", "chain", "check", "demo", "keys", "log", "mend", "notary",
-    "policy", "info", "version", "images", "import", "load", "pull", "save", "tag", "history",
-    "login", "logout", "push", "sync", "witness",
+    "admin", "agent", "audit", "bpci", "chain", "check", "completion", "demo", "keys", "log",
+    "login", "logout", "mend", "notary", "policy", "info", "version", "images", "import", "load",
+    "pull", "push", "save", "tag", "history", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

@@ -47,7 +47,9 @@ def run_notary(argv: list[str], paths: Paths) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     import argparse
 
-    parser = argparse.ArgumentParser(
+    from docklock.cli.arguments import Parser
+
+    parser = Parser(
         prog="docklock notary",
         description="Verify this host's segments, group them in signed LogBlocks, say what each "
         "app's work comes to. The agent does it all the time; without it, `run` does one pass.",

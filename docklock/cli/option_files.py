@@ -51,10 +51,14 @@ def _read(option: str, path: str) -> bytes:
 
 
 class IdFile:
-    """--cidfile: taken before the container is made, so that two commands never share one."""
+    """--cidfile: taken before the container is made, so that two commands never share one.
 
-    def __init__(self, path: str) -> None:
+    As a context: the file keeps the id, with no line end, as Docker's; none if it raises.
+    """
+
+    def __init__(self, path: str, container_id: str) -> None:
         self._path = path
+        self._id = container_id
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
@@ -65,12 +69,12 @@ class IdFile:
         except OSError as error:
             raise SpecError(f"--cidfile {path}: {error.strerror}") from None
 
-    def write(self, container_id: str) -> None:
-        """The container is made: the file keeps its id, with no line end, as Docker's."""
-        os.write(self._fd, container_id.encode())
-        os.close(self._fd)
+    def __enter__(self) -> None:
+        return None
 
-    def drop(self) -> None:
-        """There is no container: nor a file."""
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            os.write(self._fd, self._id.encode())
+        else:
+            os.unlink(self._path)
         os.close(self._fd)
-        os.unlink(self._path)

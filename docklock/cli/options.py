@@ -44,7 +44,14 @@ class UsageError(SpecError):
 
 
 class HelpWanted(Exception):
-    """The user asked for --help; the text is the message."""
+    """The user asked for --help; the text is the message, `shown` what it is of.
+
+    A noun's verbs by name, or one command. The tree of all commands is made of it (tree.py).
+    """
+
+    def __init__(self, message: str, shown: Command | Mapping[str, Command]) -> None:
+        super().__init__(message)
+        self.shown = shown
 
 
 def choose_verb(noun: str, commands: Mapping[str, Command], argv: list[str]) -> str:
@@ -53,7 +60,7 @@ def choose_verb(noun: str, commands: Mapping[str, Command], argv: list[str]) -> 
     if verb in ("--help", "-h"):
         width = max(map(len, commands))
         lines = [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
-        raise HelpWanted("\n".join([f"Usage: docklock {noun} VERB ...", "", *lines]))
+        raise HelpWanted("\n".join([f"Usage: docklock {noun} VERB ...", "", *lines]), commands)
     if verb not in commands:
         hint = suggest(verb, commands) if verb else ""
         known = ", ".join(commands)
@@ -93,7 +100,7 @@ def parse(command: Command, argv: list[str]) -> tuple[dict[str, Any], list[str]]
         if word == "--":
             return values, words + rest
         if word == "--help" or (word == "-h" and "-h" not in by_name):
-            raise HelpWanted(format_help(command))
+            raise HelpWanted(format_help(command), command)
         if not word.startswith("-") or word == "-":
             words.append(word)
             if command.is_program_last:

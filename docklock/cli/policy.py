@@ -19,6 +19,7 @@ from docklock.policy.shipped import find_policy, list_profiles
 if TYPE_CHECKING:
     import argparse
 
+    from docklock.cli.arguments import Parser
     from docklock.policy.decision import Arm, Check
     from docklock.policy.model import Model
 
@@ -42,12 +43,11 @@ def run_policy(argv: list[str], _paths: Paths) -> int:
     return verbs[options.verb](options)
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    import argparse
-
+def _make_parser() -> Parser:
+    from docklock.cli.arguments import Parser
     from docklock.policy.machines import ARCHITECTURES, MACHINES
 
-    parser = argparse.ArgumentParser("docklock policy", description="Look at and compile policies.")
+    parser = Parser("docklock policy", description="Look at and compile policies.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("ls", help="list the policies that come with docklock")
     show = verbs.add_parser("show", help="show what a policy does with each call")

@@ -23,20 +23,17 @@ DIGITS_MAX = 19
 
 def run_prove(argv: list[str], paths: Paths) -> int:
     """Write the file, which `verify` checks alone."""
-    import argparse
-
     from chainlite.errors import SpecError
     from chainlite.proven import render_holder
     from chainlite.redaction import parse_classes
     from chainlite.trust import read_note
+    from docklock.cli.arguments import Parser
     from docklock.client import flush
     from docklock.evidence.export import NOTHING
     from docklock.evidence.proving import make_proof
     from docklock.evidence.reading import find_evidence
 
-    parser = argparse.ArgumentParser(
-        prog="docklock prove", description="Write the proof of one receipt to a file."
-    )
+    parser = Parser(prog="docklock prove", description="Write the proof of one receipt to a file.")
     parser.add_argument("container", metavar="CONTAINER")
     parser.add_argument("index", metavar="[RUN:]INDEX", help="as `docklock receipts` shows it")
     parser.add_argument("-o", "--output", metavar="FILE", help="else CONTAINER-RUN-INDEX.proof")

@@ -26,14 +26,11 @@ _ROW = "{:<8} {:<23} {:<7} {:<20} {:<16} {}\n"
 
 def run_receipts(argv: list[str], paths: Paths) -> int:
     """Print the receipts of a container (the newest if none is named) as a table or JSON lines."""
-    import argparse
-
+    from docklock.cli.arguments import Parser
     from docklock.client import flush
     from docklock.evidence.reading import Query, find_evidence, find_newest
 
-    parser = argparse.ArgumentParser(
-        prog="docklock receipts", description="List a container's committed receipts."
-    )
+    parser = Parser(prog="docklock receipts", description="List a container's committed receipts.")
     parser.add_argument("container", metavar="CONTAINER", nargs="?", default="")
     parser.add_argument("-f", "--follow", action="store_true", help="until the run ends")
     parser.add_argument("--op", metavar="PATTERN", default="*", help="as 'syscall.*'")

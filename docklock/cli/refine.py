@@ -11,8 +11,10 @@ import os
 
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
+from docklock.cli.host_files import check_names, is_dns_asked
 from docklock.cli.limits import parse_bytes
 from docklock.cli.option_files import read_pairs
+from docklock.cli.sharing import check_sharing, share
 from docklock.defaults import get_default_mounts
 from docklock.spec import Mount, get_sysctl_namespace
 
@@ -26,11 +28,14 @@ SHM = "/dev/shm"
 OOM_SCORE_ADJUST_MAX = 1000
 STOP_TIMEOUT_MAX_S = 10**9
 # What docklock binds over /etc gives way to what is asked for.
-REPLACED = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+RESOLV = "/etc/resolv.conf"
+REPLACED = ("/etc/hostname", "/etc/hosts", RESOLV)
 INIT_TARGET = "/sbin/docker-init"
 # Programs that are a container's first process, as Docker's --init has one; of these a static one.
 INIT_NAMES = ("docker-init", "tini-static", "catatonit", "tini")
 INIT_DIRECTORIES = ("/usr/libexec/docker", "/usr/libexec/podman", "/usr/lib/podman")
+# Other words for OCI's architectures.
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
 _ELF_HEADERS_MAX = 64
 _PT_INTERP = 3
 
@@ -44,10 +49,33 @@ def read_option_files(values: dict[str, Any]) -> None:
             values[target] = [*found, *values[target]]
 
 
+def check_options(values: dict[str, Any]) -> None:
+    """SpecError for what is wrong whatever the image; files of options are read."""
+    read_option_files(values)
+    check_sharing(values)
+    if values["add_host"] or is_dns_asked(values):
+        check_names(values)
+
+
 def refine(
-    container: Container, spec: Spec, values: dict[str, Any], roots: tuple[str, ...]
+    container: Container,
+    spec: Spec,
+    values: dict[str, Any],
+    roots: tuple[str, ...],
+    architecture: str,
 ) -> tuple[Container, Spec]:
     """The container and spec with all that MORE_OPTIONS ask for. `roots`: the image's layers."""
+    if values["platform"]:
+        _check_platform(values["platform"], container.image, architecture)
+    spec = share(spec, values)
+    if is_dns_asked(values) and not any(m.destination == RESOLV for m in spec.mounts):
+        source = f"{container.bundle}/resolv.conf"
+        spec = spec._replace(
+            mounts=(*spec.mounts, Mount(RESOLV, "bind", source, ("bind", "rprivate")))
+        )
+    if values["cgroup_parent"]:
+        path = _parse_cgroup_parent(values["cgroup_parent"], container.id)
+        spec = spec._replace(linux=spec.linux._replace(cgroups_path=path))
     if values["stop_timeout"] is not None:
         container = container._replace(stop_timeout_s=_parse_stop_timeout(values["stop_timeout"]))
     process = spec.process
@@ -68,6 +96,33 @@ def refine(
         pairs = dict(_parse_sysctl(word, spec) for word in values["sysctl"])
         spec = spec._replace(linux=spec.linux._replace(sysctl=tuple(sorted(pairs.items()))))
     return container, spec._replace(process=process)
+
+
+def _check_platform(word: str, image: str, architecture: str) -> None:
+    """SpecError unless the image is for os[/architecture[/variant]], or for that architecture."""
+    fields = word.lower().split("/")
+    named = fields[0] if len(fields) == 1 else fields[1]
+    if not all(fields) or len(fields) > 3 or (len(fields) > 1 and fields[0] != "linux"):
+        raise SpecError(f"--platform {word}: give linux/ARCHITECTURE, such as linux/amd64")
+    wanted = _ARCHITECTURES.get(named, named)
+    if wanted not in ("linux", architecture) and image:
+        raise SpecError(
+            f"image with reference {image} was found but its platform (linux/{architecture})"
+            f" does not match the specified platform ({word})"
+        )
+
+
+def _parse_cgroup_parent(word: str, container_id: str) -> str:
+    """The OCI cgroupsPath. Not in another container's: that one's end would be this one's."""
+    from docklock.cgroup.driver import locate_path
+    from docklock.cgroup.hierarchy import PARENT_NAME
+
+    parts = [part for part in word.split("/") if part not in ("", ".")]
+    if PARENT_NAME in parts[:-1]:
+        raise SpecError(f"--cgroup-parent {word}: it lies in a container's own cgroup")
+    path = f"{'/' if word.startswith('/') else ''}{'/'.join((*parts, container_id))}"
+    locate_path(path, container_id)
+    return path
 
 
 def _parse_stop_timeout(word: str) -> int:

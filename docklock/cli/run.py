@@ -13,15 +13,22 @@ import time
 from chainlite.errors import About, SpecError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.cli import options
-from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
+from docklock.cli.attach import (
+    DETACH_KEYS,
+    SIG_PROXY,
+    choose_attachment,
+    follow,
+    report_lost,
+    wait_created,
+)
 from docklock.cli.find_image import PULL_OPTIONS, find_image
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.values import (
     LIMIT_OPTIONS,
     MORE_OPTIONS,
-    TERM_DEFAULT,
-    parse_env,
+    build_env,
     parse_label,
+    parse_security,
     parse_tmpfs,
     parse_ulimit,
     parse_volume,
@@ -42,7 +49,6 @@ if TYPE_CHECKING:
     from docklock.policy.load import Compiled
     from docklock.spec import Device
 
-PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID_BYTES = 32
 SIGNS = ("segment", "each")
 # Written into the bundle, bound over /etc. With the host's network its names are the host's, too.
@@ -107,6 +113,8 @@ RUN = Command(
     (
         flag("-d", "--detach", help="run in the background and print the id"),
         flag("--plan", help="print every step, and do nothing"),
+        listed("-a", "--attach", help="attach to these alone", metavar="stdin|stdout|stderr"),
+        SIG_PROXY,
         DETACH_KEYS,
         *_CREATE_OPTIONS,
     ),
@@ -119,6 +127,7 @@ class Request(NamedTuple):
 
     container: Container
     spec: Spec
+    values: dict[str, Any]  # of its options
     architecture: str  # the image's, in OCI's words; "" for a directory
 
 
@@ -131,7 +140,7 @@ def run_create(argv: list[str], paths: Paths) -> int:
 
     make_directories(paths)
     check_policy(paths, request)
-    live_fd = _make(paths, request, values["cidfile"])
+    live_fd = _make(paths, request)
     record_operation(paths, "create", request.container.id)
 
     release_live(paths, request.container.id)
@@ -146,13 +155,14 @@ def run_run(argv: list[str], paths: Paths) -> int:
     keys, is_shown = _check_terminal(values)
     if not is_shown:
         return 1
+    attachment = choose_attachment(values, keys)
     request = build_request(paths, RUN, values, words)
     if values["plan"]:
         return _print_plan(request)
     container = request.container
     make_directories(paths)
     check_policy(paths, request)  # a policy that does not compile leaves no container
-    live_fd = _make(paths, request, values["cidfile"])
+    live_fd = _make(paths, request)
     channel = launch(
         paths,
         container.id,
@@ -161,9 +171,11 @@ def run_run(argv: list[str], paths: Paths) -> int:
         start_at_once=True,
         is_background=values["detach"],
     )
-    if not values["detach"]:
-        attachment = Attachment(values["interactive"], tty=values["tty"], detach_keys=keys)
-        return follow(channel, attachment, lambda: report_lost(paths, container.id))
+    if not values["detach"] and attachment.is_any:
+        code = follow(channel, attachment, lambda: report_lost(paths, container.id))
+        if not attachment.shown:  # only its input: Docker's way to say which it was
+            print(container.id)
+        return code
     with About(container.id):
         event = wait_created(channel)
         if event["event"] != "started" and event.get("message"):
@@ -198,9 +210,9 @@ def build_request(
     """Check every option against the image; nothing is made. SpecError, StateError."""
     has_more = any(values[option.key] for option in MORE_OPTIONS)
     if has_more:
-        from docklock.cli.refine import read_option_files, refine
+        from docklock.cli.refine import check_options, refine
 
-        read_option_files(values)
+        check_options(values)
     container_id = os.urandom(ID_BYTES).hex()
     name = values["name"] or _make_name(container_id)
     check_name(name)
@@ -209,7 +221,7 @@ def build_request(
     config = image.config if image is not None else EMPTY
     labels = tuple(parse_label(word) for word in values["label"])
     args = _choose_program(values["entrypoint"], config, program)
-    is_host = values["network"] == "host"
+    is_host = "host" in (values["network"], values["uts"])
     hostname = values["hostname"] or (os.uname().nodename if is_host else container_id[:12])
     bundle = paths.container(container_id)
     user, home = find_user(layers or (values["rootfs"],), values["user"] or config.user)
@@ -225,18 +237,12 @@ def build_request(
         network=values["network"] or "none",
         readonly=values["read_only"],
         resources=_build_resources(values),
-        mounts=(
-            *(
-                Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate"))
-                for name in FILES[values["network"] or "none"]
-            ),
-            *(parse_volume(word) for word in values["volume"]),
-        ),
+        mounts=_build_mounts(bundle, values),
         tmpfs=tuple(parse_tmpfs(word) for word in values["tmpfs"]),
         rlimits=tuple(parse_ulimit(word) for word in values["ulimit"]),
         privileged=values["privileged"],
         devices=_list_devices() if values["privileged"] else (),
-        no_new_privs=_parse_security(values["security_opt"]) and not values["privileged"],
+        no_new_privs=parse_security(values["security_opt"]) and not values["privileged"],
         terminal=values["tty"],
         console_size=_get_size() if values["tty"] else None,
     )
@@ -262,9 +268,20 @@ def build_request(
         health=_choose_health(values, config),
         labels=labels,
     )
+    architecture = image.architecture if image is not None else ""
     if has_more:
-        container, spec = refine(container, spec, values, layers or (values["rootfs"],))
-    return Request(container, spec, image.architecture if image is not None else "")
+        roots = layers or (values["rootfs"],)
+        container, spec = refine(container, spec, values, roots, architecture)
+    return Request(container, spec, values, architecture)
+
+
+def _build_mounts(bundle: str, values: dict[str, Any]) -> tuple[Mount, ...]:
+    """Our files over /etc, then what -v asks for."""
+    names = FILES[values["network"] or "none"]
+    ours = (
+        Mount(f"/etc/{name}", "bind", f"{bundle}/{name}", ("bind", "rprivate")) for name in names
+    )
+    return (*ours, *(parse_volume(word) for word in values["volume"]))
 
 
 def _make_name(container_id: str) -> str:
@@ -387,20 +404,6 @@ def _choose_health(values: dict[str, Any], config: ImageConfig) -> tuple[object,
     return choose_check(values, decode_check(config.health))
 
 
-def _parse_security(words: list[str]) -> bool:
-    """Whether no_new_privs is set; SpecError for options that docklock has not."""
-    no_new_privs = True
-    for word in words:
-        name, _, value = word.replace(":", "=", 1).partition("=")
-        if name != "no-new-privileges" or value not in ("", "true", "false"):
-            hint = "; choose a filter with --policy" if name == "seccomp" else ""
-            raise SpecError(
-                f"--security-opt {word}: docklock knows no-new-privileges[=true|false]{hint}"
-            )
-        no_new_privs = value != "false"
-    return no_new_privs
-
-
 def _build_resources(values: dict[str, Any]) -> Resources:
     if all(values[option.key] is None for option in LIMIT_OPTIONS):
         return Resources()
@@ -410,24 +413,6 @@ def _build_resources(values: dict[str, Any]) -> Resources:
     resources = Resources(**parse_limits(values))
     check_limits(resources)
     return resources
-
-
-def build_env(
-    image: tuple[str, ...], asked: list[str], hostname: str, home: str, *, tty: bool = False
-) -> tuple[str, ...]:
-    """Docker's order: PATH, HOSTNAME, TERM, the image's, the asked-for; a later one replaces."""
-    found = {"PATH": PATH_DEFAULT, "HOSTNAME": hostname}
-    if tty:
-        found["TERM"] = TERM_DEFAULT
-    for entry in image:
-        name, _, value = entry.partition("=")
-        found[name] = value
-    for word in asked:
-        pair = parse_env(word)
-        if pair is not None:
-            found[pair[0]] = pair[1]
-    found.setdefault("HOME", home)
-    return tuple(f"{name}={value}" for name, value in found.items())
 
 
 def find_user(roots: tuple[str, ...], wanted: str) -> tuple[User, str]:
@@ -443,29 +428,29 @@ def find_user(roots: tuple[str, ...], wanted: str) -> tuple[User, str]:
         os.close(fd)
 
 
-def _make(paths: Paths, request: Request, id_file: str | None) -> int:
+def _make(paths: Paths, request: Request) -> int:
     """make_container, with the files that are bound over /etc, and --cidfile."""
-    if id_file:
+    container, spec, values, _ = request
+    files = _build_files(container.network, spec.hostname)
+    if values["add_host"] or any(values[key] for key in values if key.startswith("dns")):
+        from docklock.cli.host_files import add_names
+
+        files = add_names(files, values, _read_text("/etc/resolv.conf"))
+    if values["cidfile"]:
         from docklock.cli.option_files import IdFile
 
-        kept = IdFile(id_file)
-        try:
-            live_fd = _make(paths, request, None)
-        except BaseException:
-            kept.drop()
-            raise
-        kept.write(request.container.id)
-        return live_fd
-    container, spec = request.container, request.spec
-    if container.network == "host":
-        files = {name: _read_text(f"/etc/{name}") for name in FILES["host"]}
-    else:
-        files = {
-            "hostname": f"{spec.hostname}\n",
-            "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-            f"127.0.0.1\t{spec.hostname}\n",
-        }
+        with IdFile(values["cidfile"], container.id):
+            return make_container(paths, container, spec, files=files)
     return make_container(paths, container, spec, files=files)
+
+
+def _build_files(network: str, hostname: str) -> dict[str, str]:
+    """What is bound over /etc, by name."""
+    if network == "host":
+        return {name: _read_text(f"/etc/{name}") for name in FILES["host"]}
+    name = hostname or os.uname().nodename
+    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    return {"hostname": f"{name}\n", "hosts": f"{hosts}127.0.0.1\t{name}\n"}
 
 
 def _read_text(path: str) -> str:

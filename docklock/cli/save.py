@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from chainlite.errors import SpecError
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, text
-from docklock.image.save import FORMATS, OCI_DIRECTORY, DirectorySink, Sink, TarSink, save_images
+from docklock.image.save import FORMATS, OCI_DIRECTORY, DirectorySink, TarSink, save_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Write = Callable[[bytes], object]
 
     from docklock.paths import Paths
 
@@ -45,13 +47,15 @@ def run_save(argv: list[str], paths: Paths) -> int:
             raise SpecError(f"docklock save: --format {OCI_DIRECTORY} writes a directory: give -o")
         save_images(paths, words, kind, lambda: DirectorySink(output))
         return 0
-    write_output("save", output, lambda make: save_images(paths, words, kind, make))
+    write_output(
+        "save",
+        output,
+        lambda write: save_images(paths, words, kind, lambda: TarSink(write)),
+    )
     return 0
 
 
-def write_output(
-    command: str, output: str | None, act: Callable[[Callable[[], Sink]], None]
-) -> None:
+def write_output(command: str, output: str | None, act: Callable[[Write], None]) -> None:
     """Let `act` write a tar to stdout or to a file, which is there afterwards whole or not at all.
 
     SpecError, in Docker's words, for a terminal and for a place where no file can be.
@@ -59,7 +63,7 @@ def write_output(
     if not output:
         if sys.stdout.isatty():
             raise SpecError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-        act(lambda: TarSink(sys.stdout.buffer.write))
+        act(sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
         return
     directory = os.path.dirname(output) or "."
@@ -69,12 +73,12 @@ def write_output(
         raise SpecError(f'docklock {command}: invalid output path: "{output}" is a directory')
     if _is_special(output):
         with open(output, "wb") as file:
-            act(lambda: TarSink(file.write))
+            act(file.write)
         return
     temporary = f"{directory}/.{os.path.basename(output)}.{secrets.token_hex(4)}"
     try:
         with open(temporary, "xb") as file:
-            act(lambda: TarSink(file.write))
+            act(file.write)
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, output)

@@ -1,4 +1,5 @@
-"""`docklock system df` and `prune`: what takes space, and removing what nobody uses.
+"""`docklock system df`, `prune` and `check`: what takes space, removing what nobody uses, and
+whether the image store is whole.
 
 Evidence takes space and is never pruned. Not here: how images and containers are removed.
 """
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chainlite.errors import SpecError, StateError
 from docklock.cli import options
 from docklock.cli.containers import remove
-from docklock.cli.options import Command, check_count, flag, text
+from docklock.cli.options import Command, check_count, choose_verb, flag, text
 from docklock.image.listing import show_size, show_table
 from docklock.image.remove import remove_image
 from docklock.image.store import ImageStore
@@ -38,6 +39,12 @@ PRUNE = Command(
         flag("-f", "--force", help="do not ask"),
     ),
 )
+CHECK = Command(
+    "system check",
+    "[OPTIONS]",
+    "Read every blob of the image store against its digest; exit with 1 if it is not whole.",
+    (text("--format", help="json: one object", metavar="json"),),
+)
 BLOCK_BYTES = 512
 WARNING = """WARNING! This will remove:
   - all containers that do not run
@@ -58,14 +65,36 @@ class Row(NamedTuple):
 
 
 def run_system(argv: list[str], paths: Paths) -> int:
-    """`docklock system`: df or prune."""
-    verbs = {"df": run_df, "prune": run_prune}
-    if not argv or argv[0] not in verbs:
-        if argv and argv[0] in ("-h", "--help"):
-            print("Usage: docklock system df|prune [OPTIONS]")
-            return 0
-        raise SpecError("docklock system: give df or prune; see docklock system df --help")
-    return verbs[argv[0]](argv[1:], paths)
+    """`docklock system`: df, prune or check."""
+    verbs = {"check": (CHECK, run_check), "df": (DF, run_df), "prune": (PRUNE, run_prune)}
+    verb = choose_verb("system", {name: command for name, (command, _) in verbs.items()}, argv)
+    return verbs[verb][1](argv[1:], paths)
+
+
+def run_check(argv: list[str], paths: Paths) -> int:
+    """`docklock system check`: a line for each problem, and one that says what was read."""
+    from docklock.image.check import check_store
+
+    values, words = options.parse(CHECK, argv)
+    check_count(CHECK, words, 0, 0)
+    if values["format"] not in (None, "json"):
+        raise SpecError("docklock system check: --format takes json")
+    found = check_store(paths)
+    if values["format"]:
+        print(json.dumps(found._asdict()))
+        return int(bool(found.problems))
+    for image, why in found.problems:
+        print(f"{image}: {why}")
+    if found.leftovers:
+        print(f"{found.leftovers} leftovers of writers that were killed: the next one removes them")
+    size = show_size(found.blob_bytes)
+    print(f"{found.images} images, {found.blobs} blobs, {size} read: ", end="")
+    print(
+        "NOT WHOLE: docklock rmi -f and another load, import or pull mend an image"
+        if found.problems
+        else "whole"
+    )
+    return int(bool(found.problems))
 
 
 def run_df(argv: list[str], paths: Paths) -> int:

@@ -47,7 +47,7 @@ DAY_S = 86_400
 def run_top(argv: list[str], paths: Paths) -> int:
     """`docklock top`: with no word, or an option first, this process becomes the UI."""
     if argv and argv[0] in ("--help", "-h"):
-        raise HelpWanted(format_help(TOP))
+        raise HelpWanted(format_help(TOP), TOP)
     if not argv or argv[0].startswith("-"):
         become_ui(argv, paths)
     if len(argv) > 1:

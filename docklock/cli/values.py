@@ -37,10 +37,22 @@ MORE_OPTIONS = (
     flag("--init", help="have an init in front that reaps and passes signals on"),
     text("--stop-timeout", help="seconds from the stop signal to SIGKILL", metavar="SECONDS"),
     text("--shm-size", help="size of /dev/shm (64m)", metavar="SIZE"),
+    text("--ipc", help="private (the default), none or host", metavar="MODE"),
+    text("--pid", help="private (the default)", metavar="MODE"),
+    text("--uts", help="host: the host's name", metavar="MODE"),
+    text("--cgroupns", help="private (the default) or host", metavar="MODE"),
+    text("--userns", help="host (the default)", metavar="MODE"),
+    text("--platform", help="refuse an image for another, such as linux/amd64", metavar="PLATFORM"),
+    text("--cgroup-parent", help="put its cgroup below this one", metavar="CGROUP"),
+    listed("--add-host", help="one more line of /etc/hosts", metavar="NAME:IP"),
+    listed("--dns", help="name server in /etc/resolv.conf", metavar="IP"),
+    listed("--dns-search", help="search domain in /etc/resolv.conf", metavar="DOMAIN"),
+    listed("--dns-opt", "--dns-option", help="option in /etc/resolv.conf", metavar="OPTION"),
     text("--cidfile", help="write the container's id to a new file", metavar="FILE"),
     text("--oom-score-adj", help="-1000 to 1000: whom the kernel kills first", metavar="NUMBER"),
     listed("--annotation", help="an annotation of the OCI spec", metavar="NAME=VALUE"),
 )
+PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TERM_DEFAULT = "xterm"  # Docker's, for a program with a terminal
 VOLUME_OPTIONS = frozenset(
     (
@@ -145,3 +157,35 @@ def parse_ulimit(word: str) -> Rlimit:
     if kind not in RLIMITS or low > high:
         raise SpecError(f"--ulimit {word}: give a name such as nofile, and SOFT <= HARD")
     return Rlimit(kind, low, high)
+
+
+def parse_security(words: list[str]) -> bool:
+    """Whether no_new_privs is set; SpecError for options that docklock has not."""
+    no_new_privs = True
+    for word in words:
+        name, _, value = word.replace(":", "=", 1).partition("=")
+        if name != "no-new-privileges" or value not in ("", "true", "false"):
+            hint = "; choose a filter with --policy" if name == "seccomp" else ""
+            raise SpecError(
+                f"--security-opt {word}: docklock knows no-new-privileges[=true|false]{hint}"
+            )
+        no_new_privs = value != "false"
+    return no_new_privs
+
+
+def build_env(
+    image: tuple[str, ...], asked: list[str], hostname: str, home: str, *, tty: bool = False
+) -> tuple[str, ...]:
+    """Docker's order: PATH, HOSTNAME, TERM, the image's, the asked-for; a later one replaces."""
+    found = {"PATH": PATH_DEFAULT, "HOSTNAME": hostname}
+    if tty:
+        found["TERM"] = TERM_DEFAULT
+    for entry in image:
+        name, _, value = entry.partition("=")
+        found[name] = value
+    for word in asked:
+        pair = parse_env(word)
+        if pair is not None:
+            found[pair[0]] = pair[1]
+    found.setdefault("HOME", home)
+    return tuple(f"{name}={value}" for name, value in found.items())

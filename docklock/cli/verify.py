@@ -27,13 +27,12 @@ CALL = b"DOCKLOCK-CALL\0"
 
 def run_verify(argv: list[str], paths: Paths) -> int:
     """Verify a container, a file, or everything (also when nothing is named)."""
-    import argparse
-
     from chainlite.errors import SpecError
     from chainlite.trust import add_trust_options, read_trust
+    from docklock.cli.arguments import Parser
     from docklock.evidence import keyring
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="docklock verify", description="Check evidence; nothing named means --all."
     )
     parser.add_argument("target", metavar="CONTAINER|FILE", nargs="?", default="")

@@ -25,6 +25,7 @@ OPERATIONS = {
     "evidence": "a container's evidence is written to a file; label: redact",
     "erase": "a container's stored values are erased; label: values",
     "exec": "a program is run in a running container",
+    "export": "a container's root file system is written out",
     "fork": "a log was found to have signed two histories; labels: log, sizes",
     "import": "an image is made; labels: image, name",
     "limit": "a container's limit is reached; labels: limit, count",

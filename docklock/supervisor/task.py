@@ -56,7 +56,7 @@ class Task(NamedTuple):
 def locate_cgroup(container_id: str, spec: Spec) -> driver.Cgroup:
     """The cgroup that the spec names, or else the one named by the container's id."""
     if spec.linux.cgroups_path:
-        return driver.locate_path(spec.linux.cgroups_path, container_id)
+        return driver.locate_path(spec.linux.cgroups_path, container_id, spec.linux.resources)
     return driver.locate_for(container_id, spec.linux.resources)
 
 

@@ -148,6 +148,23 @@ def test_a_signal_ends_all_and_removes_all(demo: Demo, number: int) -> None:
     assert demo.left() == [] and find_processes(demo.top) == []
 
 
+def test_a_signal_that_python_drops_is_told_at_the_next_stage() -> None:
+    program = (
+        "import signal\n"
+        "from docklock.cli.demo import Ending\n"
+        "class Dropping:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+        "ending = Ending()\n"
+        "ending.check()\n"
+        "Dropping()\n"
+        "print('goes on')\n"
+        "try: ending.check()\n"
+        "except KeyboardInterrupt: print('ends')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True)
+    assert done.stdout.split() == [b"goes", b"on", b"ends"] and b"ignored in" in done.stderr
+
+
 def test_one_that_runs_is_not_taken_for_a_left_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def ended(dock: Docklock) -> str:
         ("rmi nothing:here", 1, "state", False),
         ("tag nothing:here x", 1, "state", False),
         ("save nothing:here", 1, "state", False),
+        ("export nobody", 1, "state", False),
         ("rename ended ended", 1, "state", True),
         ("import /nowhere/secret.tar", 2, "spec", False),
         ("pull 127.0.0.1:1/nothing:here", 1, "state", False),
@@ -180,13 +181,13 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
     """A new command is in one of the two, or this fails."""
     shows = {
         "ps", "logs", "wait", "inspect", "images", "receipts", "verify", "prove", "policy", "info",
-        "version", "stats", "top",
+        "version", "stats", "top", "completion",
         "events", "check",
         "notary",  # keeps a database of its own
         "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind
         "chain",  # a node has files of its own; that the host registers is on record as such
         "agent", "mend", "system",  # what they start or remove is on record as such
-        "container prune", "image prune", "history",
+        "container prune", "image prune", "history", "diff",
         "login", "logout",  # the user's own file, not this host's
         "demo",  # it has a root of its own
         "admin",  # another machine's server is asked

@@ -55,6 +55,7 @@ def test_every_command_that_changes_something_is_a_leaf(
     dock("unpause", "made")
     dock("update", "--pids-limit", "50", "made")
     dock("cp", "made:/etc/passwd", str(tmp_path / "passwd"))
+    dock("export", "made", "-o", str(tmp_path / "made.tar"))
     dock("rename", "made", "named")
     dock("rename", "named", "made")
     dock("rm", "made", code=1)
@@ -73,10 +74,10 @@ def test_every_command_that_changes_something_is_a_leaf(
     dock("rmi", "other", "another", "saved:1")
     dock("keys", "rotate")
     ops = read_ops(dock)[before:]
-    while_it_ran = ["exec", "signal", "pause", "pause", "update", "cp"]
+    while_it_ran = ["exec", "signal", "pause", "pause", "update", "cp", "export"]
     while_it_ran += ["rename", "rename", "remove", "denied"]
-    assert ops[:14] == ["create", "start", *while_it_ran, "attach", "signal"]
-    assert [op for op in ops[14:] if op not in ("signal", "exit", "remove")] == [
+    assert ops[:15] == ["create", "start", *while_it_ran, "attach", "signal"]
+    assert [op for op in ops[15:] if op not in ("signal", "exit", "remove")] == [
         "evidence", "erase", "create", "start", "import", "load",
         "tag", "save", "rmi", "rmi", "rmi", "key",
     ]  # fmt: skip

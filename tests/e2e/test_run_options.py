@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Docklock
+from tests.e2e.conftest import CGROUPS, Docklock
 
 
 def sh(dock: Docklock, script: str, *options: str) -> str:
@@ -236,3 +236,122 @@ def test_shm_oom_score_and_annotations_are_set(dock: Docklock) -> None:
     assert "greater than 0" in refuse(dock, "--shm-size", "0")
     assert "[-1000, 1000]" in refuse(dock, "--oom-score-adj", "1001")
     assert "NAME=VALUE" in refuse(dock, "--annotation", "=x")
+
+
+def test_hosts_and_name_servers_are_written(dock: Docklock) -> None:
+    words = ("--add-host", "db:10.0.0.7", "--add-host", "six=[fd00::1]", "--dns", "10.0.0.53")
+    more = ("--dns-search", "lan", "--dns-opt", "ndots:2")
+    for network in ("none", "host"):
+        text = sh(dock, "cat /etc/hosts /etc/resolv.conf", "--network", network, *words, *more)
+        lines = text.splitlines()
+        assert {"10.0.0.7\tdb", "fd00::1\tsix"} <= set(lines), network
+        assert lines[-3:] == ["nameserver 10.0.0.53", "search lan", "options ndots:2"]
+    assert "bad format" in refuse(dock, "--add-host", "db")
+    assert "invalid IP address" in refuse(dock, "--add-host", "db:10.0.0")
+    assert "no network with a gateway" in refuse(dock, "--add-host", "db:host-gateway")
+    assert "not an ip address" in refuse(dock, "--dns", "x")
+    assert "one word" in refuse(dock, "--dns-search", "a b")
+
+
+def test_namespaces_of_the_host_are_kept_where_asked(dock: Docklock, tmp_path: Path) -> None:
+    script = "for k in ipc uts cgroup pid; do busybox readlink /proc/self/ns/$k; done; hostname"
+    text = sh(dock, script, "--ipc", "host", "--uts", "host", "--cgroupns", "host")
+    lines = text.splitlines()
+    for line, kind in zip(lines, ("ipc", "uts", "cgroup"), strict=False):
+        assert line == os.readlink(f"/proc/self/ns/{kind}")
+    assert lines[3] != os.readlink("/proc/self/ns/pid")
+    assert lines[4] == os.uname().nodename
+    dock("run", "-d", "--name", "shared", "--ipc", "host", "busybox", "sleep", "60")
+    mode = dock.inspect("shared")["HostConfig"]
+    execed = dock("exec", "shared", "busybox", "readlink", "/proc/self/ns/ipc").stdout
+    dock("rm", "-f", "shared")
+    assert isinstance(mode, dict)
+    assert (mode["IpcMode"], mode["UTSMode"], mode["CgroupnsMode"]) == ("host", "", "private")
+    assert execed.strip() == os.readlink("/proc/self/ns/ipc")
+
+
+def test_without_ipc_there_is_no_shared_memory(dock: Docklock) -> None:
+    assert sh(dock, "grep -c /dev/shm /proc/mounts || true", "--ipc", "none") == "0\n"
+    assert sh(dock, "grep -c /dev/shm /proc/mounts", "--ipc", "private") == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "why"),
+    [
+        ("--pid", "host", "go on unrecorded"),
+        ("--pid", "container:x", "on the other's record"),
+        ("--pid", "nothing", "invalid pid mode"),
+        ("--ipc", "container:x", "joins no container's"),
+        ("--ipc", "hots", "invalid ipc mode"),
+        ("--userns", "keep-id", "no user namespaces yet"),
+        ("--cgroupns", "x", "invalid cgroupns mode"),
+        ("--uts", "private", "invalid uts mode"),
+        ("--platform", "linux/s390x", "does not match the specified platform"),
+        ("--platform", "windows/amd64", "give linux/"),
+        ("--cgroup-parent", "/docklock/0123", "a container's own cgroup"),
+        ("--cgroup-parent", "a/../b", "without .."),
+    ],
+)
+def test_what_would_break_a_promise_is_refused(
+    dock: Docklock, option: str, word: str, why: str
+) -> None:
+    assert why in refuse(dock, option, word)
+
+
+def test_the_images_own_platform_runs(dock: Docklock) -> None:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "")
+    for word in (f"linux/{machine}", machine, "linux", f"linux/{os.uname().machine}"):
+        assert sh(dock, "echo ran", "--platform", word) == "ran\n"
+
+
+def test_a_cgroup_parent_holds_the_container_and_its_limits(dock: Docklock) -> None:
+    parent = f"docklock-test-{os.getpid()}"
+    words = ("--cgroup-parent", f"/{parent}/deep", "--cpuset-cpus", "0", "--memory", "64m")
+    dock("run", "-d", "--name", "below", *words, "busybox", "sleep", "60")
+    try:
+        pid = dock.inspect("below")["State"]["Pid"]  # type: ignore[index]
+        found = Path(f"/proc/{pid}/cgroup").read_text()
+        assert f"/{parent}/deep/" in found
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert "Cpus_allowed_list:\t0\n" in status
+        host = dock.inspect("below")["HostConfig"]
+        assert host["CgroupParent"] == f"/{parent}/deep"  # type: ignore[index]
+    finally:
+        dock("rm", "-f", "below")
+        for tree, _, _ in os.walk(CGROUPS):
+            if tree.endswith(f"/{parent}"):
+                os.rmdir(f"{tree}/deep")
+                os.rmdir(tree)
+
+
+def test_one_attaches_to_what_one_names(dock: Docklock) -> None:
+    script = ("busybox", "sh", "-c", "echo out; echo err >&2; exit 3")
+    result = dock("run", "--rm", "-a", "stderr", *script, code=3)
+    assert (result.stdout, result.stderr) == ("", "err\n")
+    result = dock("run", "--rm", "-a", "STDOUT", *script, code=3)
+    assert (result.stdout, result.stderr) == ("out\n", "")
+    assert "Conflicting options: -a and -d" in refuse(dock, "-a", "stdout", "-d")
+    assert "valid streams" in refuse(dock, "-a", "out")
+
+
+def test_input_alone_is_passed_and_left(dock: Docklock) -> None:
+    words = ("-i", "-a", "stdin", "--name", "fed", "busybox", "sh", "-c", "cat; exit 4")
+    made = dock("run", *words, stdin="hello\n").stdout.strip()
+    assert dock("wait", made).stdout == "4\n"
+    assert dock("logs", "fed").stdout == "hello\n"
+    dock("rm", "fed")
+
+
+def test_signals_stay_with_the_front_end_where_asked(dock: Docklock) -> None:
+    words = ("busybox", "sh", "-c", "trap 'exit 9' TERM; echo on; while :; do sleep 0.05; done")
+    for proxy, code in (("true", 9), ("false", -15)):
+        front = dock.start("run", "--name", f"proxy-{proxy}", "--sig-proxy", proxy, *words)
+        assert front.stdout is not None
+        assert front.stdout.readline() == "on\n"
+        front.terminate()
+        front.communicate(timeout=30)
+        assert front.returncode == code
+    status = dock.inspect("proxy-false")["State"]
+    assert status["Running"] is True  # type: ignore[index]
+    dock("rm", "-f", "proxy-true", "proxy-false")
+    assert "takes true or false" in refuse(dock, "--sig-proxy", "maybe")
