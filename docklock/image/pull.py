@@ -8,6 +8,7 @@ however a pull ends, the store is whole, and what was fetched is there for the n
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,7 @@ DOWNLOADS_MAX = 3
 """At once; Docker's max-concurrent-downloads."""
 LAYER_BYTES_MAX = 64 << 30
 SHORT_CHARS = 12
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Pulled(NamedTuple):
@@ -111,9 +113,10 @@ def pull_image(
         # One pull of an image at a time: who waited finds all of it here.
         lock = f"{directory}/{top.digest[7:]}.lock"
         with lock_file(lock):
-            pulled = _pull(paths, reference, repository, top, progress, platform)
-            os.unlink(lock)
-            return pulled
+            try:
+                return _pull(paths, reference, repository, top, progress, platform)
+            finally:
+                os.unlink(lock)
     except SpecError as error:
         # Nothing that the caller wrote is wrong.
         raise PeerError(str(error)) from None
@@ -135,6 +138,10 @@ def _pull(
             is_new = image.entry not in staging.store.list_entries()
             if is_new:
                 staging.commit((image,), "pull")
+    except OSError as error:
+        if error.errno in FULL:  # what was fetched would keep the disk full until the next pull
+            remove_downloads(directory, source.fetched)
+        raise
     finally:
         source.close(is_whole=is_whole)
     remove_downloads(directory, source.fetched)

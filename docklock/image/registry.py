@@ -19,7 +19,7 @@ from docklock.document import SIZE_MAX_BYTES, parse_document
 from docklock.image.credentials import Login
 from docklock.image.layout import INDEX_TYPES, MANIFEST_TYPES
 from docklock.image.reference import DEFAULT_DOMAIN, Reference
-from docklock.image.registry_auth import authorise, parse_challenges, parse_retry_after
+from docklock.image.registry_auth import Challenge, authorise, parse_challenges, parse_retry_after
 from docklock.image.registry_http import (
     NO_FIELDS,
     Answer,
@@ -222,15 +222,20 @@ class Repository:
             challenges = parse_challenges(fields)
             # A token can be had by anybody; a password has to be known.
             for challenge in sorted(challenges, key=lambda item: item.scheme, reverse=True):
-                found = self.retry(
-                    lambda challenge=challenge: authorise(  # type: ignore[misc]
-                        self.wire, challenge, self._login, self._scope, is_plain=is_plain
-                    )
-                )
+                found = self._authorise(challenge, is_plain=is_plain)
                 if found and found != used:
                     self._authorization = found
                     return True
         return False
+
+    def _authorise(self, challenge: Challenge, *, is_plain: bool) -> str:
+        try:
+            return self.retry(
+                lambda: authorise(self.wire, challenge, self._login, self._scope, is_plain=is_plain)
+            )
+        except RegistryError as error:
+            error.is_passing = False  # as often as it is worth it: not by who asks us once more
+            raise
 
     def _deny(self, answer: Answer) -> RegistryError:
         if self._login is None:

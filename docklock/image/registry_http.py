@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
-import os
 import socket
 import ssl
 import threading
@@ -22,12 +21,13 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from chainlite.errors import PeerError, StateError
 from docklock import __version__
+from docklock.image.certificates import load_certificates
 
 REDIRECTS_MAX = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 URL_CHARS_MAX = 8192
-BLOCK_BYTES = 1 << 18
-"""Of a body that is sent."""
+BLOCK_BYTES = 1 << 16
+"""Of a body that is sent: so much has to go in Pace.read_s."""
 CERTIFICATE_DIRS = ("/etc/docklock/certs.d", "/etc/docker/certs.d")
 NO_FIELDS: Mapping[str, str] = {}
 
@@ -37,6 +37,8 @@ class Pace(NamedTuple):
 
     connect_s: float = 15.0
     read_s: float = 30.0
+    head_s: float = 60.0
+    """From the end of a request to the end of the answer's fields."""
     window_s: float = 60.0
     window_bytes_min: int = 65_536
     retries_max: int = 5
@@ -140,6 +142,7 @@ class Wire:
         self._certificate_dirs = certificate_dirs
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self._contexts: dict[str, ssl.SSLContext] = {}
         self.aborted = threading.Event()
 
     def exchange(
@@ -171,11 +174,7 @@ class Wire:
         self.aborted.set()
         with self._lock:
             for item in self._sockets:
-                try:
-                    # Not SSLSocket's own, which takes the session away from a reading thread.
-                    socket.socket.shutdown(item, socket.SHUT_RDWR)
-                except OSError:
-                    pass  # it has ended already
+                _end(item)
 
     def _exchange(
         self, method: str, url: str, fields: Mapping[str, str], body: Body | None
@@ -185,7 +184,7 @@ class Wire:
         connection = self._connect(url)
         try:
             connection.request(method, target, body=cast("bytes", body), headers=dict(fields))
-            response = connection.getresponse()
+            response = self._get_response(connection)
             try:
                 return Answer(response, connection, url, self.pace)
             except PeerError:
@@ -195,6 +194,30 @@ class Wire:
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             raise _away(url, error) from None
+
+    def _get_response(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        """The fields of the answer; a byte now and then, which no socket's timeout sees, ends."""
+        is_late, used = threading.Event(), connection.sock
+
+        def give_up() -> None:
+            is_late.set()
+            _end(used)
+
+        watch = threading.Timer(self.pace.head_s, give_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            if not is_late.is_set():
+                raise
+        else:
+            if not is_late.is_set():
+                return response
+            response.close()  # http.client takes an end for the end of the fields
+        finally:
+            watch.cancel()
+        raise TimeoutError(f"no answer in {self.pace.head_s:g} s")
 
     def _connect(self, url: str) -> http.client.HTTPConnection:
         parts = urlsplit(url)
@@ -245,16 +268,13 @@ class Wire:
 
     def _make_context(self, place: str) -> ssl.SSLContext:
         """The system's roots, and what an administrator laid down for this registry, as Docker."""
-        context = ssl.create_default_context()
-        for directory in self._certificate_dirs:
-            folder = f"{directory}/{place}"
-            for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-                if name.endswith(".crt"):
-                    context.load_verify_locations(f"{folder}/{name}")
-                elif name.endswith(".cert"):
-                    key = f"{folder}/{name.removesuffix('.cert')}.key"
-                    context.load_cert_chain(f"{folder}/{name}", key)
-        return context
+        with self._lock:
+            if place not in self._contexts:
+                context = ssl.create_default_context()
+                for directory in self._certificate_dirs:
+                    load_certificates(context, f"{directory}/{place}")
+                self._contexts[place] = context
+            return self._contexts[place]
 
 
 class NotTls(RegistryError):
@@ -313,6 +333,14 @@ def follow(url: str, location: str, *, is_plain_allowed: bool) -> str:
     except ValueError:
         raise PeerError(f"{show_url(url)}: it leads to a malformed URL") from None
     return check_url(target, is_plain_allowed=is_plain_allowed)
+
+
+def _end(item: socket.socket) -> None:
+    try:
+        # Not SSLSocket's own, which takes the session away from a reading thread.
+        socket.socket.shutdown(item, socket.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended already
 
 
 def _read_length(response: http.client.HTTPResponse, url: str) -> int | None:
