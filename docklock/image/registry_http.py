@@ -235,6 +235,8 @@ class Wire:
             raise PeerError(f"{show_url(url)}: its certificate: {error.verify_message}") from None
         except ssl.SSLError as error:
             connection.close()
+            if "ALERT" in str(error.reason):  # who says that speaks TLS
+                raise RegistryError(f"{show_url(url)}: TLS: {error.reason}") from None
             raise NotTls(f"{show_url(url)}: no TLS: {error.reason}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,7 +39,7 @@ Script = Callable[[Request], Reply]
 class Scripted:
     """A server that runs a script; `asked` is all that it was asked, in order."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Request] = []
         outer = self
 
@@ -77,6 +78,10 @@ class Scripted:
                 """A client that does not speak HTTP, or that has gone."""
 
         self._server = Quiet(("127.0.0.1", 0), Answering)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self.domain = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.domain}"
