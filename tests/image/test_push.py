@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chainlite.errors import PeerError
+from chainlite.errors import PeerError, StateError
 from docklock.image.archive import load_archive
 from docklock.image.progress import Progress
 from docklock.image.push import push_image
 from docklock.image.reference import parse_reference
 from docklock.image.registry import Repository
-from docklock.image.registry_http import RegistryError, Wire
+from docklock.image.registry_http import Pace, RegistryError, Wire
+from docklock.image.staging import read_layer_digests
 from docklock.image.store import Entry, ImageStore
 from docklock.paths import Paths
 from tests.image.scripted import Reply, Request, Script, Scripted
 from tests.image.test_pull import AUTH, FAST, LOGIN
 
+TRIES = FAST.retries_max + 1
 CHALLENGE = Reply(401, b"", (("WWW-Authenticate", 'Basic realm="x"'),))
 
 
@@ -34,9 +39,9 @@ def entry(paths: Paths, archives: Any) -> Entry:
     return found
 
 
-def push(paths: Paths, entry: Entry, server: Scripted) -> None:
+def push(paths: Paths, entry: Entry, server: Scripted, pace: Pace = FAST) -> None:
     reference = parse_reference(f"{server.domain}/a/b:1")
-    repository = Repository(reference, LOGIN, Wire(FAST), actions="pull,push")
+    repository = Repository(reference, LOGIN, Wire(pace), actions="pull,push")
     push_image(paths, reference, entry, repository, Progress(None))
 
 
@@ -81,7 +86,7 @@ def test_an_upload_elsewhere_is_handed_no_password(paths: Paths, entry: Entry) -
         assert not any(AUTH in request.fields for request in store.asked)
 
 
-@pytest.mark.parametrize("location", ["http://192.0.2.1/x", "ftp://127.0.0.1/", "http://[::1"])
+@pytest.mark.parametrize("location", ["", "http://192.0.2.1/x", "ftp://127.0.0.1/", "http://[::1"])
 def test_an_upload_to_where_nobody_should_go_is_refused(
     paths: Paths, entry: Entry, location: str
 ) -> None:
@@ -122,3 +127,128 @@ def test_a_registry_that_keeps_another_manifest_is_told_of(paths: Paths, entry: 
 
     with Scripted(script) as server, pytest.raises(PeerError, match="another manifest"):
         push(paths, entry, server)
+
+
+STEPS = {
+    "look": lambda request: request.method == "HEAD" and "/blobs/" in request.path,
+    "begin": lambda request: request.method == "POST",
+    "send": lambda request: request.path.startswith("/upload"),
+    "name": lambda request: "/manifests/" in request.path,
+}
+
+
+def spoil(step: str, what: Callable[[], Reply | None]) -> Script:
+    """An honest registry but for one step, where `what` answers unless it gives None."""
+    honest = take()
+    return lambda request: (what() if STEPS[step](request) else None) or honest(request)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 500, 503])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_push_that_is_refused_says_so_and_names_nothing(
+    paths: Paths, entry: Entry, step: str, status: int
+) -> None:
+    if (step, status) == ("look", 404):
+        return  # that is an honest answer
+    with Scripted(spoil(step, lambda: Reply(status, b"", (("Retry-After", "0"),)))) as server:
+        with pytest.raises(RegistryError) as caught:
+            push(paths, entry, server)
+        named = [request for request in get_puts(server) if STEPS["name"](request)]
+    # A registry that refuses while the layer is still on its way is seen as one that hangs up.
+    assert caught.value.status in ((status, 0) if step == "send" else (status,))
+    assert len(named) == (0 if step != "name" else TRIES if status in (429, 500, 503) else 1)
+
+
+@pytest.mark.parametrize("status", [0, 429, 500, 503])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_push_goes_on_after_a_fault_that_passes(
+    paths: Paths, entry: Entry, step: str, status: int
+) -> None:
+    """0: the connection ends without an answer."""
+    left = [Reply(status, b"", (("Retry-After", "0"),))]
+
+    def fail_once() -> Reply | None:
+        reply = left.pop() if left else None
+        if reply is not None and not reply.status:
+            raise ConnectionError
+        return reply
+
+    with Scripted(spoil(step, fail_once)) as server:
+        push(paths, entry, server)
+        *blobs, manifest = get_puts(server)
+    assert STEPS["name"](manifest)
+    # Whatever was sent again was sent from its start.
+    for request in blobs:
+        if STEPS["send"](request):
+            digest = request.path.partition("&digest=sha256%3A")[2]
+            assert hashlib.sha256(request.body).hexdigest() == digest
+
+
+def test_a_password_that_is_asked_for_in_the_middle_is_sent_with_the_whole_body(
+    paths: Paths, entry: Entry
+) -> None:
+    """A token has run out between the request for an upload and the upload."""
+    with Scripted(lambda _: Reply(200, b'{"token": "second"}')) as tokens:
+        challenge = f'Bearer realm="{tokens.url}/token"'
+        honest = take()
+
+        def script(request: Request) -> Reply:
+            if STEPS["send"](request) and request.fields.get(AUTH) != "Bearer second":
+                return Reply(401, b"", (("WWW-Authenticate", challenge),))
+            return honest(request)
+
+        with Scripted(script) as server:
+            push(paths, entry, server)
+            puts = [request for request in get_puts(server) if AUTH in request.fields]
+    for request in puts:
+        if STEPS["send"](request):
+            digest = request.path.partition("&digest=sha256%3A")[2]
+            assert hashlib.sha256(request.body).hexdigest() == digest
+    assert STEPS["name"](puts[-1]) and len(puts) == 4
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_registry_that_does_not_answer_a_push_is_left(
+    paths: Paths, entry: Entry, step: str
+) -> None:
+    release = threading.Event()
+
+    def hold() -> Reply | None:
+        release.wait(30)
+        return None
+
+    with Scripted(spoil(step, hold)) as server:
+        with pytest.raises(RegistryError):
+            push(paths, entry, server, FAST._replace(read_s=0.2))
+        release.set()
+
+
+def test_an_image_that_is_not_whole_is_not_pushed(paths: Paths, entry: Entry) -> None:
+    digest = read_layer_digests(ImageStore(paths), entry.digest)[1]
+    Path(ImageStore(paths).blob(digest)).unlink()
+    with Scripted(take()) as server:
+        with pytest.raises(StateError, match=f"{digest}: .*system check"):
+            push(paths, entry, server)
+        assert server.asked == []
+
+
+def test_a_blob_that_was_spoilt_here_reaches_nobody_as_the_image(
+    paths: Paths, entry: Entry
+) -> None:
+    """The registry compares it with its digest; what it refuses is told."""
+    digest = read_layer_digests(ImageStore(paths), entry.digest)[0]
+    place = Path(ImageStore(paths).blob(digest))
+    place.write_bytes(b"x" * place.stat().st_size)
+    honest = take()
+
+    def script(request: Request) -> Reply:
+        wanted = request.path.partition("&digest=sha256%3A")[2]
+        if STEPS["send"](request) and hashlib.sha256(request.body).hexdigest() != wanted:
+            words = b'{"errors":[{"code":"DIGEST_INVALID","message":"it did not match"}]}'
+            return Reply(400, words)
+        return honest(request)
+
+    with Scripted(script) as server:
+        with pytest.raises(RegistryError, match="digest invalid: it did not match"):
+            push(paths, entry, server)
+        assert not any(STEPS["name"](request) for request in get_puts(server))
