@@ -79,6 +79,7 @@ COMMANDS = {
         "run_system",
         "Show what takes space (df), remove the unused (prune), check images (check)",
     ),
+    "context": ("context", "run_context", "Show what docklock works on: this host"),
     "completion": ("completion", "run_completion", "Print what completes all this in a shell"),
     "version": ("info", "run_version", "Show the version"),
     # Two words are a verb of a noun that has no command of its own (see NOUNS).
@@ -90,9 +91,9 @@ PLACES = {"--root": "root", "--runroot": "run_root"}
 RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
-    "admin", "agent", "audit", "bpci", "chain", "check", "completion", "demo", "keys", "log",
-    "login", "logout", "mend", "notary", "policy", "info", "version", "images", "import", "load",
-    "pull", "push", "save", "tag", "history", "sync", "witness",
+    "admin", "agent", "audit", "bpci", "chain", "check", "completion", "context", "demo", "keys",
+    "log", "login", "logout", "mend", "notary", "policy", "info", "version", "images", "import",
+    "load", "pull", "push", "save", "tag", "history", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130

@@ -187,7 +187,7 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
         "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind
         "chain",  # a node has files of its own; that the host registers is on record as such
         "agent", "mend", "system",  # what they start or remove is on record as such
-        "container prune", "image prune", "history", "diff",
+        "container prune", "image prune", "history", "diff", "context",
         "login", "logout",  # the user's own file, not this host's
         "demo",  # it has a root of its own
         "admin",  # another machine's server is asked
