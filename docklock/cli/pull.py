@@ -8,15 +8,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from chainlite.errors import SpecError
+from chainlite.errors import SpecError, StateError
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from docklock.image.pull import Pulled
+    from docklock.image.progress import Progress
     from docklock.image.reference import Reference
+    from docklock.image.registry import Repository
     from docklock.image.store import Image
     from docklock.paths import Paths
 
@@ -25,10 +26,13 @@ PULL = Command(
     "[OPTIONS] NAME[:TAG|@DIGEST]",
     "Fetch an image from a registry, for example: docklock pull debian:12",
     (
+        flag("-a", "--all-tags", help="all tags of the name"),
         flag("-q", "--quiet", help="print the image's name alone"),
         text("--platform", help="of an image for several, this one's", metavar="OS/ARCH[/VARIANT]"),
     ),
 )
+
+NEWS = {True: "Downloaded newer image", False: "Image is up to date"}
 
 
 def run_pull(argv: list[str], paths: Paths) -> int:
@@ -38,30 +42,64 @@ def run_pull(argv: list[str], paths: Paths) -> int:
     values, words = options.parse(PULL, argv)
     check_count(PULL, words, 1, 1)
     reference = parse_reference(words[0])
-    is_quiet = values["quiet"]
-    if not is_quiet and not reference.digest and ":" not in words[0].rpartition("/")[2]:
+    file = None if values["quiet"] else sys.stdout
+    has_tag = bool(reference.digest) or ":" in words[0].rpartition("/")[2]
+    if values["all_tags"]:
+        if has_tag:
+            raise SpecError("tag can't be used with --all-tags/-a")
+        pull_all(paths, reference, file, values["platform"] or "")
+        print(reference.name)
+        return 0
+    if file and not has_tag:
         print(f"Using default tag: {reference.tag}", flush=True)
-    pull(paths, reference, None if is_quiet else sys.stdout, values["platform"] or "")
+    pull(paths, reference, file, values["platform"] or "")
     print(reference.text)
     return 0
 
 
-def pull(paths: Paths, reference: Reference, file: TextIO | None, platform: str = "") -> Pulled:
+def pull(paths: Paths, reference: Reference, file: TextIO | None, platform: str = "") -> None:
     """Pulls, and tells `file` of it."""
-    from docklock.image.credentials import find_login
     from docklock.image.progress import Progress
-    from docklock.image.pull import pull_image
-    from docklock.image.registry import Repository
 
     _check_platform(platform)
-    domain = reference.name.partition("/")[0]
-    repository = Repository(reference, find_login(domain))
+    repository = _open(reference)
     progress = Progress(file)
+    is_new = _pull_tag(paths, reference, repository, progress, platform)
+    progress.say(f"Status: {NEWS[is_new]} for {reference.familiar}")
+
+
+def pull_all(paths: Paths, reference: Reference, file: TextIO | None, platform: str) -> None:
+    """Pulls every tag of a name; the first that fails ends it, and what came before it stays."""
+    from docklock.image.progress import Progress
+    from docklock.image.reference import get_familiar_name
+
+    _check_platform(platform)
+    repository = _open(reference)
+    news = []
+    for tag in repository.list_tags():
+        progress = Progress(file)
+        wanted = reference._replace(tag=tag)
+        news.append(_pull_tag(paths, wanted, repository, progress, platform))
+    if not news:
+        raise StateError(f"{get_familiar_name(reference.name)}: the registry has no tags of it")
+    Progress(file).say(f"Status: {NEWS[any(news)]} for {get_familiar_name(reference.name)}")
+
+
+def _open(reference: Reference) -> Repository:
+    from docklock.image.credentials import find_login
+    from docklock.image.registry import Repository
+
+    return Repository(reference, find_login(reference.name.partition("/")[0]))
+
+
+def _pull_tag(
+    paths: Paths, reference: Reference, repository: Repository, progress: Progress, platform: str
+) -> bool:
+    from docklock.image.pull import pull_image
+
     pulled = pull_image(paths, reference, repository, progress, platform)
     progress.say(f"Digest: {pulled.digest}")
-    news = "Downloaded newer image" if pulled.is_new else "Image is up to date"
-    progress.say(f"Status: {news} for {reference.familiar}")
-    return pulled
+    return pulled.is_new
 
 
 def pull_for_run(paths: Paths, name: str, *, is_asked: bool, is_quiet: bool) -> Image:

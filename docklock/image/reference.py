@@ -71,7 +71,7 @@ def parse_reference(text: str) -> Reference:
         raise _invalid(text, "after '@' comes sha256: and 64 hexadecimal digits")
     name, tag = _split_tag(rest)
     if tag is not None:
-        _check_tag(text, tag)
+        check_tag(text, tag)
     domain, path = _split_domain(name)
     _check_path(text, path)
     _check_domain(text, domain)
@@ -102,7 +102,8 @@ def _split_domain(name: str) -> tuple[str, str]:
     return domain, path
 
 
-def _check_tag(text: str, tag: str) -> None:
+def check_tag(text: str, tag: str) -> None:
+    """SpecError, which shows `text`, unless `tag` may be one."""
     legal = tag and tag[0] in _WORD and all(char in _WORD or char in ".-" for char in tag)
     if not legal or len(tag) > TAG_CHARS_MAX:
         raise _invalid(text, f"a tag is 1 to {TAG_CHARS_MAX} letters, digits and '_', '.', '-'")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from chainlite.errors import DocklockError, PeerError, SpecError
@@ -18,7 +19,7 @@ from chainlite.report import escape
 from docklock.document import SIZE_MAX_BYTES, parse_document
 from docklock.image.credentials import Login
 from docklock.image.layout import INDEX_TYPES, MANIFEST_TYPES
-from docklock.image.reference import DEFAULT_DOMAIN, Reference
+from docklock.image.reference import DEFAULT_DOMAIN, Reference, check_tag
 from docklock.image.registry_auth import Challenge, authorise, parse_challenges, parse_retry_after
 from docklock.image.registry_http import (
     NO_FIELDS,
@@ -27,6 +28,7 @@ from docklock.image.registry_http import (
     NotTls,
     RegistryError,
     Wire,
+    follow,
     get_origin,
     is_loopback,
     show_url,
@@ -34,6 +36,8 @@ from docklock.image.registry_http import (
 
 HUB_HOST = "registry-1.docker.io"
 MANIFEST_BYTES_MAX = 4 << 20
+TAGS_A_PAGE = 1000
+TAGS_MAX = 100_000
 ERROR_BYTES_MAX = 64 << 10
 WORDS_CHARS_MAX = 300
 DIGEST_FIELD = "Docker-Content-Digest"
@@ -95,6 +99,17 @@ class Repository:
         data = self.retry(fetch)
         self._check_digest(digest, data)
         return data
+
+    def list_tags(self) -> tuple[str, ...]:
+        """All tags, in the registry's order. PeerError: what it lists is no tag, or has no end."""
+        found: dict[str, None] = {}
+        url = f"{self.get_base()}{self.path}/tags/list?n={TAGS_A_PAGE}"
+        for _ in range(TAGS_MAX // TAGS_A_PAGE):
+            tags, url = self.retry(partial(self._fetch_tags, url))
+            found.update(dict.fromkeys(tags))
+            if not url:
+                return tuple(found)
+        raise PeerError(f"{self.name}: more than {TAGS_MAX} tags")
 
     def open_blob(self, digest: str, offset: int = 0) -> Answer:
         """A blob's bytes from `offset` on, or from its start: 200 instead of 206. No retries."""
@@ -195,6 +210,25 @@ class Repository:
             text = f"{self.name}: the registry answers {status}{words and ': ' + words}"
         retry_after_s = parse_retry_after(answer.get("Retry-After"))
         return RegistryError(text, status, is_passing=is_passing, retry_after_s=retry_after_s)
+
+    def _fetch_tags(self, url: str) -> tuple[list[str], str]:
+        """(a page of tags, where the next is; empty after the last)."""
+        answer = self.ask_url("GET", url)
+        try:
+            self._check(answer, 200)
+            document = parse_document(answer.read_all(MANIFEST_BYTES_MAX), self.name)
+            tags = [item.as_str() for item in document.get("tags").as_list()]
+            for tag in tags:
+                check_tag(self.name, tag)
+            target, _, rest = answer.get("Link").partition(">")
+            if not target.startswith("<") or 'rel="next"' not in rest:
+                return tags, ""
+            is_plain = url.startswith("http:")
+            return tags, follow(answer.url, target[1:], is_plain_allowed=is_plain)
+        except SpecError as error:
+            raise PeerError(str(error)) from None
+        finally:
+            answer.close()
 
     def _check(self, answer: Answer, wanted: int) -> None:
         if answer.status != wanted:

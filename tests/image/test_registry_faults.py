@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from chainlite.errors import PeerError
-from docklock.image.reference import Reference
+from docklock.image.reference import Reference, parse_reference
 from docklock.image.registry import Repository
 from docklock.image.registry_http import RegistryError, Wire
 from docklock.image.store import ImageStore
@@ -231,3 +231,45 @@ def test_what_is_left_of_a_refused_pull_is_used_by_the_next(
         assert pull(paths, server).is_new
         assert not any(request.path.endswith(second) for request in server.asked)
     assert len(ImageStore(paths).list_entries()) == 1
+
+
+def list_tags(server: Scripted) -> tuple[str, ...]:
+    reference = parse_reference(f"{server.domain}/a/b")
+    return Repository(reference, LOGIN, Wire(FAST)).list_tags()
+
+
+def test_tags_come_page_by_page(paths: Paths) -> None:
+    pages = {"": ["1", "2"], "2": ["2", "x-3"], "x-3": None}
+
+    def script(request: Request) -> Reply:
+        if not request.path.startswith("/v2/a/b/tags/list?n="):
+            return Reply()
+        last = request.path.partition("&last=")[2]
+        follows = {"": "2", "2": "x-3"}.get(last)
+        link = f'</v2/a/b/tags/list?n=1000&last={follows}>; rel="next"'
+        body = json.dumps({"name": "a/b", "tags": pages[last]}).encode()
+        return Reply(200, body, (("Link", link),) if follows else ())
+
+    with Scripted(script) as server:
+        assert list_tags(server) == ("1", "2", "x-3")
+
+
+@pytest.mark.parametrize(
+    ("tags", "link"),
+    [
+        (["../x"], ""),
+        ([""], ""),
+        ([7], ""),
+        ({}, ""),
+        (["1"], '</v2/a/b/tags/list?n=1>; rel="next"'),
+        (["1"], '<http://192.0.2.1/>; rel="next"'),
+        (["1"], '<http://[::1>; rel="next"'),
+    ],
+)
+def test_tags_that_are_none_or_have_no_end_are_refused(tags: object, link: str) -> None:
+    def script(request: Request) -> Reply:
+        body = json.dumps({"tags": tags}).encode()
+        return Reply(200, body, (("Link", link),) if link else ())
+
+    with Scripted(script) as server, pytest.raises(PeerError):
+        list_tags(server)
