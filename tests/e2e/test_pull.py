@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Docklock
-from tests.image.conftest import build_layout
+from tests.image.authority import Authority
+from tests.image.conftest import build_files, build_layout, build_member, build_tar
 from tests.image.registries import BASIC, PASSWORD, USER, Registry, need_program
 from tests.image.scripted import Reply, Request, Scripted, serve_layout
 
@@ -288,19 +290,90 @@ def test_a_killed_pull_leaves_the_store_whole_and_the_next_goes_on(
     assert list_left(fresh) == []
 
 
-def test_a_certificate_is_verified_against_the_registry_s_own(
+def test_a_certificate_is_verified_by_an_authority_of_one_s_own(
     tmp_path: Path, layout: dict[str, bytes], fresh: Docklock
 ) -> None:
+    """It lies where an administrator puts it: below /etc, here of a mount namespace of our own."""
     need_program()
+    authority = Authority(tmp_path / "authority")
     tls = tmp_path / "tls"
     tls.mkdir()
-    line = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x \
-        -addext subjectAltName=IP:127.0.0.1 -keyout {tls}/key.pem -out {tls}/cert.pem"
-    subprocess.run(["openssl", *line.split()], check=True, capture_output=True)
-    with Registry(tmp_path / "registry", tls=tls) as registry:
+    for source, name in zip(authority.sign("server"), ("cert.pem", "key.pem"), strict=True):
+        source.rename(tls / name)
+    with Registry(tmp_path / "registry", tls=tls, authority=authority.certificate) as registry:
         registry.put_layout(layout, "busybox", "1")
         name = f"{registry.domain}/busybox:1"
         refused = fresh("pull", name, code=1)
-        assert "its certificate: self-signed certificate" in refused.stderr
-        fresh.environment["SSL_CERT_FILE"] = str(tls / "cert.pem")
+        assert "its certificate: unable to get local issuer certificate" in refused.stderr
+        certs = tmp_path / "etc/docklock/certs.d" / registry.domain
+        certs.mkdir(parents=True)
+        shutil.copy(authority.certificate, certs)
+        (tmp_path / "work").mkdir()
+        overlay = f"lowerdir=/etc,upperdir={tmp_path}/etc,workdir={tmp_path}/work"
+        script = f'mount -t overlay -o {overlay} none /etc && exec "$@"'
+        argv = ["unshare", "-m", "sh", "-c", script, "sh", *fresh.argv("pull", "-q", name)]
+        done = subprocess.run(argv, env=fresh.environment, capture_output=True, text=True)
+        assert done.stdout == f"{name}\n", done.stderr
+        fresh("rmi", name)
+        fresh.environment["SSL_CERT_FILE"] = str(authority.certificate)
         assert fresh("pull", "-q", name).stdout == f"{name}\n"
+
+
+def test_all_tags_of_a_name_come_at_once(
+    tmp_path: Path, layout: dict[str, bytes], fresh: Docklock
+) -> None:
+    need_program()
+    with Registry(tmp_path / "registry") as registry:
+        for tag in ("1", "2", "next"):
+            registry.put_layout(layout, "a/busybox", tag)
+        name = f"{registry.domain}/a/busybox"
+        lines = fresh("pull", "-a", name).stdout.splitlines()
+        assert [line for line in lines if "Pulling from" in line] == [
+            f"{tag}: Pulling from a/busybox" for tag in ("1", "2", "next")
+        ]
+        assert lines[-2:] == [f"Status: Downloaded newer image for {name}", name]
+        again = fresh("pull", "--all-tags", name).stdout.splitlines()
+        assert again[-2] == f"Status: Image is up to date for {name}"
+        assert "tag can't be used" in fresh("pull", "-a", f"{name}:1", code=2).stderr
+        assert "not found" in fresh("pull", "-a", f"{name}x", code=1).stderr
+    tags = fresh("images", "--format", "{{.Tag}}", name).stdout.splitlines()
+    assert sorted(tags) == ["1", "2", "next"]
+
+
+@pytest.mark.parametrize("verb", ["pull", "load"])
+@pytest.mark.parametrize("size_kib", [700, 2500])
+def test_a_full_disk_in_a_pull_leaves_room_and_nothing_half(
+    tmp_path: Path, fresh: Docklock, size_kib: int, verb: str
+) -> None:
+    """The first size is too small for the layer's bytes, the second for its files as well."""
+    layer = build_tar((build_member("big"), os.urandom(1 << 20)))
+    files = build_layout([layer, build_tar((build_member("small"), b"x"))], gzip.compress)
+    images = fresh.root / "images"
+    images.mkdir(parents=True)
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(build_files(files))
+
+    def mount(*options: str) -> None:
+        subprocess.run(["mount", *options, "none", str(images)], check=True)
+
+    mount("-t", "tmpfs", "-o", f"size={size_kib}k,mode=700")
+    try:
+        with Scripted(serve_layout(files)) as server:
+            words = (
+                ("pull", f"{server.domain}/a/b:1")
+                if verb == "pull"
+                else ("load", "-i", str(archive))
+            )
+            assert "No space left on device" in fresh(*words, code=1).stderr
+            left = os.listdir(images / "downloads") if verb == "pull" else []
+            assert os.listdir(images / "staging") == left == []
+            place = os.statvfs(images)
+            assert (place.f_blocks - place.f_bfree) * place.f_frsize < 200 << 10
+            assert fresh("images", "-q").stdout == ""
+            assert "whole" in fresh("system", "check").stdout
+            mount("-o", "remount,size=16m")
+            fresh(*words)
+            assert len(fresh("images", "-q").stdout.splitlines()) == 1
+            assert "1 images" in fresh("system", "check").stdout
+    finally:
+        subprocess.run(["umount", str(images)], check=True)

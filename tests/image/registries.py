@@ -34,11 +34,17 @@ class Registry:
     """A running registry; `domain` is what its images' names begin with."""
 
     def __init__(
-        self, directory: Path, *, is_locked: bool = False, tls: Path | None = None
+        self,
+        directory: Path,
+        *,
+        is_locked: bool = False,
+        tls: Path | None = None,
+        authority: Path | None = None,
     ) -> None:
-        """`is_locked`: USER and PASSWORD are needed. `tls`: a folder with cert.pem and key.pem."""
+        """`is_locked`: USER and PASSWORD are needed. `tls`: a folder with cert.pem and key.pem,
+        which `authority` has signed."""
         directory.mkdir(parents=True)
-        self.is_locked, self.tls = is_locked, tls
+        self.is_locked, self.tls, self.authority = is_locked, tls, authority
         lines = [
             "version: 0.1",
             "log: {level: info}",
@@ -75,7 +81,7 @@ class Registry:
     ) -> tuple[int, dict[str, str], bytes]:
         """(status, fields in small letters, body)."""
         if self.tls:
-            context = ssl.create_default_context(cafile=str(self.tls / "cert.pem"))
+            context = ssl.create_default_context(cafile=str(self.authority))
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 "127.0.0.1", self.port, context=context
             )
