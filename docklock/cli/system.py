@@ -15,6 +15,7 @@ from chainlite.errors import SpecError, StateError
 from docklock.cli import options
 from docklock.cli.containers import remove
 from docklock.cli.options import Command, check_count, choose_verb, flag, text
+from docklock.image.download import remove_abandoned
 from docklock.image.listing import show_size, show_table
 from docklock.image.remove import remove_image
 from docklock.image.store import ImageStore
@@ -152,7 +153,10 @@ def prune_containers(paths: Paths) -> list[str]:
 
 
 def prune_images(paths: Paths, *, is_all: bool) -> list[str]:
-    """Remove images that no container uses, nameless or all; Docker's lines."""
+    """Remove images that no container uses, nameless or all; Docker's lines.
+
+    And what killed pulls have left, which has no name to tell.
+    """
     lines: list[str] = []
     used = find_used(paths)
     for entry in ImageStore(paths).list_entries():
@@ -162,6 +166,7 @@ def prune_images(paths: Paths, *, is_all: bool) -> list[str]:
             lines += remove_image(paths, entry.reference or entry.image_id, is_forced=False)
         except StateError:
             continue  # a container of it has just been made
+    remove_abandoned(f"{paths.images}/downloads")
     return lines
 
 

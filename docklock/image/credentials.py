@@ -38,6 +38,10 @@ class Login(NamedTuple):
         return f"Login({self.user!r}, ...)"
 
 
+class NoHelper(StateError):
+    """The program that is to keep the passwords is not there."""
+
+
 def get_config_path() -> str:
     """Docker's file: DOCKER_CONFIG, else ~/.docker."""
     directory = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
@@ -50,7 +54,10 @@ def get_key(domain: str) -> str:
 
 
 def find_login(domain: str) -> Login | None:
-    """Who the user is at a registry; None where nobody has logged in. SpecError: a bad file."""
+    """Who the user is at a registry; None where nobody has logged in.
+
+    SpecError: a bad file. NoHelper, StateError: the helper is not there, or fails.
+    """
     config = _read(get_config_path())
     helper = _get_helper(config, domain)
     if helper:
@@ -162,9 +169,7 @@ def _run_helper(helper: str, verb: str, text: str) -> bytes | None:
             [program, verb], input=text.encode(), capture_output=True, timeout=HELPER_S
         )
     except FileNotFoundError:
-        raise StateError(
-            f"{program}: not found, though the Docker configuration names it"
-        ) from None
+        raise NoHelper(f"{program}: not found, though the Docker configuration names it") from None
     except OSError as error:
         raise StateError(f"{program}: {error.strerror}") from None
     except subprocess.TimeoutExpired:

@@ -78,6 +78,24 @@ def remove_downloads(directory: str, digests: tuple[str, ...]) -> None:
             pass  # another pull was faster
 
 
+def remove_abandoned(directory: str) -> None:
+    """Removes what killed pulls left; what a living one holds stays."""
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    for name in names:
+        path = f"{directory}/{name}"
+        try:
+            found = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # its pull has just ended
+        with os.fdopen(found, "r+b", buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if _is_same(file, path):
+                os.unlink(path)
+
+
 class _Spoilt(PeerError):
     """All bytes are there, and their digest is another."""
 

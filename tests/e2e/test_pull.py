@@ -259,6 +259,17 @@ def test_a_helper_is_a_name_and_no_path(fresh: Docklock, name: str) -> None:
     assert "credential helper's name" in fresh("pull", "127.0.0.1:1/x", code=2).stderr
 
 
+def test_a_helper_that_is_not_installed_hinders_no_pull_of_what_is_for_everybody(
+    registry: Registry, fresh: Docklock
+) -> None:
+    write_config(fresh, {"credsStore": "nowhere"})
+    name = f"{registry.domain}/a/busybox:1"
+    done = fresh("pull", "-q", name)
+    assert done.stdout == f"{name}\n"
+    assert "docker-credential-nowhere: not found" in done.stderr
+    assert "docker-credential-nowhere: not found" in fresh("push", name, code=1).stderr
+
+
 def test_a_killed_pull_leaves_the_store_whole_and_the_next_goes_on(
     fresh: Docklock, layout: dict[str, bytes]
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from chainlite.errors import DocklockError, PeerError
+from docklock.cli.system import prune_images
 from docklock.image.credentials import Login
 from docklock.image.download import lock_file
 from docklock.image.progress import Progress
@@ -423,3 +424,33 @@ def test_a_lock_is_one_s_at_a_time_though_its_file_comes_and_goes(tmp_path: Path
         for future in [pool.submit(take) for _ in range(4)]:
             future.result()
     assert set(most) == {1}
+
+
+def test_pruning_frees_what_killed_pulls_left_and_nothing_that_a_living_one_holds(
+    paths: Paths, files: dict[str, bytes]
+) -> None:
+    """The living one has the first layer, not yet unpacked, and waits for the second."""
+    folder = Path(paths.images, "downloads")
+    big, small = get_layers(files)
+    waits, release = threading.Event(), threading.Event()
+
+    def hold(request: Request, reply: Reply) -> Reply | None:
+        if request.path.endswith(big):
+            waits.set()
+            return reply._replace(hold=release)
+        return None
+
+    with Scripted(change(serve_layout(files), hold)) as server, ThreadPoolExecutor(1) as pool:
+        living = pool.submit(pull, paths, server)
+        assert waits.wait(30)
+        while not ((folder / small[7:]).exists() and (folder / small[7:]).stat().st_size):
+            release.wait(0.01)  # its bytes come after its lock
+        (folder / ("0" * 64)).write_bytes(b"what a killed pull left")
+        (folder / ("0" * 64 + ".lock")).touch()
+        held = {path.name for path in folder.iterdir() if not path.name.startswith("0" * 64)}
+        prune_images(paths, is_all=True)
+        left = {path.name for path in folder.iterdir()}
+        release.set()
+        assert living.result().is_new
+    assert left == held and len(held) == 3
+    assert list(folder.iterdir()) == []
