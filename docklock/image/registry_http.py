@@ -255,7 +255,8 @@ class Wire:
             return http.client.HTTPConnection(
                 host, port or 80, timeout=timeout, blocksize=BLOCK_BYTES
             )
-        context = self._make_context(host if port is None else f"{host}:{port}")
+        name = f"[{host}]" if ":" in host else host
+        context = self._make_context(name if port is None else f"{name}:{port}")
         proxy = _find_proxy(host)
         if proxy is None:
             return http.client.HTTPSConnection(

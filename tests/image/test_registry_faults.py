@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,47 @@ def test_a_token_that_runs_out_is_renewed(paths: Paths, files: dict[str, bytes])
         with Scripted(change(serve_layout(files), check)) as server:
             assert pull(paths, server, LOGIN).is_new
     assert len(made) > 1
+
+
+RANGES: dict[str, tuple[Callable[[bytes], Reply], bool]] = {
+    "all of it": (lambda data: Reply(200, data), True),
+    "another range": (lambda data: give_part(data, 50), False),
+    "no range": (lambda data: Reply(206, data[100:]), False),
+    "another length": (lambda data: give_part(data, 100)._replace(body=data[100:-1]), False),
+    "other bytes": (lambda data: give_part(b"x" * len(data), 100), True),
+    "nothing": (lambda _: Reply(416), False),
+}
+
+
+def give_part(data: bytes, start: int) -> Reply:
+    place = f"bytes {start}-{len(data) - 1}/{len(data)}"
+    return Reply(206, data[start:], (("Content-Range", place),))
+
+
+@pytest.mark.parametrize("kind", RANGES)
+def test_a_resumed_layer_is_whole_or_refused(
+    paths: Paths, files: dict[str, bytes], kind: str
+) -> None:
+    """A killed pull left 100 bytes; what is then given for the rest is not always the rest."""
+    layer = get_layers(files)[0]
+    give, is_whole = RANGES[kind]
+    folder = Path(paths.images, "downloads")
+    folder.mkdir(parents=True)
+    (folder / layer[7:]).write_bytes(files[f"blobs/sha256/{layer[7:]}"][:100])
+
+    def answer(request: Request, reply: Reply) -> Reply | None:
+        if request.path.endswith(layer) and "range" in request.fields:
+            assert request.fields["range"] == "bytes=100-"
+            return give(files[f"blobs/sha256/{layer[7:]}"])
+        return None
+
+    with Scripted(change(serve_layout(files), answer)) as server:
+        if is_whole:
+            assert pull(paths, server).is_new
+            return
+        with pytest.raises((PeerError, RegistryError)):
+            pull(paths, server)
+    check_nothing(paths)
 
 
 @contextmanager
