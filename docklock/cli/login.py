@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from chainlite.errors import SpecError
+from chainlite.errors import SpecError, StateError
 from docklock.cli import options
 from docklock.cli.options import Command, UsageError, check_count, flag, text
 
@@ -110,12 +110,16 @@ def _ask_login(values: dict[str, Any]) -> Login:
               file=sys.stderr)  # fmt: skip
     if (user is None or password is None) and not sys.stdin.isatty():
         raise UsageError("Cannot perform an interactive login from a non TTY device")
-    if user is None:
-        user = input("Username: ").strip()
-    if password is None:
-        from getpass import getpass
+    try:
+        if user is None:
+            user = input("Username: ").strip()
+        if password is None:
+            from getpass import getpass
 
-        password = getpass("Password: ")
+            password = getpass("Password: ")
+    except EOFError:
+        print()
+        raise StateError("login: nobody typed a user's name and a password") from None
     if not user or not password or ":" in user:
         raise SpecError("a user's name, without a colon, and a password are needed")
     return Login(user, password)

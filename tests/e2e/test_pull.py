@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Docklock
+from tests.e2e.test_terminal import at
 from tests.image.authority import Authority
 from tests.image.conftest import build_files, build_layout, build_member, build_tar
 from tests.image.registries import BASIC, PASSWORD, USER, Registry, need_program
@@ -251,6 +252,64 @@ def test_login_is_checked_kept_used_and_forgotten(
         assert "non TTY" in no_terminal.stderr
     kept = read_kept(fresh)
     assert PASSWORD.encode() not in kept and BASIC[6:].encode() not in kept
+
+
+def test_a_password_is_typed_at_a_terminal_and_not_shown(tmp_path: Path, fresh: Docklock) -> None:
+    need_program()
+    with Registry(tmp_path / "registry", is_locked=True) as registry:
+        for word, code in (("not it", 1), (PASSWORD, 0)):
+            with at(fresh, "login", registry.domain) as screen:
+                screen.read_until("Username: ")
+                screen.type(f"{USER}\n")
+                screen.read_until("Password: ")
+                screen.type(f"{word}\n")
+                said = screen.read_until(r"(?s)^.*left with (\d+)\.")
+                assert int(said[1]) == code
+                assert word not in said[0]
+                assert screen.is_restored()
+    assert BASIC[6:] in (tmp_path / "docker/config.json").read_text()
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_who_leaves_a_login_finds_the_terminal_as_it_was(fresh: Docklock, key: str) -> None:
+    for prompt in ("Username: ", "Password: "):
+        with at(fresh, "login", "127.0.0.1:1") as screen:
+            screen.read_until("Username: ")
+            if prompt == "Password: ":
+                screen.type("alice\n")
+                screen.read_until(prompt)
+            screen.type(key)
+            said = screen.read_until(r"(?s)^.*left with (\d+)\.")
+            assert int(said[1]) == (130 if key == "\x03" else 1)
+            assert "Traceback" not in said[0]
+            assert screen.is_restored()
+
+
+def test_a_pull_at_a_terminal_draws_bars_and_ctrl_c_ends_it(
+    fresh: Docklock, layout: dict[str, bytes]
+) -> None:
+    honest = serve_layout(layout)
+    release = threading.Event()
+
+    def hold(request: Request) -> Reply:
+        reply = honest(request)
+        is_layer = "/blobs/" in request.path and len(reply.body) > 100_000
+        return reply._replace(pause_at=100_000, hold=release) if is_layer else reply
+
+    with Scripted(hold) as server:
+        name = f"{server.domain}/a/b:1"
+        with at(fresh, "pull", name, size=(24, 60)) as screen:
+            screen.read_until(r"Downloading \[=*>")
+            screen.type("\x03")
+            assert screen.read_exit_code() == 130
+            assert screen.is_restored()
+        release.set()
+        assert fresh("images", "-q").stdout == ""
+        with at(fresh, "pull", name, size=(24, 60)) as screen:
+            screen.read_until("Pull complete")
+            screen.read_until(f"Status: Downloaded newer image for {name}")
+            assert screen.read_exit_code() == 0
+    assert list_left(fresh) == []
 
 
 @pytest.mark.parametrize("name", ["../../bin/sh", "a b", "/bin/sh"])
