@@ -50,8 +50,9 @@ def fetch_blob(
         except (PeerError, OSError):
             os.unlink(f"{directory}/{digest[7:]}")
             raise
-        file.seek(0)
-        return os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
+        # Opened anew, so that the lock ends here: two pulls that each kept what the other waits for
+        # would wait for ever. The name may go; who has it open has all of it.
+        return open(f"/proc/self/fd/{file.fileno()}", "rb", buffering=0)
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class RegistrySource:
         self._manifests = {top.digest: top.data}
         self._pool = ThreadPoolExecutor(DOWNLOADS_MAX)
         self._coming: dict[str, Future[BinaryIO]] = {}
+        self.layers: tuple[str, ...] = ()
 
     def read_manifest(self, digest: str) -> bytes:
         if digest not in self._manifests:
@@ -61,6 +62,7 @@ class RegistrySource:
         return self._repository.fetch_document(digest)
 
     def expect_layers(self, layers: tuple[Wanted, ...]) -> None:
+        self.layers = tuple(item.digest for item in layers)
         for item in layers:
             if item.blob_bytes > LAYER_BYTES_MAX:
                 size = f"{item.blob_bytes} bytes, at most {LAYER_BYTES_MAX} are fetched"
@@ -77,10 +79,6 @@ class RegistrySource:
             self._progress.update(_shorten(digest), "Extracting", 0, 0)
             yield file
         self._progress.update(_shorten(digest), "Pull complete", 0, 0)
-
-    @property
-    def fetched(self) -> tuple[str, ...]:
-        return tuple(self._coming)
 
     def close(self, *, is_whole: bool) -> None:
         """Ends what is under way. A thread that waits for another pull's file is left to it."""
@@ -140,11 +138,12 @@ def _pull(
                 staging.commit((image,), "pull")
     except OSError as error:
         if error.errno in FULL:  # what was fetched would keep the disk full until the next pull
-            remove_downloads(directory, source.fetched)
+            remove_downloads(directory, source.layers)
         raise
     finally:
         source.close(is_whole=is_whole)
-    remove_downloads(directory, source.fetched)
+    # Of a layer that was here, too: a pull that was killed after its commit has left it.
+    remove_downloads(directory, source.layers)
     return Pulled(image.entry.image_id, top.digest, is_new)
 
 
