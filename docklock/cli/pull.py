@@ -86,13 +86,15 @@ def pull_all(paths: Paths, reference: Reference, file: TextIO | None, platform: 
 
 
 def _open(reference: Reference) -> Repository:
-    from docklock.image.credentials import NoHelper, find_login
+    from docklock.image.credentials import HelperMissing, find_login
     from docklock.image.registry import Repository
 
     login = None
     try:
         login = find_login(reference.name.partition("/")[0])
-    except NoHelper as error:  # a configuration of another machine; most images are for everybody
+    except (
+        HelperMissing
+    ) as error:  # a configuration of another machine; most images are for everybody
         print(f"Warning: {error}: asking without a password", file=sys.stderr, flush=True)
     return Repository(reference, login)
 

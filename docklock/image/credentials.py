@@ -38,7 +38,7 @@ class Login(NamedTuple):
         return f"Login({self.user!r}, ...)"
 
 
-class NoHelper(StateError):
+class HelperMissing(StateError):
     """The program that is to keep the passwords is not there."""
 
 
@@ -56,7 +56,7 @@ def get_key(domain: str) -> str:
 def find_login(domain: str) -> Login | None:
     """Who the user is at a registry; None where nobody has logged in.
 
-    SpecError: a bad file. NoHelper, StateError: the helper is not there, or fails.
+    SpecError: a bad file. HelperMissing, StateError: the helper is not there, or fails.
     """
     config = _read(get_config_path())
     helper = _get_helper(config, domain)
@@ -169,7 +169,9 @@ def _run_helper(helper: str, verb: str, text: str) -> bytes | None:
             [program, verb], input=text.encode(), capture_output=True, timeout=HELPER_S
         )
     except FileNotFoundError:
-        raise NoHelper(f"{program}: not found, though the Docker configuration names it") from None
+        raise HelperMissing(
+            f"{program}: not found, though the Docker configuration names it"
+        ) from None
     except OSError as error:
         raise StateError(f"{program}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
