@@ -92,9 +92,7 @@ def _open(reference: Reference) -> Repository:
     login = None
     try:
         login = find_login(reference.name.partition("/")[0])
-    except (
-        HelperMissing
-    ) as error:  # a configuration of another machine; most images are for everybody
+    except HelperMissing as error:  # another machine's configuration; most images are for all
         print(f"Warning: {error}: asking without a password", file=sys.stderr, flush=True)
     return Repository(reference, login)
 
