@@ -24,7 +24,7 @@ PULL_OPTIONS = (
 
 
 def find_image(paths: Paths, values: dict[str, Any], name: str) -> Image:
-    """The image of a name or an ID, by the values of PULL_OPTIONS. SpecError, StateError."""
+    """The image of a name or an ID, as PULL_OPTIONS and --platform say. SpecError, StateError."""
     policy = values["pull"] or MISSING
     if policy not in (MISSING, ALWAYS, NEVER):
         raise SpecError(f"invalid pull option: {policy!r}: must be one of always, missing or never")
@@ -36,4 +36,5 @@ def find_image(paths: Paths, values: dict[str, Any], name: str) -> Image:
                 raise
     from docklock.cli.pull import pull_for_run
 
-    return pull_for_run(paths, name, is_asked=policy == ALWAYS, is_quiet=values["quiet"])
+    platform = values["platform"] or ""
+    return pull_for_run(paths, name, platform, is_asked=policy == ALWAYS, is_quiet=values["quiet"])

@@ -61,7 +61,7 @@ def pull(paths: Paths, reference: Reference, file: TextIO | None, platform: str 
     """Pulls, and tells `file` of it."""
     from docklock.image.progress import Progress
 
-    _check_platform(platform)
+    platform = parse_platform(platform)
     repository = _open(reference)
     progress = Progress(file)
     is_new = _pull_tag(paths, reference, repository, progress, platform)
@@ -73,7 +73,7 @@ def pull_all(paths: Paths, reference: Reference, file: TextIO | None, platform: 
     from docklock.image.progress import Progress
     from docklock.image.reference import get_familiar_name
 
-    _check_platform(platform)
+    platform = parse_platform(platform)
     repository = _open(reference)
     news = []
     for tag in repository.list_tags():
@@ -107,7 +107,9 @@ def _pull_tag(
     return pulled.is_new
 
 
-def pull_for_run(paths: Paths, name: str, *, is_asked: bool, is_quiet: bool) -> Image:
+def pull_for_run(
+    paths: Paths, name: str, platform: str, *, is_asked: bool, is_quiet: bool
+) -> Image:
     """What `run` does where an image is not here, or was asked for anew. SpecError, StateError."""
     from docklock.image.reference import parse_reference
     from docklock.image.store import ImageStore, NoSuchImage
@@ -117,11 +119,19 @@ def pull_for_run(paths: Paths, name: str, *, is_asked: bool, is_quiet: bool) -> 
     reference = parse_reference(name)
     if not is_asked:
         print(f"Unable to find image '{reference.familiar}' locally", file=sys.stderr, flush=True)
-    pull(paths, reference, None if is_quiet else sys.stderr)
+    pull(paths, reference, None if is_quiet else sys.stderr, platform)
     return ImageStore(paths).resolve(reference.text)
 
 
-def _check_platform(platform: str) -> None:
-    parts = platform.split("/")
-    if platform and (not 2 <= len(parts) <= 3 or not all(parts)):
-        raise SpecError(f"--platform {platform}: expected OS/ARCH or OS/ARCH/VARIANT")
+def parse_platform(word: str) -> str:
+    """`OS/ARCH[/VARIANT]` of what people write; empty for this host's. SpecError."""
+    from docklock.cli.refine import ARCHITECTURES
+
+    parts = word.lower().split("/")
+    if parts in ([""], ["linux"]):
+        return ""
+    if len(parts) == 1:
+        parts = ["linux", *parts]
+    if len(parts) > 3 or not all(parts):
+        raise SpecError(f"--platform {word}: expected OS/ARCH or OS/ARCH/VARIANT")
+    return "/".join((parts[0], ARCHITECTURES.get(parts[1], parts[1]), *parts[2:]))

@@ -35,7 +35,7 @@ INIT_TARGET = "/sbin/docker-init"
 INIT_NAMES = ("docker-init", "tini-static", "catatonit", "tini")
 INIT_DIRECTORIES = ("/usr/libexec/docker", "/usr/libexec/podman", "/usr/lib/podman")
 # Other words for OCI's architectures.
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
+ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
 _ELF_HEADERS_MAX = 64
 _PT_INTERP = 3
 
@@ -104,7 +104,7 @@ def _check_platform(word: str, image: str, architecture: str) -> None:
     named = fields[0] if len(fields) == 1 else fields[1]
     if not all(fields) or len(fields) > 3 or (len(fields) > 1 and fields[0] != "linux"):
         raise SpecError(f"--platform {word}: give linux/ARCHITECTURE, such as linux/amd64")
-    wanted = _ARCHITECTURES.get(named, named)
+    wanted = ARCHITECTURES.get(named, named)
     if wanted not in ("linux", architecture) and image:
         raise SpecError(
             f"image with reference {image} was found but its platform (linux/{architecture})"

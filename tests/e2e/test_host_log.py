@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from docklock.evidence.operations import OPERATIONS
 from tests.e2e.conftest import Docklock
+from tests.image.conftest import build_layout, build_member, build_tar
+from tests.image.scripted import Scripted, serve_layout
+from tests.image.test_push import take
 from tests.memory import count_in_memory, find_in_files, find_secrets, get_guarded
 
 
@@ -98,7 +102,14 @@ def test_what_the_kernel_did_and_what_was_refused_are_leaves(dock: Docklock) -> 
     dock("quarantine", "held")
     dock("update", "--policy", "strict", "held")
     dock("rm", "-f", "held")
-    waiting = {"alert", "mount", "network", "pull", "push", "fork", "register"}
+    with Scripted(take()) as server:
+        dock("tag", "busybox", f"{server.domain}/sent")
+        dock("push", f"{server.domain}/sent")
+    files = build_layout([build_tar(build_member("f"))], gzip.compress)
+    with Scripted(serve_layout(files)) as server:
+        dock("pull", f"{server.domain}/fetched")
+        dock("rmi", f"{server.domain}/fetched")
+    waiting = {"alert", "mount", "network", "fork", "register"}
     assert set(OPERATIONS) - waiting <= set(read_ops(dock))
 
 
