@@ -203,7 +203,9 @@ class Repository:
         words = self._read_words(answer)
         is_passing = status in (408, 425, 429) or status >= 500
         if status == 404:
-            text = f"{self.name} not found: {words or 'manifest unknown'}"
+            place = "manifest" if "/manifests/" in answer.url else "name"
+            place = "blob" if "/blobs/sha256:" in answer.url else place
+            text = f"{self.name} not found: {words or f'{place} unknown'}"
         elif status == 403:
             text = f"access to {self.name} denied: {words or 'denied'}"
         else:

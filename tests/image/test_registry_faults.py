@@ -56,6 +56,8 @@ def test_a_pull_that_is_refused_says_so_and_leaves_nothing(
             pull(paths, server)
         times = sum(request.path.endswith(place) for request in server.asked)
     assert caught.value.status == status
+    if status == 404:
+        assert f"{'manifest' if what == 'manifest' else 'blob'} unknown" in str(caught.value)
     assert times == (TRIES if status in PASSING else 1)
     check_nothing(paths)
     # The other layer has come; it is kept for the next pull, which asks for it no more.
