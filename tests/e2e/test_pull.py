@@ -398,7 +398,7 @@ def test_all_tags_of_a_name_come_at_once(
             registry.put_layout(layout, "a/busybox", tag)
         name = f"{registry.domain}/a/busybox"
         lines = fresh("pull", "-a", name).stdout.splitlines()
-        assert [line for line in lines if "Pulling from" in line] == [
+        assert sorted(line for line in lines if "Pulling from" in line) == [
             f"{tag}: Pulling from a/busybox" for tag in ("1", "2", "next")
         ]
         assert lines[-2:] == [f"Status: Downloaded newer image for {name}", name]
