@@ -278,6 +278,9 @@ def test_who_leaves_a_login_finds_the_terminal_as_it_was(fresh: Docklock, key: s
             if prompt == "Password: ":
                 screen.type("alice\n")
                 screen.read_until(prompt)
+            # A signal between the prompt and the read is seen by Python only after the read.
+            stat = Path(f"/proc/{screen.front_end_pid()}/stat")
+            fresh.wait_for(lambda stat=stat: stat.read_text().rpartition(") ")[2][0] == "S")
             screen.type(key)
             said = screen.read_until(r"(?s)^.*left with (\d+)\.")
             assert int(said[1]) == (130 if key == "\x03" else 1)
