@@ -39,6 +39,9 @@ EVENTS = Command(
         ),
         text("--format", help="json: one object a line", metavar="json"),
     ),
+    examples=(
+        "docklock events --since 10m --filter container=web", "docklock events --format json",
+    ),
 )  # fmt: skip
 POLL_S = 0.1
 KEYS = ("container", "event", "type", "image")

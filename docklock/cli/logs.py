@@ -26,6 +26,7 @@ LOGS = Command(
         flag("-t", "--timestamps", help="show times"),
         text("-n", "--tail", help="only the last N lines", metavar="N"),
     ),
+    examples=("docklock logs -f --tail 20 web",),
 )
 
 

@@ -182,7 +182,8 @@ def run(argv: list[str]) -> int:
     """The whole command; 0 or an error's exit code."""
     from chainlite.errors import DocklockError
     from docklock.cli.main import split_global
-    from docklock.cli.options import HelpWanted, suggest
+    from docklock.cli.options import HelpWanted
+    from docklock.nearest import suggest
     from docklock.repair import repair
 
     name, paths = "", None

@@ -22,10 +22,12 @@ IMAGES = Command(
     "[OPTIONS]",
     "Remove images without a name.",
     (flag("-a", "--all", help="all images that no container uses"), FORCE),
+    examples=("docklock image prune -a -f",),
 )
 CONTAINERS = Command(
     "container prune", "[OPTIONS]", "Remove containers that do not run; their evidence stays.",
     (FORCE,),
+    examples=("docklock container prune -f",),
 )  # fmt: skip
 QUESTION = "Are you sure you want to continue? [y/N] "
 WARNINGS = {

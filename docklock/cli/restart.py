@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 RESTART = Command(
-    "restart", "[OPTIONS] CONTAINER...", "Stop containers, then start them again.", (STOP_TIME,)
+    "restart",
+    "[OPTIONS] CONTAINER...",
+    "Stop containers, then start them again.",
+    (STOP_TIME,),
+    examples=("docklock restart web",),
 )
 
 

@@ -29,6 +29,7 @@ DF = Command(
     "[OPTIONS]",
     "Show what takes space.",
     (text("--format", help="json: one object a line", metavar="json"),),
+    examples=("docklock system df",),
 )
 PRUNE = Command(
     "system prune",
@@ -38,12 +39,17 @@ PRUNE = Command(
         flag("-a", "--all", help="all images that no container uses, not only nameless ones"),
         flag("-f", "--force", help="do not ask"),
     ),
+    examples=(
+        "docklock system prune -f",
+        "docklock system prune -a",
+    ),
 )
 CHECK = Command(
     "system check",
     "[OPTIONS]",
     "Read every blob of the image store against its digest; exit with 1 if it is not whole.",
     (text("--format", help="json: one object", metavar="json"),),
+    examples=("docklock system check",),
 )
 BLOCK_BYTES = 512
 WARNING = """WARNING! This will remove:
