@@ -59,6 +59,8 @@ def find_command(tree: dict[str, Node], aliases: dict[str, str], words: list[str
     """The command whose page has what is asked for. UsageError for what is no command."""
     if not words:
         return ""
+    if words == ["runtime"]:
+        return "runtime"  # a program of its own
     known, verb = tree, words[0]
     if words[0] in tree:
         known, verb = tree[words[0]].verbs, "".join(words[1:])

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from docklock import __version__
 from docklock.cli.main import COMMANDS, NOUNS, RUNS_PROGRAMS
+from docklock.cli.oci import COMMANDS as RUNTIME_COMMANDS
+from docklock.cli.oci import PROGRAM as RUNTIME
 from docklock.cli.options import FLAG, LIST
 from docklock.cli.tree import GLOBAL, HELP
 
 if TYPE_CHECKING:
-    from docklock.cli.options import Option
+    from docklock.cli.options import Command, Option
     from docklock.cli.tree import Node
 
 PROGRAM = "docklock"
@@ -28,6 +30,11 @@ PROGRAM_TEXT = (
     "signed receipts of what they did that anyone can verify offline. No daemon is needed: each "
     "container has a supervisor of its own, which survives whoever started it.",
     "A COMMAND is Docker's where Docker has it, with Docker's options, output and exit codes.",
+)
+RUNTIME_TEXT = (
+    "The OCI runtime specification's verbs, on a bundle: what Docker, containerd, podman and "
+    "Kubernetes call as their runtime, so that their containers leave receipts too. A bundle names "
+    "its policy with the annotation dev.docklock.policy."
 )
 DONE = (("0", "Done."), ("1", "The wrong state, or an error of the kernel."))
 REFUSED = ("2", "A wrong request or document.")
@@ -81,7 +88,7 @@ def write_pages(tree: dict[str, Node]) -> dict[str, str]:
     pages = {PROGRAM: write_program(tree)}
     for name, node in tree.items():
         pages[name_page(name)] = write_page(name, node, others.get(name, []))
-    return pages
+    return pages | {RUNTIME: write_runtime(RUNTIME_COMMANDS)}
 
 
 def list_aliases(tree: dict[str, Node]) -> dict[str, str]:
@@ -101,7 +108,8 @@ def name_page(command: str) -> str:
 def write_program(tree: dict[str, Node]) -> str:
     """The page of docklock itself: what there is, and where."""
     lines = [_write_title(PROGRAM), ".SH NAME", rf"docklock \- {escape(PROGRAM_SUMMARY)}"]
-    lines += [".SH SYNOPSIS", *_write_synopsis("", "[OPTIONS] COMMAND [ARG...]"), ".SH DESCRIPTION"]
+    synopsis = _write_synopsis(PROGRAM, "[OPTIONS] COMMAND [ARG...]")
+    lines += [".SH SYNOPSIS", *synopsis, ".SH DESCRIPTION"]
     lines += _write_paragraphs(PROGRAM_TEXT)
     lines += [".SH OPTIONS", *_write_options(GLOBAL), ".SH COMMANDS"]
     for name in tree:
@@ -111,7 +119,10 @@ def write_program(tree: dict[str, Node]) -> str:
     lines += [".PP", escape("Commands that run a program exit with its code, or with:")]
     lines += _write_list(OF_PROGRAMS)
     lines += [".SH ENVIRONMENT", *_write_list(ENVIRONMENT), ".SH FILES", *_write_list(FILES)]
-    return "\n".join([*lines, ".SH SEE ALSO", *_refer(["docklock-run", "docklock-verify"])]) + "\n"
+    return (
+        "\n".join([*lines, ".SH SEE ALSO", *_refer([RUNTIME, "docklock-run", "docklock-verify"])])
+        + "\n"
+    )
 
 
 def write_page(name: str, node: Node, others: list[str]) -> str:
@@ -120,7 +131,7 @@ def write_page(name: str, node: Node, others: list[str]) -> str:
     summary = COMMANDS[name][2] if name in COMMANDS else NOUNS[name]
     page = name_page(name)
     lines = [_write_title(page), ".SH NAME", rf"{escape_literal(page)} \- {escape(summary)}"]
-    lines += [".SH SYNOPSIS", *_write_synopsis(name, command.usage)]
+    lines += [".SH SYNOPSIS", *_write_synopsis(f"{PROGRAM} {name}", command.usage)]
     lines += [".SH DESCRIPTION", escape(command.summary)]
     if name in NOUNS:
         lines += [".PP", escape("Each verb is a command that has another name, too.")]
@@ -140,6 +151,21 @@ def write_page(name: str, node: Node, others: list[str]) -> str:
     lines += [".SH EXIT STATUS", *_write_list(get_exit_codes(name))]
     pages = [PROGRAM, *(name_page(below.same) for below in node.verbs.values() if below.same)]
     return "\n".join([*lines, ".SH SEE ALSO", *_refer(list(dict.fromkeys(pages)))]) + "\n"
+
+
+def write_runtime(commands: dict[str, Command]) -> str:
+    """The page of the OCI runtime, docklock-runtime."""
+    lines = [_write_title(RUNTIME), ".SH NAME", rf"{escape_literal(RUNTIME)} \- OCI runtime"]
+    lines += [".SH SYNOPSIS", *_write_synopsis(RUNTIME, "[OPTIONS] VERB ...")]
+    lines += [".SH DESCRIPTION", escape(RUNTIME_TEXT), ".SH OPTIONS", *_write_options(GLOBAL)]
+    lines.append(".SH VERBS")
+    for verb, command in commands.items():
+        lines += [f".SS {escape_literal(f'{RUNTIME} {verb} {command.usage}')}"]
+        lines += [escape(command.summary), *_write_options(command.options)]
+    examples = tuple(line for command in commands.values() for line in command.examples)
+    lines += [".SH EXAMPLES", *_write_examples(examples)]
+    lines += [".SH EXIT STATUS", *_write_list((*DONE, REFUSED)), ".SH SEE ALSO", *_refer([PROGRAM])]
+    return "\n".join(lines) + "\n"
 
 
 def get_exit_codes(name: str) -> tuple[tuple[str, str], ...]:
@@ -171,8 +197,8 @@ def _write_title(page: str) -> str:
     return f'.TH {escape_literal(page.upper())} 1 "{WORDS_OF}" "docklock {__version__}" "Docklock"'
 
 
-def _write_synopsis(name: str, usage: str) -> list[str]:
-    bold = rf"\fB{escape_literal(f'docklock {name}'.rstrip())}\fR"
+def _write_synopsis(typed: str, usage: str) -> list[str]:
+    bold = rf"\fB{escape_literal(typed)}\fR"
     ways = usage.split("  or  ")
     lines = []
     for number, way in enumerate(ways):

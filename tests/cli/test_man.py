@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from docklock.cli import oci, options
 from docklock.cli.main import COMMANDS, run
 from docklock.cli.man_pages import escape, escape_literal, list_aliases, name_page, write_pages
 from docklock.cli.tree import GLOBAL, HELP, Node, read_tree
@@ -34,7 +35,7 @@ def list_shown(page: str) -> set[str]:
 
 def test_a_page_has_every_option_of_its_command_and_no_other(tree: dict[str, Node]) -> None:
     pages = write_pages(tree)
-    assert set(pages) == {"docklock", *map(name_page, tree)}
+    assert set(pages) == {"docklock", "docklock-runtime", *map(name_page, tree)}
     assert list_shown(pages["docklock"]) == {name for one in GLOBAL for name in one.names}
     for name, node in tree.items():
         own = [verb for verb in node.verbs.values() if not verb.same]
@@ -89,6 +90,7 @@ def test_written_again_the_pages_are_those_of_now(tmp_path: Path) -> None:
         (["chain", "status"], r"DOCKLOCK\-CHAIN"),
         (["image", "prune"], r"DOCKLOCK\-IMAGE"),
         (["container"], r"DOCKLOCK\-CONTAINER"),
+        (["runtime"], r"DOCKLOCK\-RUNTIME"),
     ],
 )
 def test_a_pipe_gets_the_source(
@@ -139,3 +141,22 @@ def test_help_takes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "docklock man COMMAND is its manual page" in capsys.readouterr().out
     assert run(["help", "statsu"]) == 2
     assert "did you mean stats?" in capsys.readouterr().err
+
+
+def test_the_runtimes_help_and_page_are_of_its_own_name(
+    tree: dict[str, Node], capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = write_pages(tree)["docklock-runtime"]
+    known = [*GLOBAL, *(option for one in oci.COMMANDS.values() for option in one.options)]
+    assert list_shown(page) == {name for option in known for name in option.names}
+    assert set(oci.COMMANDS) == set(oci.VERBS)
+    for verb, command in oci.COMMANDS.items():
+        assert oci.run([verb, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"Usage: docklock-runtime {verb} ")
+        for line in command.examples:
+            program, first, *words = line.split()
+            assert (program, first) == ("docklock-runtime", verb) and line in shown
+            options.parse(command, words)
+    assert oci.run(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: docklock-runtime VERB ...")
