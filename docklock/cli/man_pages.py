@@ -76,6 +76,8 @@ FILES = (
     ("/run/docklock", "Sockets and journals of what runs."),
     ("/etc/docklock/agent.toml", "The agent's settings: servers, chain, witnesses."),
     ("/etc/docklock/witnesses.toml", "Whose cosignatures of this host's log count."),
+    ("/etc/docklock/witness.toml", "The settings of this host's witness of others' logs."),
+    ("/etc/docklock/certs.d, /etc/docker/certs.d", "Certificates of registries, by their names."),
 )
 
 
@@ -145,7 +147,9 @@ def write_page(name: str, node: Node, others: list[str]) -> str:
     for verb, below in node.verbs.items():
         lines += _write_verb(f"{name} {verb}", below)
     examples = command.examples or tuple(
-        line for below in node.verbs.values() for line in below.command.examples[:1]
+        line
+        for below in node.verbs.values()
+        for line in below.command.examples[: 1 if below.same else None]
     )
     lines += [".SH EXAMPLES", *_write_examples(examples)]
     lines += [".SH EXIT STATUS", *_write_list(get_exit_codes(name))]
@@ -188,8 +192,6 @@ def _write_verb(path: str, node: Node) -> list[str]:
     command = node.command
     lines = [f".SS {escape_literal(f'docklock {path} {command.usage}'.rstrip())}"]
     lines += [escape(command.summary), *_write_options(command.options)]
-    if command.examples[1:]:
-        lines += [".PP", *_write_examples(command.examples[1:])]
     return lines
 
 
@@ -232,7 +234,7 @@ def _describe(option: Option) -> str:
     text = option.help
     if option.kind == LIST and "several times" not in text:
         text += "; may be given several times"
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text}."
 
 
 def _write_list(pairs: tuple[tuple[str, str], ...]) -> list[str]:
