@@ -26,6 +26,31 @@ if TYPE_CHECKING:
 
 OPERATOR_TEXT = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "any": "has"}
 
+# verb -> what it does, an example
+VERBS = {
+    "ls": ("list the policies that come with docklock", "docklock policy ls"),
+    "show": ("show what a policy does with each call", "docklock policy show --resolved strict"),
+    "check": ("read a policy and name its first mistake", "docklock policy check web.yaml"),
+    "compile": ("write the seccomp program", "docklock policy compile -o default.bpf default"),
+    "explain": (
+        "which rule decides a call, and why",
+        "docklock policy explain --policy strict mount",
+    ),
+    "diff": (
+        "what a policy changes; exit 1 if it is looser",
+        "docklock policy diff default web.yaml",
+    ),
+    "schema": ("print the JSON Schema of a policy", "docklock policy schema -o policy.schema.json"),
+    "import": (
+        "make a policy of a seccomp profile in JSON",
+        "docklock policy import -o web.yaml profile.json",
+    ),
+    "export": (
+        "write a policy as the OCI's linux.seccomp",
+        "docklock policy export -o seccomp.json strict",
+    ),
+}
+
 
 def run_policy(argv: list[str], _paths: Paths) -> int:
     """The exit status of `docklock policy ARGV`."""
@@ -50,51 +75,11 @@ def _make_parser() -> Parser:
 
     parser = Parser("docklock policy", description="Look at and compile policies.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    listing = verbs.add_parser(
-        "ls",
-        help="list the policies that come with docklock",
-        examples=("docklock policy ls",),
-    )
-    show = verbs.add_parser(
-        "show",
-        help="show what a policy does with each call",
-        examples=("docklock policy show --resolved strict",),
-    )
-    check = verbs.add_parser(
-        "check",
-        help="read a policy and name its first mistake",
-        examples=("docklock policy check web.yaml",),
-    )
-    compiling = verbs.add_parser(
-        "compile",
-        help="write the seccomp program",
-        examples=("docklock policy compile -o default.bpf default",),
-    )
-    explain = verbs.add_parser(
-        "explain",
-        help="which rule decides a call, and why",
-        examples=("docklock policy explain --policy strict mount",),
-    )
-    diff = verbs.add_parser(
-        "diff",
-        help="what a policy changes; exit 1 if it is looser",
-        examples=("docklock policy diff default web.yaml",),
-    )
-    schema = verbs.add_parser(
-        "schema",
-        help="print the JSON Schema of a policy",
-        examples=("docklock policy schema -o policy.schema.json",),
-    )
-    importing = verbs.add_parser(
-        "import",
-        help="make a policy of a seccomp profile in JSON",
-        examples=("docklock policy import -o web.yaml profile.json",),
-    )
-    exporting = verbs.add_parser(
-        "export",
-        help="write a policy as the OCI's linux.seccomp",
-        examples=("docklock policy export -o seccomp.json strict",),
-    )
+    made = [
+        verbs.add_parser(name, help=about, examples=(example,))
+        for name, (about, example) in VERBS.items()
+    ]
+    listing, show, check, compiling, explain, diff, schema, importing, exporting = made
     machines = [machine.name for machine in MACHINES]
     of_machine = "for this machine (the one it runs on)"
     for one in (show, compiling, exporting):
