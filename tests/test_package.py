@@ -96,8 +96,12 @@ def test_nothing_lies_outside_its_own_places(package: Path, unpacked: Path) -> N
     assert {name for name in names if not name.startswith((PRIVATE, PAGES))} == OUTSIDE
     assert not [name for name in names if name.endswith((".pth", ".new"))]
     for line in run("dpkg-deb", "-c", str(package)).splitlines():
-        mode, owner = line.split()[:2]
-        assert owner == "root/root" and mode[8] != "w" and "s" not in mode[1:10], line
+        mode, owner, *_, last = line.split()
+        assert owner == "root/root" and "s" not in mode[1:10], line
+        if mode[0] == "l":
+            assert PAGES in line and "/" not in last, line
+        else:
+            assert mode[8] != "w", line
 
 
 def test_it_brings_a_manual_page_of_every_command(unpacked: Path) -> None:
