@@ -20,6 +20,7 @@ from docklock.lifecycle import (
     find_container,
     read_container,
 )
+from docklock.log_settings import JSON_FILE, decode_log
 from docklock.paths import Paths
 from docklock.restart import parse_policy
 from docklock.runtime import CONFIG, get_state
@@ -129,7 +130,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
     """Docker's document for a container, with docklock's own under `Docklock`."""
     spec = read_config(container)
     process = spec["process"]
-    policy = parse_policy(container.restart)
+    policy, log = parse_policy(container.restart), decode_log(container.log)
     return {
         "Id": container.id,
         "Created": format_time(container.created_ns),
@@ -139,9 +140,10 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
         "Image": container.image_id,
         "Name": f"/{container.name}",
         "RestartCount": state.restart_count,
-        "LogPath": f"{container.bundle}/container.log",
+        "LogPath": f"{container.bundle}/container.log" if log.driver == JSON_FILE else "",
         "HostConfig": {
             "NetworkMode": container.network,
+            "LogConfig": {"Type": log.driver, "Config": dict(log.options)},
             "RestartPolicy": {"Name": policy.name, "MaximumRetryCount": policy.retries_max},
             "AutoRemove": container.auto_remove,
             "ReadonlyRootfs": spec["root"].get("readonly", False),

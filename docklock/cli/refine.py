@@ -92,6 +92,10 @@ def refine(
     if values["annotation"]:
         pairs = dict(spec.annotations) | dict(_parse_annotation(w) for w in values["annotation"])
         spec = spec._replace(annotations=tuple(sorted(pairs.items())))
+    if values["log_driver"] or values["log_opt"]:
+        from docklock.cli.log_options import set_log
+
+        container = set_log(container, spec, values)
     if values["sysctl"]:
         pairs = dict(_parse_sysctl(word, spec) for word in values["sysctl"])
         spec = spec._replace(linux=spec.linux._replace(sysctl=tuple(sorted(pairs.items()))))

@@ -50,6 +50,8 @@ MORE_OPTIONS = (
     listed("--dns-opt", "--dns-option", help="option in /etc/resolv.conf", metavar="OPTION"),
     text("--cidfile", help="write the container's id to a new file", metavar="FILE"),
     text("--oom-score-adj", help="-1000 to 1000: whom the kernel kills first", metavar="NUMBER"),
+    text("--log-driver", help="json-file (the default), local, journald or none", metavar="DRIVER"),
+    listed("--log-opt", help="its limits and more, as max-size=10m", metavar="NAME=VALUE"),
     listed("--annotation", help="an annotation of the OCI spec", metavar="NAME=VALUE"),
 )
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
