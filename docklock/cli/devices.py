@@ -10,7 +10,8 @@ import os
 import stat
 
 from chainlite.errors import SpecError
-from docklock.spec import DEVICE_NUMBER_MAX, Device, DeviceRule
+from docklock.block_io import DEVICE_NUMBER_MAX
+from docklock.spec import Device, DeviceRule
 
 DEVICES_MAX = 1024
 _KINDS = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}

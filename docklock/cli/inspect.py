@@ -40,6 +40,7 @@ INSPECT = Command(
         text("--type", help="container or image", metavar="TYPE"),
     ),
 )
+_RATES = ("ReadBps", "ReadIOPS", "WriteBps", "WriteIOPS")
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -222,7 +223,22 @@ def describe_limits(resources: dict[str, Any]) -> dict[str, Any]:
         "CpusetCpus": cpu.get("cpus", ""),
         "CpusetMems": cpu.get("mems", ""),
         "PidsLimit": resources.get("pids", {}).get("limit", 0),
+        **describe_block_io(resources.get("blockIO", {})),
     }
+
+
+def describe_block_io(section: dict[str, Any]) -> dict[str, Any]:
+    """Docker's names for it; a device by its number, for that is what is limited."""
+    found: dict[str, Any] = {"BlkioWeight": section.get("weight", 0)}
+    for name, ours, field in (
+        ("BlkioWeightDevice", "weightDevice", "Weight"),
+        *((f"BlkioDevice{name}", f"throttle{name}Device", "Rate") for name in _RATES),
+    ):
+        found[name] = [
+            {"Path": f"/dev/block/{one['major']}:{one['minor']}", field: one[field.lower()]}
+            for one in section.get(ours, [])
+        ]
+    return found
 
 
 def describe_status(state: State) -> dict[str, Any]:

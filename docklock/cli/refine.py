@@ -11,6 +11,7 @@ import os
 
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
+from docklock.cli.block_options import add_block_limits
 from docklock.cli.host_files import check_names, is_dns_asked
 from docklock.cli.limits import parse_bytes
 from docklock.cli.option_files import read_pairs
@@ -85,7 +86,7 @@ def refine(
     if values["oom_score_adj"] is not None:
         process = process._replace(oom_score_adj=_parse_oom_score(values["oom_score_adj"]))
     spec = _add_mounts(spec, values)
-    spec = _add_devices(spec, values)
+    spec = add_block_limits(_add_devices(spec, values), values)
     if values["init"]:
         process, mount = _add_init(process)
         spec = spec._replace(mounts=(*spec.mounts, mount))

@@ -17,12 +17,13 @@ LIMIT_OPTIONS = (
     text("--memory-swap", help="limit of memory and swap; -1 for none", metavar="SIZE"),
     text("--memory-reservation", help="memory kept when it gets scarce", metavar="SIZE"),
     text("--cpus", help="CPU limit, such as 1.5", metavar="NUMBER"),
-    text("--cpu-shares", help="share of the CPUs among containers (1024)", metavar="NUMBER"),
+    text("-c", "--cpu-shares", help="share of the CPUs among containers (1024)", metavar="NUMBER"),
     text("--cpu-quota", help="microseconds in a period; -1 for no limit", metavar="NUMBER"),
     text("--cpu-period", help="microseconds of a period (100000)", metavar="NUMBER"),
     text("--cpuset-cpus", help="CPUs to run on, such as 0-1,3", metavar="LIST"),
     text("--cpuset-mems", help="memory nodes to use, such as 0-1", metavar="LIST"),
     text("--pids-limit", help="process limit; -1 for none", metavar="COUNT"),
+    text("--blkio-weight", help="share of block I/O, 10 to 1000; 0 for none", metavar="NUMBER"),
 )
 ENV_FILE = listed("--env-file", help="read variables from a file", metavar="FILE")
 # What few runs and creates have: refine.py, which they alone load, reads their values.
@@ -33,6 +34,11 @@ MORE_OPTIONS = (
     listed("--group-add", help="one more group, name or number", metavar="GROUP"),
     listed("--sysctl", help="a setting of the container's namespaces", metavar="NAME=VALUE"),
     listed("--device", help="give a device of this host", metavar="HOST[:CONTAINER[:rwm]]"),
+    listed("--device-read-bps", help="bytes a second from a disk", metavar="DEVICE:SIZE"),
+    listed("--device-write-bps", help="bytes a second to a disk", metavar="DEVICE:SIZE"),
+    listed("--device-read-iops", help="reads a second from a disk", metavar="DEVICE:COUNT"),
+    listed("--device-write-iops", help="writes a second to a disk", metavar="DEVICE:COUNT"),
+    listed("--blkio-weight-device", help="share of a disk's I/O", metavar="DEVICE:NUMBER"),
     listed("--device-cgroup-rule", help="allow devices, as 'c 10:200 rwm'", metavar="RULE"),
     flag("--init", help="have an init in front that reaps and passes signals on"),
     text("--stop-timeout", help="seconds from the stop signal to SIGKILL", metavar="SECONDS"),
