@@ -170,7 +170,7 @@ def _choose(known: dict[str, str], names: str, pattern: str, kind: str) -> dict[
 
 def _render_tag(tag: str, container: Container) -> str:
     from docklock.cli.template import render
-    from docklock.cli.template_parse import parse_template
+    from docklock.cli.template_parse import TemplateError, parse_template
 
     image_id = container.image_id.removeprefix("sha256:")
     value = {
@@ -184,4 +184,7 @@ def _render_tag(tag: str, container: Container) -> str:
         "ImageName": container.image,
         "Name": container.name,
     }
-    return render(parse_template(tag), value)
+    try:
+        return render(parse_template(tag), value)
+    except TemplateError as error:
+        raise SpecError(f"--log-opt tag: {str(error).removeprefix('--format: ')}") from None

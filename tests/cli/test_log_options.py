@@ -98,5 +98,5 @@ def test_a_tag_is_a_template_over_dockers_fields() -> None:
     assert describe("tag={{.Name}}/{{.ID}}/{{.ImageName}}/{{.ImageID}}/{{.DaemonName}}") == {
         "tag": "web/0123456789ab/busybox:1/ffffffffffff/docklock"
     }
-    with pytest.raises(SpecError, match="Nmae"):
+    with pytest.raises(SpecError, match=r"^--log-opt tag: character \d+: .*Nmae.*Name"):
         describe("tag={{.Nmae}}")

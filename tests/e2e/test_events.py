@@ -88,6 +88,14 @@ def test_until_ends_it_and_before_since_is_not_told(dock: Docklock) -> None:
     assert 0.5 < time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("words", [("--filter", "colour=red"), ("--format", "{{.ID}}")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--filter", "colour=red"),
+        ("--format", "{{.Nope}}"),
+        ("--format", "{{"),
+        ("--since", "soon"),
+    ],
+)
 def test_what_it_does_not_know_is_refused(dock: Docklock, words: tuple[str, ...]) -> None:
-    assert "docklock events: " in dock("events", *words, code=2).stderr
+    assert words[1].strip("{}.").partition("=")[0] in dock("events", *words, code=2).stderr

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.agents import Agent
 from tests.e2e.conftest import Docklock
@@ -15,11 +14,13 @@ from tests.e2e.test_crash import is_running
 FILE_BYTES = 3_000_000
 
 
-def df(dock: Docklock) -> dict[str, dict[str, Any]]:
+def df(dock: Docklock) -> dict[str, dict[str, int]]:
     rows = [
         json.loads(line) for line in dock("system", "df", "--format", "json").stdout.splitlines()
     ]
-    return {row["kind"]: row for row in rows}
+    numbers = {"SizeBytes": "size", "ReclaimableBytes": "reclaimable", "TotalCount": "total"}
+    names = numbers | {"Active": "active"}
+    return {row["Type"]: {names[key]: int(row[key]) for key in names} for row in rows}
 
 
 def test_df_counts_what_containers_wrote_and_prune_frees_it(
