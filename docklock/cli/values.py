@@ -33,7 +33,10 @@ MORE_OPTIONS = (
     listed("--mount", help="type=bind|tmpfs,source=,target=[,readonly]", metavar="KEY=VALUE,..."),
     listed("--group-add", help="one more group, name or number", metavar="GROUP"),
     listed("--sysctl", help="a setting of the container's namespaces", metavar="NAME=VALUE"),
-    listed("--device", help="give a device of this host", metavar="HOST[:CONTAINER[:rwm]]"),
+    listed(
+        "--device", help="give a device of this host, or CDI's", metavar="HOST[:CONTAINER[:rwm]]"
+    ),
+    text("--gpus", help="all, a number or device=ID,...: GPUs that CDI files name", metavar="GPUS"),
     listed("--device-read-bps", help="bytes a second from a disk", metavar="DEVICE:SIZE"),
     listed("--device-write-bps", help="bytes a second to a disk", metavar="DEVICE:SIZE"),
     listed("--device-read-iops", help="reads a second from a disk", metavar="DEVICE:COUNT"),

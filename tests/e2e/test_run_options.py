@@ -165,7 +165,7 @@ def test_a_device_is_there_with_the_rights_given(dock: Docklock, tmp_path: Path)
         ("/etc/passwd", "not a device node"),
         ("/dev/zero:/dev/x:rz", "invalid device mode"),
         ("/dev/zero:/dev/../x", "without .."),
-        ("vendor.com/class=name", "no CDI"),
+        ("vendor.com/class=name", "unresolvable CDI devices vendor.com/class=name"),
         ("/var/empty-nothing:/a:r:w", "give HOST"),
     ],
 )
