@@ -147,6 +147,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "LogConfig": {"Type": log.driver, "Config": dict(log.options)},
             "RestartPolicy": {"Name": policy.name, "MaximumRetryCount": policy.retries_max},
             "AutoRemove": container.auto_remove,
+            "Privileged": is_privileged(spec.get("linux", {})),
             "ReadonlyRootfs": spec["root"].get("readonly", False),
             **describe_limits(spec.get("linux", {}).get("resources", {})),
             **describe_more(spec),
@@ -183,6 +184,13 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "OciSpec": spec,
         },
     }
+
+
+def is_privileged(linux: dict[str, Any]) -> bool:
+    """Whether it may use every device and sees all of /proc, as --privileged gives."""
+    rules = linux.get("resources", {}).get("devices", [])
+    is_all = any(rule["allow"] and rule.get("type") == "a" for rule in rules)
+    return is_all and not linux.get("maskedPaths") and not linux.get("readonlyPaths")
 
 
 def describe_more(spec: dict[str, Any]) -> dict[str, Any]:

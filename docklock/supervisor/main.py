@@ -120,11 +120,14 @@ class Supervisor:
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
         )
 
-    def signal(self, number: int) -> None:
-        """Send a signal to init; the attempt is on record first, and that it is to stay ended."""
+    def signal(self, number: int, *, is_to_end: bool) -> None:
+        """Send a signal to init; the attempt is on record first, and that it is to stay ended.
+
+        `is_to_end`: it is meant so, whichever signal it is.
+        """
         from docklock.supervisor.restarting import is_stop
 
-        if is_stop(number, self._container):
+        if is_to_end or is_stop(number, self._container):
             self._set_state(self._state._replace(is_stopped_by_user=True))
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
