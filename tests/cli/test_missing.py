@@ -20,8 +20,8 @@ from docklock.cli.update import UPDATE
 
 # docker --help of version 28, without --help.
 _LIMITS = """--blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime -c
- --cpu-shares --cpus --cpuset-cpus --cpuset-mems --kernel-memory -m --memory --memory-reservation --memory-swap
- --pids-limit --restart"""
+ --cpu-shares --cpus --cpuset-cpus --cpuset-mems --kernel-memory -m --memory
+ --memory-reservation --memory-swap --pids-limit --restart"""
 _CREATE = f"""{_LIMITS} --add-host --annotation -a --attach --blkio-weight-device --cap-add
  --cap-drop --cgroup-parent --cgroupns --cidfile --cpu-count --cpu-percent --device
  --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops
