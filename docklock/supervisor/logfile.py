@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         """Where a container's output is kept."""
 
         is_blocking: bool
-        lost_lines: int
+
+        @property
+        def lost_lines(self) -> int:
+            """How many lines it did not get."""
 
         @property
         def is_waiting(self) -> bool:
