@@ -29,6 +29,10 @@ SEND_BYTES = 1 << 20
 _BUSY = (errno.EAGAIN, errno.ENOBUFS)
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _TAG = "tag"
+_OF_EACH_LINE = (
+    "CONTAINER_LOG_EPOCH", "CONTAINER_LOG_ORDINAL", "CONTAINER_PARTIAL_MESSAGE", "MESSAGE",
+    "PRIORITY",
+)  # fmt: skip
 
 
 class JournalLog:
@@ -138,8 +142,9 @@ def encode_fields(container: Container, settings: LogSettings) -> bytes:
     }
     for name, value in attributes.items():
         word = "".join(letter if letter in _LETTERS else "_" for letter in name.upper())
-        if word.strip("_"):
-            fields.setdefault(word.lstrip("_"), value)
+        word = word.lstrip("_")  # those that begin with one are journald's own
+        if word and word not in _OF_EACH_LINE:
+            fields.setdefault(word, value)
     return b"".join(
         encode_field(name, value.encode("utf-8", "replace")) for name, value in fields.items()
     )

@@ -45,6 +45,7 @@ def parse(entry: bytes) -> dict[str, bytes]:
         if not has_value:
             size = int.from_bytes(rest[:8], "little")
             value, rest = rest[8 : 8 + size], rest[8 + size + 1 :]
+        assert name.decode() not in fields
         fields[name.decode()] = value
         entry = rest
     return fields
@@ -58,7 +59,12 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def test_each_line_is_an_entry_with_dockers_fields(journal: Journal) -> None:
-    attributes = (("tag", "web/1"), ("com.example.tier", "front\nback"), ("message", "forged"))
+    attributes = (
+        ("tag", "web/1"),
+        ("com.example.tier", "front\nback"),
+        ("message", "x"),
+        ("_container_name", "x"),
+    )
     log = JournalLog(CONTAINER, SETTINGS._replace(attributes=attributes), None, journal.path)
     log.write("stdout", b"one\ntw")
     log.write("stderr", b"MESSAGE=forged\n")
@@ -102,6 +108,19 @@ def test_a_busy_journal_is_waited_for(journal: Journal) -> None:
     found += journal.read()
     assert [int(one["MESSAGE"]) for one in found] == list(range(sent + 1))
     assert log.lost_lines == 0
+
+
+def test_what_waits_goes_first(journal: Journal) -> None:
+    log = JournalLog(CONTAINER, SETTINGS, None, journal.path)
+    sent = 0
+    while not log.is_waiting:
+        log.write("stdout", b"%d\n" % sent)
+        sent += 1
+    found = journal.read()
+    log.write("stdout", b"%d\n" % sent)  # there is room for it by now
+    log.close()
+    found += journal.read()
+    assert [int(one["MESSAGE"]) for one in found] == list(range(sent + 1))
 
 
 def test_non_blocking_lines_beyond_its_buffer_are_lost_and_counted(journal: Journal) -> None:
