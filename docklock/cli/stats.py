@@ -59,6 +59,10 @@ HEADS = {
 def run_stats(argv: list[str], paths: Paths) -> int:
     """`docklock stats`: until interrupted, or once."""
     values, words = options.parse(STATS, argv)
+    form, is_whole = values["format"] or "table", values["no_trunc"]
+    format_rows(
+        [], form, is_whole=is_whole
+    )  # what is no template is said before a second is waited
     ids = [find_container(paths, word) for word in words]
     chosen = choose(paths, ids, is_all=values["all"])
     before = {one.id: take_sample(paths, one) for one in chosen}
@@ -71,7 +75,6 @@ def run_stats(argv: list[str], paths: Paths) -> int:
             for one in chosen
         ]
         is_screen = sys.stdout.isatty() and not values["no_stream"]
-        form, is_whole = values["format"] or "table", values["no_trunc"]
         sys.stdout.write((CLEAR if is_screen else "") + format_rows(rows, form, is_whole=is_whole))
         sys.stdout.flush()
         if values["no_stream"]:
