@@ -71,6 +71,7 @@ class Container(NamedTuple):
     restart: str = "no"  # docklock.restart.Policy.text
     stop_timeout_s: int = 10  # from the stop signal to SIGKILL; -1: for ever
     health: tuple[object, ...] = ()  # docklock.health.Check, for decode_check
+    log: tuple[object, ...] = ()  # docklock.log_settings.LogSettings, for decode_log
 
 
 class State(NamedTuple):
@@ -362,7 +363,7 @@ def read_container(paths: Paths, container_id: str) -> Container:
     """The record of a full id; StateError when there is none or it is damaged."""
     fields = _read_record(f"{paths.container(container_id)}/container.json", container_id)
     fields["labels"] = tuple((str(k), str(v)) for k, v in fields.get("labels", ()))
-    for key in ("command", "layers", "health"):
+    for key in ("command", "layers", "health", "log"):
         fields[key] = tuple(fields.get(key, ()))
     return Container(**fields)
 
@@ -426,7 +427,17 @@ def find_container(paths: Paths, reference: str) -> str:
         return reference if reference in matches else matches[0]
     if matches:
         raise StateError(f"{reference} matches {len(matches)} containers: give more of the id")
-    raise StateError(f"No such container: {reference}")
+    from docklock.nearest import suggest
+
+    raise StateError(f"No such container: {reference}{suggest(reference, list_names(paths))}")
+
+
+def list_names(paths: Paths) -> list[str]:
+    """All containers' names, sorted."""
+    try:
+        return sorted(os.listdir(names_dir(paths)))
+    except OSError:
+        return []
 
 
 def list_containers(paths: Paths) -> list[str]:

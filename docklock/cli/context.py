@@ -41,28 +41,43 @@ LS = Command(
         text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),
         flag("-q", "--quiet", help="only names"),
     ),
+    examples=("docklock context ls", "docklock context ls --format '{{.DockerEndpoint}}'"),
 )
-SHOW = Command("context show", "", "Print the name of the context in use: default.")
+SHOW = Command(
+    "context show",
+    "",
+    "Print the name of the context in use: default.",
+    examples=("docklock context show",),
+)
 INSPECT = Command(
     "context inspect",
     "[OPTIONS] [CONTEXT...]",
     "Show all about contexts as JSON.",
     (text("-f", "--format", help="a Go template, or json", metavar="FORMAT"),),
+    examples=("docklock context inspect",),
 )
-USE = Command("context use", "CONTEXT", "Use a context: there is default, which is this host.")
+USE = Command(
+    "context use",
+    "CONTEXT",
+    "Use a context: there is default, which is this host.",
+    examples=("docklock context use default",),
+)
 RM = Command(
     "context rm",
     "[OPTIONS] CONTEXT...",
     "Remove contexts: default cannot be removed.",
     (flag("-f", "--force", help="no error where there is none of that name"),),
+    examples=("docklock context rm -f far",),
 )
 REFUSED = {
-    name: Command(f"context {name}", usage, f"Refused: {why}.")
-    for name, usage, why in (
-        ("create", "[OPTIONS] CONTEXT", "there is no daemon elsewhere to name"),
-        ("update", "[OPTIONS] CONTEXT", "default is this host, and stays so"),
-        ("export", "CONTEXT [FILE|-]", "default holds nothing that another host could use"),
-        ("import", "CONTEXT FILE|-", "there is no daemon elsewhere to name"),
+    name: Command(
+        f"context {name}", usage, f"Refused: {why}.", examples=(f"docklock context {name} {words}",)
+    )
+    for name, usage, why, words in (
+        ("create", "CONTEXT", "there is no daemon elsewhere to name", "far"),
+        ("update", "CONTEXT", "default is this host, and stays so", "default"),
+        ("export", "CONTEXT [FILE|-]", "default holds nothing for another host", "default -"),
+        ("import", "CONTEXT FILE|-", "there is no daemon elsewhere to name", "far -"),
     )
 }
 

@@ -23,14 +23,23 @@ PASSWORD_BYTES_MAX = 64 << 10
 LOGIN = Command(
     "login",
     "[OPTIONS] [SERVER]",
-    "Log in to a registry, for example: docklock login -u me localhost:5000",
+    "Log in to a registry: its password is checked, and kept where Docker keeps it.",
     (
         text("-u", "--username", help="user", metavar="NAME"),
         text("-p", "--password", help="password; others see it in ps", metavar="PASSWORD"),
         flag("--password-stdin", help="read the password from standard input"),
     ),
+    examples=(
+        "docklock login registry.example.org:5000",
+        "docklock login -u me --password-stdin registry.example.org:5000 <password",
+    ),
 )
-LOGOUT = Command("logout", "[SERVER]", "Forget the password for a registry.")
+LOGOUT = Command(
+    "logout",
+    "[SERVER]",
+    "Forget the password for a registry.",
+    examples=("docklock logout registry.example.org:5000",),
+)
 
 
 def run_login(argv: list[str], _paths: Paths) -> int:

@@ -53,6 +53,11 @@ PS = Command(
         flag("-s", "--size", help="what each has written, and with its image"),
         flag("--no-trunc", help="full ids and commands"),
     ),
+    examples=(
+        "docklock ps -a",
+        "docklock ps --filter status=exited --format '{{.ID}}: {{.Names}}'",
+        "docklock ps --format json",
+    ),
 )
 SHORT_ID = 12
 COMMAND_WIDTH = 20
@@ -113,7 +118,7 @@ def run_ps(argv: list[str], paths: Paths) -> int:
         return 0
     form = values["format"] or "table"
     has_mounts = form == "json" or "Mounts" in form or "json" in form
-    show = _Show(paths, is_full=values["no_trunc"], has_size=values["size"], has_mounts=has_mounts)
+    show = Show(paths, is_full=values["no_trunc"], has_size=values["size"], has_mounts=has_mounts)
     shown = [show.describe(row) for row in rows]
     if form != "table":
         from docklock.cli.template import show_rows
@@ -123,7 +128,8 @@ def run_ps(argv: list[str], paths: Paths) -> int:
         return 0
     columns = (*COLUMNS, "Size") if values["size"] else COLUMNS
     cells = [[row[key] for key in columns] for row in shown]
-    sys.stdout.write(show_table([HEADS[key] for key in columns], cells))
+    heads = [HEADS[key] for key in columns]
+    sys.stdout.write(show_table(heads, cells, is_whole=values["no_trunc"]))
     return 0
 
 
@@ -238,7 +244,7 @@ def read_mounts(container: Container) -> list[tuple[str, str]]:
     ]
 
 
-class _Show(NamedTuple):
+class Show(NamedTuple):
     """How rows are shown."""
 
     paths: Paths

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import DocklockError, SpecError, StateError
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 
@@ -29,6 +29,10 @@ PULL = Command(
         flag("-a", "--all-tags", help="all tags of the name"),
         flag("-q", "--quiet", help="print the image's name alone"),
         text("--platform", help="of an image for several, this one's", metavar="OS/ARCH[/VARIANT]"),
+    ),
+    examples=(
+        "docklock pull debian:12",
+        "docklock pull -a registry.example.org:5000/team/app",
     ),
 )
 
@@ -112,14 +116,20 @@ def pull_for_run(
 ) -> Image:
     """What `run` does where an image is not here, or was asked for anew. SpecError, StateError."""
     from docklock.image.reference import parse_reference
-    from docklock.image.store import ImageStore, NoSuchImage
+    from docklock.image.store import ImageStore, NoSuchImage, suggest_name
 
     if name.startswith("sha256:"):
         raise NoSuchImage(f"No such image: {name}: an ID cannot be pulled")
     reference = parse_reference(name)
     if not is_asked:
         print(f"Unable to find image '{reference.familiar}' locally", file=sys.stderr, flush=True)
-    pull(paths, reference, None if is_quiet else sys.stderr, platform)
+    try:
+        pull(paths, reference, None if is_quiet else sys.stderr, platform)
+    except DocklockError:
+        hint = suggest_name(name, ImageStore(paths).list_entries())
+        if hint:
+            print(f"docklock: {name} is no image that is here{hint}", file=sys.stderr)
+        raise
     return ImageStore(paths).resolve(reference.text)
 
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 PUSH = Command(
     "push",
     "[OPTIONS] NAME[:TAG]",
-    "Send an image to a registry, for example: docklock push localhost:5000/mine:1",
+    "Send an image to a registry.",
     (
         flag("-a", "--all-tags", help="all tags of the name"),
         flag("-q", "--quiet", help="print the image's name alone"),
     ),
+    examples=("docklock push registry.example.org:5000/team/app:1",),
 )
 
 

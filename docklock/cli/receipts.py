@@ -10,8 +10,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from chainlite.errors import SpecError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,23 +17,30 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 POLL_S = 0.1
-UNITS_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 VALUE_CHARS_MAX = 120
 _ROW = "{:<8} {:<23} {:<7} {:<20} {:<16} {}\n"
 
 
 def run_receipts(argv: list[str], paths: Paths) -> int:
     """Print the receipts of a container (the newest if none is named) as a table or JSON lines."""
-    from docklock.cli.arguments import Parser
+    from docklock.cli.arguments import Parser, add_format
     from docklock.client import flush
     from docklock.evidence.reading import Query, find_evidence, find_newest
 
-    parser = Parser(prog="docklock receipts", description="List a container's committed receipts.")
+    parser = Parser(
+        prog="docklock receipts",
+        description="List a container's committed receipts.",
+        examples=(
+            "docklock receipts --op 'syscall.mount' job",
+            "docklock receipts -f --json web",
+            "docklock receipts --host --since 1h",
+        ),
+    )
     parser.add_argument("container", metavar="CONTAINER", nargs="?", default="")
     parser.add_argument("-f", "--follow", action="store_true", help="until the run ends")
     parser.add_argument("--op", metavar="PATTERN", default="*", help="as 'syscall.*'")
     parser.add_argument("--since", metavar="TIME", default="", help="10m, RFC 3339 or Unix time")
-    parser.add_argument("--json", action="store_true", help="one object per line")
+    add_format(parser, "one object a line")
     parser.add_argument("--host", action="store_true", help="what the host's log says was done")
     options = parser.parse_args(argv)
     name = options.container
@@ -102,22 +107,10 @@ def _print_new(
 
 
 def parse_since(text: str, now_ns: int, option: str = "--since") -> int:
-    """Unix ns of `90s`, `10m`, `2h`, `1d` ago, of a Unix time, or of an RFC 3339 time."""
-    if not text:
-        return 0
-    number, unit = text[:-1], UNITS_NS.get(text[-1])
-    if unit is not None and number.isdigit():
-        return now_ns - int(number) * unit
-    if text.replace(".", "", 1).isdigit():
-        whole, _, part = text.partition(".")
-        return int(whole or "0") * 10**9 + int(part[:9].ljust(9, "0"))
-    from datetime import datetime
+    """Unix ns of a time as Docker takes it; 0 for none."""
+    from docklock.cli.moment import parse_moment
 
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise SpecError(f"{option} {text}: want 10m, a Unix time or an RFC 3339 time") from None
-    return int(moment.astimezone().timestamp()) * 10**9
+    return parse_moment(option, text, now_ns) if text else 0
 
 
 def render_row(shown: Shown) -> str:

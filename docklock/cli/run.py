@@ -82,7 +82,7 @@ _CREATE_OPTIONS = (
     text("-u", "--user", help="user and group, names or numbers", metavar="USER[:GROUP]"),
     text("--entrypoint", help="replace the image's entrypoint", metavar="PROGRAM"),
     text("-h", "--hostname", help="hostname", metavar="NAME"),
-    text("--network", help="none (the default) or host", metavar="NETWORK"),
+    text("--net", "--network", help="none (the default) or host", metavar="NETWORK"),
     *LIMIT_OPTIONS,
     listed("--ulimit", help="resource limit", metavar="NAME=SOFT[:HARD]"),
     listed("--cap-add", help="add a capability, or ALL", metavar="NAME"),
@@ -105,6 +105,7 @@ CREATE = Command(
     "Make a container without starting it.",
     _CREATE_OPTIONS,
     is_program_last=True,
+    examples=("docklock create --name job busybox sh -c 'echo hello'",),
 )
 RUN = Command(
     "run",
@@ -119,6 +120,11 @@ RUN = Command(
         *_CREATE_OPTIONS,
     ),
     is_program_last=True,
+    examples=(
+        "docklock run --rm -it debian bash",
+        "docklock run -d --name web -m 256m --restart on-failure busybox httpd -f",
+        "docklock run --rm --policy strict -v /srv/data:/data:ro busybox ls /data",
+    ),
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from chainlite.errors import DocklockError, PeerError
+from docklock.cli.prune_filters import PruneFilters
 from docklock.cli.system import prune_images
 from docklock.image.credentials import Login
 from docklock.image.download import fetch_blob, lock_file
@@ -462,7 +463,7 @@ def test_pruning_frees_what_killed_pulls_left_and_nothing_that_a_living_one_hold
         (folder / ("0" * 64)).write_bytes(b"what a killed pull left")
         (folder / ("0" * 64 + ".lock")).touch()
         held = {path.name for path in folder.iterdir()} - {small[7:], "0" * 64, "0" * 64 + ".lock"}
-        prune_images(paths, is_all=True)
+        prune_images(paths, PruneFilters("image prune", []), is_all=True)
         left = {path.name for path in folder.iterdir()}
         release.set()
         assert living.result().is_new
