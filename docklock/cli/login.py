@@ -31,7 +31,7 @@ LOGIN = Command(
     ),
     examples=(
         "docklock login registry.example.org:5000",
-        "docklock login -u me --password-stdin registry.example.org:5000 <password",
+        "docklock login -u me --password-stdin registry.example.org:5000 < password",
     ),
 )
 LOGOUT = Command(

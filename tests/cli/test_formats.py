@@ -26,6 +26,9 @@ WITHOUT = {
     "system prune", "container prune", "image prune",
     # with a registry
     "push", "login", "logout",
+    # of one name, or refused
+    "context show", "context use", "context rm", "context create", "context update",
+    "context export", "context import",
 }  # fmt: skip
 
 
