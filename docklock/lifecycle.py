@@ -427,7 +427,17 @@ def find_container(paths: Paths, reference: str) -> str:
         return reference if reference in matches else matches[0]
     if matches:
         raise StateError(f"{reference} matches {len(matches)} containers: give more of the id")
-    raise StateError(f"No such container: {reference}")
+    from docklock.nearest import suggest
+
+    raise StateError(f"No such container: {reference}{suggest(reference, list_names(paths))}")
+
+
+def list_names(paths: Paths) -> list[str]:
+    """All containers' names, sorted."""
+    try:
+        return sorted(os.listdir(names_dir(paths)))
+    except OSError:
+        return []
 
 
 def list_containers(paths: Paths) -> list[str]:

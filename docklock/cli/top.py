@@ -17,9 +17,11 @@ from chainlite.lean import TYPE_CHECKING
 from chainlite.report import escape
 from docklock.cgroup.sampling import locate
 from docklock.cli.options import Command, HelpWanted, UsageError, format_help, text
+from docklock.image.listing import show_table
 from docklock.lifecycle import RUNNING, find_container
 from docklock.processes import NS_PER_S, read_processes
 from docklock.runtime import get_state
+from docklock.screen import get_columns
 
 if TYPE_CHECKING:
     from docklock.paths import Paths
@@ -37,6 +39,11 @@ TOP = Command(
         text("--ca-file", help="who vouches for the server's certificate", metavar="FILE"),
         text("--save", help="write what is shown to a file, for --replay", metavar="FILE"),
         text("--replay", help="show what was saved", metavar="FILE"),
+        text("--format", help="of a container: json, one object a process", metavar="json"),
+    ),
+    examples=(
+        "docklock top",
+        "docklock top web",
     ),
 )
 HEADS = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
@@ -50,9 +57,11 @@ def run_top(argv: list[str], paths: Paths) -> int:
         raise HelpWanted(format_help(TOP), TOP)
     if not argv or argv[0].startswith("-"):
         become_ui(argv, paths)
-    if len(argv) > 1:
+    form = "".join(argv[1:]).removeprefix("--format").removeprefix("=")
+    if argv[1:] and (not argv[1].startswith("--format") or form not in ("json", "table")):
         raise UsageError("docklock top: the columns are ps's own default ones: name a container")
-    sys.stdout.write(format_table(list_processes(paths, find_container(paths, argv[0]))))
+    processes = list_processes(paths, find_container(paths, argv[0]))
+    sys.stdout.write(format_json(processes) if form == "json" else format_table(processes))
     return 0
 
 
@@ -89,10 +98,22 @@ def list_processes(paths: Paths, container_id: str) -> list[Process]:
 
 
 def format_table(processes: list[Process]) -> str:
-    """As `docker top` prints it."""
+    """As `docker top` prints it; on a terminal so that it fits."""
     now_ns = time.time_ns()
-    lines = [HEADS, *(_describe(one, now_ns) for one in processes)]
+    rows = [_describe(one, now_ns) for one in processes]
+    if get_columns():  # Docker's own width is 160 and more
+        return show_table(HEADS, rows)
+    lines = [HEADS, *rows]
     return "".join("".join(f"{word:<{WIDTH}}" for word in line).rstrip() + "\n" for line in lines)
+
+
+def format_json(processes: list[Process]) -> str:
+    """The same, one object a process."""
+    import json
+
+    now_ns = time.time_ns()
+    rows = (dict(zip(HEADS, _describe(one, now_ns), strict=True)) for one in processes)
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
 def _describe(one: Process, now_ns: int) -> tuple[str, ...]:
