@@ -14,7 +14,6 @@ import re
 from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING
 from docklock.cli.limits import parse_bytes
-from docklock.cli.options import suggest
 from docklock.log_settings import (
     JOURNAL_SOCKET,
     JOURNALD,
@@ -23,6 +22,7 @@ from docklock.log_settings import (
     NONE,
     LogSettings,
 )
+from docklock.nearest import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
