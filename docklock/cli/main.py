@@ -99,11 +99,15 @@ EXIT_NOBODY_READS = 141  # as of a program that SIGPIPE ended
 
 def format_usage() -> str:
     """All commands, a line each."""
+    from docklock.screen import wrap
+
     lines = ["Usage: docklock [--root DIR] [--runroot DIR] COMMAND ...", ""]
-    lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items() if " " not in name]
+    lines += [
+        wrap(f"  {name:<10} {entry[2]}", 13) for name, entry in COMMANDS.items() if " " not in name
+    ]
     lines += ["", "Docker's nouns, for the same commands:"]
     lines += [f"  {noun:<10} {summary}" for noun, summary in NOUNS.items()]
-    lines += ["", "docklock COMMAND --help says more; docklock man COMMAND is its manual page."]
+    lines += ["", wrap("docklock COMMAND --help says more; docklock man COMMAND is its page.", 0)]
     return "\n".join(lines)
 
 

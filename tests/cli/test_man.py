@@ -138,7 +138,7 @@ def test_help_takes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["help", "chain", "status"]) == 0
     assert capsys.readouterr().out.startswith("Usage: docklock chain status")
     assert run(["help"]) == 0
-    assert "docklock man COMMAND is its manual page" in capsys.readouterr().out
+    assert "docklock man COMMAND is its page" in capsys.readouterr().out
     assert run(["help", "statsu"]) == 2
     assert "did you mean stats?" in capsys.readouterr().err
 

@@ -78,6 +78,9 @@ def test_help_is_wrapped_on_a_terminal() -> None:
     code, shown = run_on_terminal(["chain", "--help"], columns=60)
     assert code == 0 and max(map(len, shown.splitlines())) <= 76  # an example is never cut
     assert [line for line in shown.splitlines() if re.match(r" {14}\S", line)]
+    code, shown = run_on_terminal(["--help"], columns=40)
+    assert code == 0 and max(map(len, shown.splitlines()[1:])) <= 40
+    code, shown = run_on_terminal(["chain", "--help"], columns=200)
     assert "devnet      Try it: several validators on this host" in shown
 
 
