@@ -5,12 +5,11 @@ Needs no agent. Not here: the usage vector of receipts (supervisor/usage.py).
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Any
 
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import StateError
 from docklock.cgroup import sampling
 from docklock.cgroup.sampling import Sample, compute_cpu_percent, locate
 from docklock.cli import options
@@ -34,7 +33,7 @@ STATS = Command(
         flag("-a", "--all", help="also containers that do not run"),
         flag("--no-stream", help="show it once"),
         flag("--no-trunc", help="full ids"),
-        text("--format", help="json: one object a line", metavar="json"),
+        text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),
     ),
 )
 INTERVAL_S = 1.0
@@ -56,8 +55,7 @@ HEADS = {
 def run_stats(argv: list[str], paths: Paths) -> int:
     """`docklock stats`: until interrupted, or once."""
     values, words = options.parse(STATS, argv)
-    if values["format"] not in (None, "json"):
-        raise SpecError("docklock stats: --format takes json")
+    format_rows([], values["format"])  # a template that is none is said before a second is waited
     ids = [find_container(paths, word) for word in words]
     chosen = choose(paths, ids, is_all=values["all"])
     before = {one.id: take_sample(paths, one) for one in chosen}
@@ -137,8 +135,10 @@ def show_memory(size_bytes: int) -> str:
     return f"{size:.4g}{units[0]}"
 
 
-def format_rows(rows: list[dict[str, Any]], kind: str | None) -> str:
-    """A table, or an object a line."""
-    if kind == "json":
-        return "".join(json.dumps(row) + "\n" for row in rows)
+def format_rows(rows: list[dict[str, Any]], form: str | None) -> str:
+    """A table, an object a line, or what a template says; SpecError."""
+    if form not in (None, "table"):
+        from docklock.cli.template import show_rows
+
+        return show_rows(rows, form, HEADS)
     return show_table(list(HEADS.values()), [[row[key] for key in HEADS] for row in rows])
