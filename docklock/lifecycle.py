@@ -27,6 +27,7 @@ from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.json_text import encode_json, parse_json
 from docklock.paths import Paths
+from docklock.small_file import read_small
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +40,6 @@ PAUSED = "paused"
 QUARANTINED = "quarantined"
 
 NAME_LENGTH_MAX = 128
-RECORD_BYTES_USUAL = 16384
 ORPHAN_MAX_S = 5.0
 ORPHAN_STEP_S = 0.005
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock: type, whence, start, length, pid
@@ -375,21 +375,9 @@ def read_state(paths: Paths, container_id: str) -> State:
     return State(**fields)
 
 
-def _read_file(path: str) -> bytes:
-    """A small file in two calls of the kernel, for those who list a thousand of them."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = os.read(file, RECORD_BYTES_USUAL)
-        while len(data) >= RECORD_BYTES_USUAL and (more := os.read(file, RECORD_BYTES_USUAL)):
-            data += more
-        return data
-    finally:
-        os.close(file)
-
-
 def _read_record(path: str, container_id: str) -> dict[str, Any]:
     try:
-        fields = parse_json(_read_file(path))
+        fields = parse_json(read_small(path))
     except FileNotFoundError:
         raise StateError(f"No such container: {container_id}") from None
     except ValueError as error:
