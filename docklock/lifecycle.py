@@ -49,6 +49,10 @@ _MARKS = str.maketrans("", "", "_.-")
 PREFIX_LENGTH_MIN = 1
 
 
+class NoSuchContainer(StateError):
+    """No container has that name or id."""
+
+
 class Container(NamedTuple):
     """What was asked for at create. `command` is the whole argument vector; times are Unix ns."""
 
@@ -379,7 +383,7 @@ def _read_record(path: str, container_id: str) -> dict[str, Any]:
     try:
         fields = parse_json(read_small(path))
     except FileNotFoundError:
-        raise StateError(f"No such container: {container_id}") from None
+        raise NoSuchContainer(f"No such container: {container_id}") from None
     except ValueError as error:
         raise StateError(f"{path}: damaged ({error}); docklock rm -f {container_id[:12]}") from None
     if not isinstance(fields, dict):
@@ -426,7 +430,7 @@ def find_container(paths: Paths, reference: str) -> str:
         return reference if reference in matches else matches[0]
     if matches:
         raise StateError(f"{reference} matches {len(matches)} containers: give more of the id")
-    raise StateError(f"No such container: {reference}")
+    raise NoSuchContainer(f"No such container: {reference}")
 
 
 def list_containers(paths: Paths) -> list[str]:
