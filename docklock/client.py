@@ -105,12 +105,23 @@ def send_signal(paths: Paths, container_id: str, number: int) -> None:
         request_signal(channel, paths, container_id, number)
 
 
-def request_signal(channel: socket.socket, paths: Paths, container_id: str, number: int) -> None:
-    """As send_signal, on a connection that is there; the host log's leaf comes first."""
+def request_signal(
+    channel: socket.socket,
+    paths: Paths,
+    container_id: str,
+    number: int,
+    *,
+    is_to_end: bool = False,
+) -> None:
+    """As send_signal, on a connection that is there; the host log's leaf comes first.
+
+    `is_to_end`: whichever signal it is, the container shall stay ended.
+    """
     from docklock.evidence.operations import record_operation
 
     record_operation(paths, "signal", container_id, (("signal", str(number)),))
-    request(channel, {"verb": "signal", "signal": number})
+    more = {"is_to_end": True} if is_to_end else {}
+    request(channel, {"verb": "signal", "signal": number, **more})
 
 
 def flush(paths: Paths, container_id: str) -> None:

@@ -76,6 +76,7 @@ class Container(NamedTuple):
     restart: str = "no"  # docklock.restart.Policy.text
     stop_timeout_s: int = 10  # from the stop signal to SIGKILL; -1: for ever
     health: tuple[object, ...] = ()  # docklock.health.Check, for decode_check
+    log: tuple[object, ...] = ()  # docklock.log_settings.LogSettings, for decode_log
 
 
 class State(NamedTuple):
@@ -367,7 +368,7 @@ def read_container(paths: Paths, container_id: str) -> Container:
     """The record of a full id; StateError when there is none or it is damaged."""
     fields = _read_record(f"{paths.container(container_id)}/container.json", container_id)
     fields["labels"] = tuple((str(k), str(v)) for k, v in fields.get("labels", ()))
-    for key in ("command", "layers", "health"):
+    for key in ("command", "layers", "health", "log"):
         fields[key] = tuple(fields.get(key, ()))
     return Container(**fields)
 

@@ -9,6 +9,7 @@ canonical, and parse_spec(encode_spec(spec)) == spec.
 from __future__ import annotations
 
 from chainlite.lean import NamedTuple
+from docklock.block_io import DEVICE_NUMBER_MAX, BlockLimit, encode_block_io, parse_block_io
 from docklock.capability import CAPABILITIES, RLIMITS
 from docklock.document import Cursor, encode_document, parse_document
 
@@ -16,7 +17,6 @@ OCI_VERSION = "1.2.0"
 UID_MAX = 2**32 - 2
 INT64_MAX = 2**63 - 1
 UINT64_MAX = 2**64 - 1
-DEVICE_NUMBER_MAX = 2**20 - 1
 MODE_MAX = 0o7777
 CONSOLE_SIZE_MAX = 0xFFFF
 LIST_MAX = 4096
@@ -49,7 +49,7 @@ _REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("uidMappings", "gidMappings", "seccomp", "intelRdt", "mountLabel", "personality")
         + ("netDevices", "timeOffsets", "memoryPolicy"),
     ),
-    ("linux.resources", ("hugepageLimits", "blockIO", "network", "rdma", "unified")),
+    ("linux.resources", ("hugepageLimits", "network", "rdma", "unified")),
     (
         "linux.resources.memory",
         ("kernel", "kernelTCP", "swappiness", "disableOOMKiller", "checkBeforeUpdate"),
@@ -155,6 +155,8 @@ class Resources(NamedTuple):
     cpuset_mems: str = ""
     pids_max: int | None = None
     devices: tuple[DeviceRule, ...] = ()
+    blkio_weight: int | None = None
+    blkio_devices: tuple[BlockLimit, ...] = ()
 
 
 class Linux(NamedTuple):
@@ -338,6 +340,7 @@ def _parse_device(entry: Cursor) -> Device:
 
 def _parse_resources(section: Cursor) -> Resources:
     memory, cpu = section.get("memory"), section.get("cpu")
+    weight, limits = parse_block_io(section.get("blockIO"))
     return Resources(
         memory_max_bytes=_parse_limit(memory.get("limit")),
         memory_low_bytes=_parse_limit(memory.get("reservation")),
@@ -349,6 +352,8 @@ def _parse_resources(section: Cursor) -> Resources:
         cpuset_mems=cpu.get("mems").as_str(""),
         pids_max=_parse_limit(section.get("pids").get("limit")),
         devices=tuple(_parse_device_rule(entry) for entry in _parse_list(section.get("devices"))),
+        blkio_weight=weight,
+        blkio_devices=limits,
     )
 
 
@@ -478,21 +483,17 @@ def _encode_linux(linux: Linux) -> dict[str, object]:
 def _encode_resources(resources: Resources) -> dict[str, object]:
     r = resources
     memory: dict[str, object] = {"limit": r.memory_max_bytes, "reservation": r.memory_low_bytes}
-    cpu: dict[str, object] = {
-        "shares": r.cpu_shares,
-        "quota": r.cpu_quota_us,
-        "period": r.cpu_period_us,
-    }
+    cpu = _known({"shares": r.cpu_shares, "quota": r.cpu_quota_us, "period": r.cpu_period_us})
     return {
         "memory": _known(memory | {"swap": r.memory_swap_bytes}),
-        "cpu": _known(cpu) | {"cpus": r.cpuset_cpus, "mems": r.cpuset_mems},
+        "cpu": cpu | {"cpus": r.cpuset_cpus, "mems": r.cpuset_mems},
         "pids": _known({"limit": r.pids_max}),
         "devices": [
             {"allow": d.allow, "type": d.kind, "access": d.access, "major": d.major}
             | {"minor": d.minor}
             for d in r.devices
         ],
-    }
+    } | _known({"blockIO": encode_block_io(r.blkio_weight, r.blkio_devices)})
 
 
 def _known(section: dict[str, object]) -> dict[str, object]:

@@ -38,6 +38,7 @@ FIELDS = {
     "cpuset_cpus": "cpuset-cpus",
     "cpuset_mems": "cpuset-mems",
     "pids_max": "pids-limit",
+    "blkio_weight": "blkio-weight",
 }
 _LISTS = ("cpuset_cpus", "cpuset_mems")
 RESTART, POLICY, NAME = "restart", "policy", "name"

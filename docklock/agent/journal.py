@@ -11,7 +11,9 @@ import socket
 import sys
 from typing import NamedTuple
 
-JOURNAL_SOCKET = "/run/systemd/journal/socket"
+from docklock.log_settings import JOURNAL_SOCKET
+from docklock.supervisor.journald import encode_field
+
 ERROR, WARNING, INFO, DEBUG = 3, 4, 6, 7
 PRIORITIES = {"error": ERROR, "warning": WARNING, "info": INFO, "debug": DEBUG}
 SHORT_ID = 12
@@ -90,10 +92,4 @@ def encode_entry(priority: int, text: str, container: str, place: Place, program
     }
     if container:
         fields |= {"CONTAINER_ID": container[:SHORT_ID], "CONTAINER_ID_FULL": container}
-    return b"".join(_encode_field(name, value.encode()) for name, value in fields.items())
-
-
-def _encode_field(name: str, value: bytes) -> bytes:
-    if b"\n" in value:
-        return name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
-    return name.encode() + b"=" + value + b"\n"
+    return b"".join(encode_field(name, value.encode()) for name, value in fields.items())

@@ -19,11 +19,12 @@ from docklock.cgroup.devices import assemble_v2_program, compute_v1_settings
 from docklock.cgroup.hierarchy import (
     ALWAYS,
     PARENT_NAME,
+    V2_NAMES,
     Hierarchy,
     choose_hierarchies,
     detect_hierarchies,
 )
-from docklock.cgroup.limits import compute_controllers, compute_settings
+from docklock.cgroup.limits import Setting, compute_controllers, compute_settings
 from docklock.errors import KernelError
 from docklock.spec import Resources
 
@@ -340,14 +341,16 @@ def _make(path: str, controllers: str) -> None:
 
 
 def _apply(resources: Resources, version: int, controllers: tuple[str, ...], path: str) -> None:
-    for controller, file, value in compute_settings(resources, version):
-        if controller in controllers:
+    for setting in compute_settings(resources, version):
+        if setting.controller in controllers:
+            controller, file, value = choose_file(setting, path)
             write_file(f"{path}/{file}", value, controller, "apply the container's limits")
     if "devices" not in controllers or not resources.devices:
         return
     if version == 1:
-        for controller, file, value in compute_v1_settings(resources.devices):
-            write_file(f"{path}/{file}", value, controller, "apply the container's device list")
+        for one in compute_v1_settings(resources.devices):
+            step = "apply the container's device list"
+            write_file(f"{path}/{one.file}", one.value, one.controller, step)
         return
     from docklock.kernel.bpf import attach_device_program, load_device_program
 
@@ -358,9 +361,17 @@ def _apply(resources: Resources, version: int, controllers: tuple[str, ...], pat
         os.close(program)
 
 
+def choose_file(setting: Setting, path: str) -> tuple[str, str, str]:
+    """(controller, file, value), of the other file where this kernel has not the first."""
+    file, value = setting.file, setting.value
+    if setting.instead and not os.path.exists(f"{path}/{file}"):
+        file, value = setting.instead
+    return setting.controller, file, value
+
+
 def enable_controllers(hierarchy: Hierarchy, path: str, controllers: tuple[str, ...]) -> None:
     """Give the children of every directory above `path` the controllers it needs (v2)."""
-    wanted = [name for name in controllers if name in hierarchy.controllers]
+    wanted = [V2_NAMES.get(name, name) for name in controllers if name in hierarchy.controllers]
     directory = hierarchy.mountpoint
     below = os.path.dirname(path)[len(directory) :].strip("/")
     for part in ("", *(below.split("/") if below else ())):
@@ -401,6 +412,10 @@ def write_file(path: str, value: str, controller: str, step: str) -> None:
 def _get_hint(number: int, path: str, controller: str) -> str:
     if number == errno.ENOENT and "memsw" in path:
         return "the kernel does not count swap: boot with swapaccount=1, or leave the limit out"
+    if number == errno.ENOENT and ".weight" in path:
+        return "this kernel weighs no block I/O, for which it needs the scheduler BFQ: leave it out"
+    if number == errno.ENODEV and ("throttle" in path or "io." in path):
+        return "limits are of whole disks, not of partitions: name the disk"
     if number == errno.ENOENT:
         return f"this kernel's {controller} controller has no {os.path.basename(path)}"
     if number in (errno.EINVAL, errno.ERANGE):

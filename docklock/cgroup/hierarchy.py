@@ -19,6 +19,7 @@ PARENT_NAME = "docklock"
 ALWAYS = ("pids", "memory", "cpu", "cpuacct", "devices", "freezer")
 # Part of every v2 cgroup, so that no cgroup.controllers names them.
 V2_BUILTIN = ("devices", "freezer", "cpuacct")
+V2_NAMES = {"blkio": "io"}  # what v2 calls a controller of v1
 
 
 class Hierarchy(NamedTuple):
@@ -66,7 +67,9 @@ def parse_hierarchies(
         if names:
             found.append(Hierarchy(1, names, tuple(names.split(",")), mountpoint, own))
         else:
-            controllers = tuple(read(f"{mountpoint}/cgroup.controllers").split())
+            words = read(f"{mountpoint}/cgroup.controllers").split()
+            v1_names = {theirs: ours for ours, theirs in V2_NAMES.items()}
+            controllers = tuple(v1_names.get(word, word) for word in words)
             found.append(Hierarchy(2, "unified", controllers, mountpoint, own))
     return tuple(found)
 

@@ -7,6 +7,7 @@ Source: cgroup-v1 memory.rst and sched-bwc.rst; cgroup-v2.rst; the OCI runtime-s
 from __future__ import annotations
 
 from chainlite.lean import NamedTuple
+from docklock.block_io import WEIGHT, WEIGHT_MAX, WEIGHT_MIN
 from docklock.spec import Resources
 
 CPU_PERIOD_DEFAULT_US = 100_000
@@ -14,11 +15,15 @@ _SHARES_MIN, _SHARES_MAX = 2, 262_144
 
 
 class Setting(NamedTuple):
-    """`value` is written into `file` of the hierarchy that has `controller`."""
+    """`value` is written into `file` of the hierarchy that has `controller`.
+
+    `instead`: another file and its value, where the kernel has not the first.
+    """
 
     controller: str
     file: str
     value: str
+    instead: tuple[str, str] | None = None
 
 
 def compute_settings(resources: Resources, version: int) -> tuple[Setting, ...]:
@@ -38,7 +43,7 @@ def compute_settings(resources: Resources, version: int) -> tuple[Setting, ...]:
         settings.append(Setting("pids", "pids.max", value))
     cpuset = (("cpuset.cpus", r.cpuset_cpus), ("cpuset.mems", r.cpuset_mems))
     settings += [Setting("cpuset", name, value) for name, value in cpuset if value]
-    return tuple(settings)
+    return (*settings, *_compute_block_io(r, version))
 
 
 def compute_controllers(resources: Resources) -> tuple[str, ...]:
@@ -50,6 +55,7 @@ def compute_controllers(resources: Resources) -> tuple[str, ...]:
 
 
 _V1 = {"limit": "memory.limit_in_bytes", "low": "memory.soft_limit_in_bytes"}
+_V2_RATES = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}
 _V2 = {"limit": "memory.max", "low": "memory.low"}
 
 
@@ -85,6 +91,30 @@ def _compute_cpu(r: Resources, version: int) -> list[Setting]:
         value = f"{quota if quota > 0 else 'max'} {period}"
         settings.append(Setting("cpu", "cpu.max", value))
     return settings
+
+
+def _compute_block_io(r: Resources, version: int) -> list[Setting]:
+    """BFQ's weights, or where v2 has none the cost model's; each device's rates."""
+    weights = [] if r.blkio_weight is None else [("", r.blkio_weight)]
+    rates: list[Setting] = []
+    for kind, major, minor, value in r.blkio_devices:
+        device = f"{major}:{minor} "
+        if kind == WEIGHT:
+            weights.append((device, value))
+        elif version == 1:
+            rates.append(Setting("blkio", f"blkio.throttle.{kind}_device", f"{device}{value}"))
+        else:
+            rates.append(Setting("blkio", "io.max", f"{device}{_V2_RATES[kind]}={value or 'max'}"))
+    return [_compute_weight(device, weight, version) for device, weight in weights] + rates
+
+
+def _compute_weight(device: str, weight: int, version: int) -> Setting:
+    if version == 1:
+        file = "blkio.bfq.weight_device" if device else "blkio.bfq.weight"
+        return Setting("blkio", file, f"{device}{weight}")
+    # The mapping of runc and crun: 10..1000 onto 1..10000.
+    cost = 1 + (weight - WEIGHT_MIN) * 9999 // (WEIGHT_MAX - WEIGHT_MIN)
+    return Setting("blkio", "io.bfq.weight", f"{device}{weight}", ("io.weight", f"{device}{cost}"))
 
 
 def _compute_shares(shares: int, version: int) -> Setting:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from chainlite.lean import TYPE_CHECKING
-from docklock.cgroup.driver import enable_controllers, read_file, write_file
+from docklock.cgroup.driver import choose_file, enable_controllers, read_file, write_file
 from docklock.cgroup.hierarchy import detect_hierarchies
 from docklock.cgroup.limits import compute_settings
 from docklock.errors import KernelError
@@ -46,7 +46,9 @@ def _plan(cgroup: Cgroup, old: Resources, new: Resources) -> list[tuple[str, str
         missing -= set(tree.controllers)
         if changes and tree.version == 2:
             enable_controllers(tree, path, tuple({one.controller for one in changes}))
-        writes += [(one.controller, f"{path}/{one.file}", one.value) for one in changes]
+        for one in changes:
+            controller, file, value = choose_file(one, path)
+            writes.append((controller, f"{path}/{file}", value))
     if missing:
         name = min(missing)
         hint = f"it was started without {name}: stop it, update it, start it"

@@ -46,8 +46,14 @@ STOP_TIME = text(
     help="seconds before SIGKILL (10, or --stop-timeout of its run); -1: never",
     metavar="SECONDS",
 )
+STOP_SIGNAL = text(
+    "-s", "--signal", help="instead of its own stop signal (SIGTERM)", metavar="SIGNAL"
+)
 STOP = Command(
-    "stop", "[OPTIONS] CONTAINER...", "Send the stop signal, then SIGKILL.", (STOP_TIME,)
+    "stop",
+    "[OPTIONS] CONTAINER...",
+    "Send the stop signal, then SIGKILL.",
+    (STOP_SIGNAL, STOP_TIME),
 )
 KILL = Command(
     "kill",
@@ -155,7 +161,8 @@ def run_stop(argv: list[str], paths: Paths) -> int:
     values, words = options.parse(STOP, argv)
     check_count(STOP, words, 1)
     timeout_s = parse_stop_time(STOP, values["time"])
-    return for_each("stop", words, paths, lambda one: stop(paths, one, timeout_s))
+    number = parse_signal(values["signal"]) if values["signal"] else 0
+    return for_each("stop", words, paths, lambda one: stop(paths, one, timeout_s, number))
 
 
 def parse_stop_time(command: Command, word: str | None) -> int | None:
@@ -167,10 +174,11 @@ def parse_stop_time(command: Command, word: str | None) -> int | None:
     return int(word)
 
 
-def stop(paths: Paths, container_id: str, timeout_s: int | None) -> None:
+def stop(paths: Paths, container_id: str, timeout_s: int | None, asked: int = 0) -> None:
     """Stop signal, wait, SIGKILL, wait. Nothing happens to a container that does not run.
 
-    One that is quarantined is killed as it stands. Less than no seconds: wait for ever.
+    One that is quarantined is killed as it stands. Less than no seconds: wait for ever. `asked`:
+    a signal instead of its own.
     """
     container = read_container(paths, container_id)
     keep_ended(paths, container_id)
@@ -179,8 +187,8 @@ def stop(paths: Paths, container_id: str, timeout_s: int | None) -> None:
         wait_s = 0  # nothing of it runs again, not even to end
 
     def ask(channel: socket.socket) -> None:
-        number = parse_signal(container.stop_signal)
-        client.request_signal(channel, paths, container_id, number)
+        number = asked or parse_signal(container.stop_signal)
+        client.request_signal(channel, paths, container_id, number, is_to_end=bool(asked))
         if client.wait_exit(channel, wait_s if wait_s >= 0 else None) is None:
             client.request_signal(channel, paths, container_id, signal.SIGKILL)
             client.wait_exit(channel)

@@ -10,13 +10,19 @@ import os
 import stat
 
 from chainlite.errors import SpecError
-from docklock.spec import DEVICE_NUMBER_MAX, Device, DeviceRule
+from docklock.block_io import DEVICE_NUMBER_MAX
+from docklock.spec import Device, DeviceRule
 
 DEVICES_MAX = 1024
 _KINDS = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
 # Not the host's: the container has its own of these.
 _OWN_DIRECTORIES = ("pts", "shm", "mqueue")
 _OWN_FILES = ("/dev/console", "/dev/ptmx")
+
+
+def is_cdi_name(word: str) -> bool:
+    """Whether a --device is a CDI device's name, VENDOR/CLASS=DEVICE, and no path."""
+    return "=" in word and "/" in word and not word.startswith(("/", "."))
 
 
 def parse_device(word: str) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:
@@ -32,8 +38,6 @@ def parse_device(word: str) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]
         target, access = parts[1] or source, parts[2]
     if len(parts) > 3 or not source:
         raise SpecError(f"--device {word}: give HOST[:CONTAINER[:rwm]]")
-    if "=" in source and not source.startswith("/"):
-        raise SpecError(f"--device {word}: docklock has no CDI devices yet; give a path of /dev")
     if not _is_access(access):
         raise SpecError(f"--device {word}: invalid device mode {access!r}, letters of rwm")
     access = _order(access)

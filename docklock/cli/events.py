@@ -12,17 +12,18 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainlite import hostlog
-from chainlite.errors import SpecError, StateError
+from chainlite.errors import StateError
 from docklock.cli import options
+from docklock.cli.filters import Filters
 from docklock.cli.host_receipts import SEGMENT, HostEvent, describe_leaf
 from docklock.cli.options import Command, check_count, listed, text
 from docklock.cli.receipts import escape, parse_since
 from docklock.evidence.host_log import HostLog
 from docklock.lifecycle import read_container
-from docklock.supervisor.logfile import format_time
+from docklock.supervisor.logfile import NANOSECONDS, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from docklock.paths import Paths
 
@@ -34,14 +35,14 @@ EVENTS = Command(
         text("--since", help="from then on: 10m, RFC 3339 or Unix time", metavar="TIME"),
         text("--until", help="up to then, and end", metavar="TIME"),
         listed(
-            "-f", "--filter", help="container=, event=, type= or image= (any of the same key)",
+            "-f", "--filter", help="container=, event=, type=, image= (any of a key) or label=",
             metavar="KEY=VALUE",
         ),
-        text("--format", help="json: one object a line", metavar="json"),
+        text("--format", help="json, or a Go template such as {{.Action}}", metavar="FORMAT"),
     ),
 )  # fmt: skip
 POLL_S = 0.1
-KEYS = ("container", "event", "type", "image")
+KEYS = ("container", "event", "image", "label", "type")
 CONTAINER, IMAGE, HOST = "container", "image", "host"
 # op of a leaf -> (Docker's type, Docker's action); what Docker does not know is the host's
 ACTIONS = {
@@ -79,46 +80,47 @@ class Event(NamedTuple):
     time_ns: int
 
 
-class Filters:
-    """--filter: of one key any value fits, of several keys each must."""
+class Attributes(dict[str, str]):
+    """An event's attributes, for templates: one that it has not is empty, and no mistake."""
 
-    def __init__(self, words: list[str]) -> None:
-        self._wanted: dict[str, list[str]] = {}
-        for word in words:
-            key, has_value, value = word.partition("=")
-            if key not in KEYS or not has_value:
-                raise SpecError(f"docklock events: --filter {word}: give {'=, '.join(KEYS)}=")
-            self._wanted.setdefault(key, []).append(value)
+    def __contains__(self, name: object) -> bool:
+        return True
 
-    def fits(self, event: Event) -> bool:
-        """Whether the event is wanted."""
-        name, image = event.attributes.get("name", ""), event.attributes.get("image", "")
-        found = {
-            "event": lambda value: event.action == value,
-            "type": lambda value: event.kind == value,
-            "image": lambda value: value in (image, event.id if event.kind == IMAGE else image),
-            "container": lambda value: (
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def fits(filters: Filters, event: Event) -> bool:
+    """Whether --filter wants the event. A label is an attribute, as with Docker."""
+    name, image = event.attributes.get("name", ""), event.attributes.get("image", "")
+    images = (image, event.id if event.kind == IMAGE else image)
+    return (
+        filters.fits("event", lambda value: event.action == value)
+        and filters.fits("type", lambda value: event.kind == value)
+        and filters.fits("image", lambda value: value in images)
+        and filters.fits(
+            "container",
+            lambda value: (
                 event.kind == CONTAINER
                 and (name == value or (bool(value) and event.id.startswith(value)))
             ),
-        }
-        return all(any(map(found[key], values)) for key, values in self._wanted.items())
+        )
+        and filters.fits_labels(event.attributes)
+    )
 
 
 def run_events(argv: list[str], paths: Paths) -> int:
     """`docklock events`: until --until, or interrupted."""
     values, words = options.parse(EVENTS, argv)
     check_count(EVENTS, words, 0, 0)
-    if values["format"] not in (None, "json"):
-        raise SpecError("docklock events: --format takes json")
-    filters, now_ns = Filters(values["filter"]), time.time_ns()
+    render = choose_form(values["format"])
+    filters, now_ns = Filters(EVENTS.name, values["filter"], KEYS), time.time_ns()
     since_ns = parse_since(values["since"] or "", now_ns)
     until_ns = parse_since(values["until"], now_ns) if values["until"] else None
-    render = render_json if values["format"] else render_line
     is_from_now = values["since"] is None
     for event in read_events(paths, is_from_now=is_from_now, until_ns=until_ns):
         is_in_time = event.time_ns >= since_ns and (until_ns is None or event.time_ns <= until_ns)
-        if is_in_time and filters.fits(event):
+        if is_in_time and fits(filters, event):
             sys.stdout.write(render(event))
             sys.stdout.flush()
     return 0
@@ -159,16 +161,21 @@ def read_leaves(paths: Paths, first: int) -> list[tuple[int, hostlog.Leaf]]:
 def learn_names(paths: Paths, leaves: list[HostEvent], names: dict[str, dict[str, str]]) -> None:
     """What containers are called: as their start says, or as they are on disk before that."""
     for leaf in leaves:
+        if leaf.op in ("create", "start") and leaf.container not in names:
+            names[leaf.container] = read_names(paths, leaf.container)
         if leaf.op == "start":
-            names[leaf.container] = {"image": leaf.labels["image"], "name": leaf.labels["app"]}
+            names[leaf.container] |= {"image": leaf.labels["image"], "name": leaf.labels["app"]}
         elif leaf.op == "rename" and leaf.container in names:
             names[leaf.container] |= {"name": leaf.labels["name"]}
-    for container_id in {leaf.container for leaf in leaves if leaf.op == "create"} - names.keys():
-        try:
-            container = read_container(paths, container_id)
-        except StateError:
-            continue  # it never started, and is gone
-        names[container_id] = {"image": container.image_id, "name": container.name}
+
+
+def read_names(paths: Paths, container_id: str) -> dict[str, str]:
+    """What its record says, with its labels; nothing of a container that is gone."""
+    try:
+        container = read_container(paths, container_id)
+    except StateError:
+        return {}
+    return dict(container.labels) | {"image": container.image_id, "name": container.name}
 
 
 def describe_event(event: HostEvent, names: dict[str, dict[str, str]]) -> Event | None:
@@ -190,6 +197,39 @@ def describe_event(event: HostEvent, names: dict[str, dict[str, str]]) -> Event 
     return Event(kind, action, subject, attributes, event.time)
 
 
+def choose_form(form: str | None) -> Callable[[Event], str]:
+    """How --format has an event shown. SpecError for a template that names what there is not."""
+    if form is None:
+        return render_line
+    if form.strip() in ("json", "{{json .}}"):
+        return render_json
+    from docklock.cli.template import render
+    from docklock.cli.template_parse import parse_template
+
+    nodes = parse_template(form)
+
+    def render_template(event: Event) -> str:
+        return render(nodes, describe_for_template(event)) + "\n"
+
+    render_template(Event("", "", "", {}, 0))
+    return render_template
+
+
+def describe_for_template(event: Event) -> dict[str, Any]:
+    """Docker's fields, by the names that templates have for them."""
+    return {
+        "Action": event.action,
+        "Actor": {"Attributes": Attributes(event.attributes), "ID": event.id},
+        "From": event.attributes.get("image", "") if event.kind == CONTAINER else "",
+        "ID": event.id,
+        "Scope": "local",
+        "Status": event.action,
+        "Time": event.time_ns // NANOSECONDS,
+        "TimeNano": event.time_ns,
+        "Type": event.kind,
+    }
+
+
 def render_line(event: Event) -> str:
     """Docker's line: time, type, action, id, attributes."""
     pairs = ", ".join(
@@ -206,7 +246,7 @@ def render_json(event: Event) -> str:
         "Action": event.action,
         "Actor": {"ID": event.id, "Attributes": event.attributes},
         "scope": "local",
-        "time": event.time_ns // 1_000_000_000,
+        "time": event.time_ns // NANOSECONDS,
         "timeNano": event.time_ns,
     }
     return json.dumps(shown) + "\n"

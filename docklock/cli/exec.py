@@ -21,10 +21,11 @@ from docklock.cli.attach import DETACH_KEYS
 from docklock.cli.options import Command, check_count, flag, listed, text
 from docklock.cli.terminal import complain_without_terminal, get_size, parse_detach_keys
 from docklock.cli.values import ENV_FILE, TERM_DEFAULT, parse_env
+from docklock.defaults import compute_capabilities
 from docklock.lifecycle import RUNNING, Container, State, find_container, read_container
 from docklock.paths import Paths
 from docklock.runtime import get_state, load_run_policy, read_spec
-from docklock.spec import Process, Spec
+from docklock.spec import Capabilities, Process, Spec
 from docklock.supervisor.wire import make_pair
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ EXEC = Command(
         ENV_FILE,
         text("-w", "--workdir", help="working directory", metavar="DIR"),
         text("-u", "--user", help="user and group, names or numbers", metavar="USER[:GROUP]"),
+        flag("--privileged", help="all capabilities, under the container's policy all the same"),
         DETACH_KEYS,
     ),
     is_program_last=True,
@@ -79,8 +81,9 @@ def _exec(paths: Paths, container_id: str, values: dict[str, Any], words: list[s
         raise StateError(f"Container {container_id} {why}")
     container = read_container(paths, container_id)
     spec = read_spec(container)
+    policy = load_run_policy(paths, container, spec, state.policy)
     spec = spec._replace(process=build_process(spec, values, tuple(words[1:]), state.pid))
-    return join_and_wait(paths, container, spec, state, values)
+    return join_and_wait(paths, container, spec, state, policy, values)
 
 
 def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid: int) -> Process:
@@ -96,6 +99,9 @@ def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid
         if pair is not None:
             found[pair[0]] = pair[1]
     user, capabilities = process.user, process.capabilities
+    if values["privileged"]:
+        capabilities = get_all_capabilities(user.uid)
+        process = process._replace(no_new_privs=False)
     if values["user"]:
         root_fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -119,15 +125,28 @@ def build_process(spec: Spec, values: dict[str, Any], args: tuple[str, ...], pid
     )
 
 
+def get_all_capabilities(uid: int) -> Capabilities:
+    """What `docklock run --privileged` gives a user."""
+    names = compute_capabilities((), (), privileged=True)
+    held = names if uid == 0 else ()
+    return Capabilities(bounding=names, effective=held, permitted=held)
+
+
 def join_and_wait(
-    paths: Paths, container: Container, spec: Spec, state: State, values: dict[str, Any]
+    paths: Paths,
+    container: Container,
+    spec: Spec,
+    state: State,
+    policy: Compiled,
+    values: dict[str, Any],
 ) -> int:
     """Start the program in the container, hand its listener over, wait; its exit code."""
     from docklock.evidence.operations import record_operation
     from docklock.supervisor.terminal import wait_exit_code
 
-    joining = _prepare(paths, container, spec, state)
-    record_operation(paths, "exec", container.id)
+    joining = _prepare(paths, container, spec, state, policy)
+    labels = (("privileged", "1"),) if values["privileged"] else ()
+    record_operation(paths, "exec", container.id, labels)
     if spec.process.terminal:
         return _run_in_terminal(joining, values)
     stdin = 0 if values["interactive"] else os.open("/dev/null", os.O_RDONLY)
@@ -150,8 +169,9 @@ class _Joining(NamedTuple):
     log_path: str
 
 
-def _prepare(paths: Paths, container: Container, spec: Spec, state: State) -> _Joining:
-    policy = load_run_policy(paths, container, spec, state.policy)
+def _prepare(
+    paths: Paths, container: Container, spec: Spec, state: State, policy: Compiled
+) -> _Joining:
     pidfd = os.pidfd_open(state.pid)
     channel = client.connect(paths, container.id)  # it lives, so the pid was its init's
     log_path = f"{paths.container(container.id)}/supervisor.log"

@@ -20,6 +20,7 @@ from docklock.lifecycle import (
     find_container,
     read_container,
 )
+from docklock.log_settings import JSON_FILE, decode_log
 from docklock.paths import Paths
 from docklock.restart import parse_policy
 from docklock.runtime import CONFIG, get_state
@@ -39,6 +40,7 @@ INSPECT = Command(
         text("--type", help="container or image", metavar="TYPE"),
     ),
 )
+_RATES = ("ReadBps", "ReadIOPS", "WriteBps", "WriteIOPS")
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -129,7 +131,7 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
     """Docker's document for a container, with docklock's own under `Docklock`."""
     spec = read_config(container)
     process = spec["process"]
-    policy = parse_policy(container.restart)
+    policy, log = parse_policy(container.restart), decode_log(container.log)
     return {
         "Id": container.id,
         "Created": format_time(container.created_ns),
@@ -139,11 +141,13 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
         "Image": container.image_id,
         "Name": f"/{container.name}",
         "RestartCount": state.restart_count,
-        "LogPath": f"{container.bundle}/container.log",
+        "LogPath": f"{container.bundle}/container.log" if log.driver == JSON_FILE else "",
         "HostConfig": {
             "NetworkMode": container.network,
+            "LogConfig": {"Type": log.driver, "Config": dict(log.options)},
             "RestartPolicy": {"Name": policy.name, "MaximumRetryCount": policy.retries_max},
             "AutoRemove": container.auto_remove,
+            "Privileged": is_privileged(spec.get("linux", {})),
             "ReadonlyRootfs": spec["root"].get("readonly", False),
             **describe_limits(spec.get("linux", {}).get("resources", {})),
             **describe_more(spec),
@@ -180,6 +184,13 @@ def describe_container(container: Container, state: State) -> dict[str, Any]:
             "OciSpec": spec,
         },
     }
+
+
+def is_privileged(linux: dict[str, Any]) -> bool:
+    """Whether it may use every device and sees all of /proc, as --privileged gives."""
+    rules = linux.get("resources", {}).get("devices", [])
+    is_all = any(rule["allow"] and rule.get("type") == "a" for rule in rules)
+    return is_all and not linux.get("maskedPaths") and not linux.get("readonlyPaths")
 
 
 def describe_more(spec: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +233,22 @@ def describe_limits(resources: dict[str, Any]) -> dict[str, Any]:
         "CpusetCpus": cpu.get("cpus", ""),
         "CpusetMems": cpu.get("mems", ""),
         "PidsLimit": resources.get("pids", {}).get("limit", 0),
+        **describe_block_io(resources.get("blockIO", {})),
     }
+
+
+def describe_block_io(section: dict[str, Any]) -> dict[str, Any]:
+    """Docker's names for it; a device by its number, for that is what is limited."""
+    found: dict[str, Any] = {"BlkioWeight": section.get("weight", 0)}
+    for name, ours, field in (
+        ("BlkioWeightDevice", "weightDevice", "Weight"),
+        *((f"BlkioDevice{name}", f"throttle{name}Device", "Rate") for name in _RATES),
+    ):
+        found[name] = [
+            {"Path": f"/dev/block/{one['major']}:{one['minor']}", field: one[field.lower()]}
+            for one in section.get(ours, [])
+        ]
+    return found
 
 
 def describe_status(state: State) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import os
 
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
+from docklock.block_io import WEIGHT_MAX, WEIGHT_MIN
 from docklock.update import is_cpu_list
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def parse_limits(values: dict[str, Any]) -> dict[str, Any]:
     for key, field, parse in _LIMITS:
         if values[key] is not None:
             found[field] = parse(f"--{key.replace('_', '-')}", values[key])
+    if found.get("blkio_weight") == 0:
+        del found["blkio_weight"]
     cpus = values["cpus"]
     if cpus is not None:
         for field, name in (("cpu_period_us", "Period"), ("cpu_quota_us", "Quota")):
@@ -104,6 +107,10 @@ def _parse_shares(option: str, word: str) -> int:
     return _parse_number(option, word, *CPU_SHARES)
 
 
+def _parse_weight(option: str, word: str) -> int:
+    return 0 if word == "0" else _parse_number(option, word, WEIGHT_MIN, WEIGHT_MAX)
+
+
 def _parse_number(option: str, word: str, low: int, high: int) -> int:
     if not (word.isascii() and word.isdigit() and low <= int(word) <= high):
         raise SpecError(f"{option} {word}: give a number from {low} to {high}")
@@ -126,4 +133,5 @@ _LIMITS = (
     ("cpuset_cpus", "cpuset_cpus", _parse_list),
     ("cpuset_mems", "cpuset_mems", _parse_list),
     ("pids_limit", "pids_max", parse_pids),
+    ("blkio_weight", "blkio_weight", _parse_weight),
 )

@@ -1,100 +1,175 @@
-"""`docklock logs`: read the json-file lines that the supervisor wrote (supervisor/logfile.py)."""
+"""`docklock logs`: the json-file lines that the supervisor wrote, as Docker shows them.
+
+--tail counts before --since and --until choose, as with Docker. A line that the container wrote in
+pieces has one timestamp. Not here: finding the lines (log_files.py), writing them
+(supervisor/logfile.py). Source: docker.com, reference of `docker logs`.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
-from collections.abc import Iterator
-from typing import IO
+from typing import TYPE_CHECKING, NamedTuple
 
-from chainlite.errors import SpecError
+from chainlite.errors import SpecError, StateError
 from docklock.cli import options
+from docklock.cli.log_files import LogFiles
+from docklock.cli.moment import parse_moment
 from docklock.cli.options import Command, check_count, flag, text
-from docklock.lifecycle import find_container, is_live
-from docklock.paths import Paths
+from docklock.json_text import parse_json
+from docklock.lifecycle import find_container, has_guard, read_container
+from docklock.log_settings import decode_log
+from docklock.supervisor.logfile import format_time
 
-POLL_S = 0.1
+if TYPE_CHECKING:
+    from typing import Any
+
+    from docklock.paths import Paths
 
 LOGS = Command(
     "logs",
     "[OPTIONS] CONTAINER",
     "Show a container's output.",
     (
+        flag("--details", help="show what --log-opt has each line carry"),
         flag("-f", "--follow", help="go on until the container ends"),
+        text("--since", help="from then on: 10m, RFC 3339 or Unix time", metavar="TIME"),
+        text("-n", "--tail", help="only the last N lines, or all", metavar="N"),
         flag("-t", "--timestamps", help="show times"),
-        text("-n", "--tail", help="only the last N lines", metavar="N"),
+        text("--until", help="up to then", metavar="TIME"),
     ),
 )
+TAIL_DIGITS_MAX = 18
+TIME_MAX_NS = 253_402_300_799 * 10**9  # 9999-12-31T23:59:59Z
+
+
+class Entry(NamedTuple):
+    """One line of a log."""
+
+    text: str
+    is_error: bool
+    time: str
+    attributes: dict[str, str]
 
 
 def run_logs(argv: list[str], paths: Paths) -> int:
     """`docklock logs`: stdout to stdout, stderr to stderr."""
     values, words = options.parse(LOGS, argv)
     check_count(LOGS, words, 1, 1)
+    tail = parse_tail(values["tail"])
+    now_ns = time.time_ns()
+    since, until_ns = (
+        parse_moment(f"docklock logs: --{name}", values[name], now_ns) if values[name] else None
+        for name in ("since", "until")
+    )
     container_id = find_container(paths, words[0])
+    settings = decode_log(read_container(paths, container_id).log)
+    if not settings.has_file:
+        raise StateError("configured logging driver does not support reading")
+    printer = Printer(values, format_limit(since), format_limit(until_ns))
     path = f"{paths.container(container_id)}/container.log"
-    tail = values["tail"]
-    if tail not in (None, "all") and not tail.isdigit():
-        raise SpecError(f"docklock logs: --tail takes a number or all, not {tail!r}")
-    file = open_log(path)
-    lines = list(read_rotated(path)) + (list(read_whole_lines(file)) if file else [])
-    if tail not in (None, "all"):
-        lines = lines[-int(tail) :] if int(tail) else []
-    for line in lines:
-        print_line(line, timestamps=values["timestamps"])
-    if values["follow"]:
-        for line in read_new(paths, container_id, path, file):
-            print_line(line, timestamps=values["timestamps"])
+    with LogFiles(path, settings.files_max) as files:
+        files.set_upon_loss(lambda: complain("lines may have been removed before they were shown"))
+        for line in files.read(tail):
+            if not printer.show(line):
+                break
+        if values["follow"] and not printer.is_over:
+            follow(printer, files, paths, container_id, until_ns)
+    printer.flush()
     return 0
 
 
-def open_log(path: str) -> IO[bytes] | None:
-    """The open file, or None before the first output."""
+def follow(
+    printer: Printer, files: LogFiles, paths: Paths, container_id: str, until_ns: int | None
+) -> None:
+    """What comes, until the container ends or the time is up."""
+
+    def is_written() -> bool:
+        is_time_left = until_ns is None or time.time_ns() <= until_ns
+        return is_time_left and has_guard(paths, container_id)
+
+    for line in files.read_new(is_written):
+        if line is None:
+            printer.flush()
+        elif not printer.show(line):
+            return
+
+
+def parse_tail(word: str | None) -> int | None:
+    """How many lines; None for all of them. SpecError."""
+    if word in (None, "all", "-1"):
+        return None
+    assert word is not None
+    if not (word.isascii() and word.isdigit() and len(word) <= TAIL_DIGITS_MAX):
+        raise SpecError(f"docklock logs: --tail takes a number or all, not {word!r}")
+    return int(word)
+
+
+def format_limit(time_ns: int | None) -> str:
+    """A time as the lines have theirs, to be compared with them; empty for none."""
+    return "" if time_ns is None else format_time(min(max(0, time_ns), TIME_MAX_NS))
+
+
+def complain(why: str) -> None:
+    """Say on stderr what is not shown."""
+    sys.stdout.flush()
+    print(f"docklock logs: {why}", file=sys.stderr)
+
+
+def parse_line(line: bytes) -> Entry | None:
+    """One json-file line; None for what is none, as after a power cut."""
     try:
-        return open(path, "rb")
-    except FileNotFoundError:
+        found = parse_json(line)
+        attributes = {str(key): str(value) for key, value in found.get("attrs", {}).items()}
+        is_error = found["stream"] == "stderr"
+        return Entry(str(found["log"]), is_error, str(found["time"]), attributes)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def read_rotated(path: str) -> Iterator[bytes]:
-    """The whole lines of the file before the current one, if there is one."""
-    file = open_log(f"{path}.1")
-    if file is not None:
-        with file:
-            yield from read_whole_lines(file)
+class Printer:
+    """Writes lines to the streams that they came from. Its output is flushed with `flush`."""
 
+    def __init__(self, values: dict[str, Any], since: str, until: str) -> None:
+        self._is_timed, self._is_detailed = values["timestamps"], values["details"]
+        self._since, self._until = since, until
+        self._is_begun = {False: False, True: False}  # by is_error: a line that has not ended
+        self._was_error = False
+        self.is_over = False
 
-def read_new(paths: Paths, container_id: str, path: str, file: IO[bytes] | None) -> Iterator[bytes]:
-    """Lines after those already read from `file`, until the container ends."""
-    while True:
-        was_live = is_live(paths, container_id)
-        file = file or open_log(path)
-        if file is not None:
-            is_rotated = os.stat(path).st_ino != os.fstat(file.fileno()).st_ino
-            yield from read_whole_lines(file)  # after the look: a rotated file grows no more
-            if is_rotated:
-                file.close()
-                file = open_log(path)
-                continue
-        if not was_live:
-            return
-        time.sleep(POLL_S)
+    def show(self, line: bytes) -> bool:
+        """Write one line; False once --until is passed."""
+        entry = parse_line(line)
+        if entry is None:
+            complain("a damaged line is left out")
+            return True
+        if self._until and entry.time > self._until:
+            self.is_over = True
+            return False
+        if entry.time >= self._since:
+            self._write(entry)
+        return True
 
+    def flush(self) -> None:
+        """Have all that was written be seen."""
+        sys.stdout.buffer.flush()
+        sys.stderr.buffer.flush()
 
-def read_whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Lines that have ended; the position stays before one that has not."""
-    while line := file.readline():
-        if not line.endswith(b"\n"):
-            file.seek(-len(line), os.SEEK_CUR)
-            return
-        yield line
+    def _write(self, entry: Entry) -> None:
+        if entry.is_error != self._was_error:
+            self.flush()  # so that both keep their order where they meet
+            self._was_error = entry.is_error
+        target = sys.stderr.buffer if entry.is_error else sys.stdout.buffer
+        if not self._is_begun[entry.is_error]:
+            target.write(self._format_head(entry).encode("utf-8", "replace"))
+        target.write(entry.text.encode("utf-8", "replace"))
+        self._is_begun[entry.is_error] = not entry.text.endswith("\n")
 
+    def _format_head(self, entry: Entry) -> str:
+        head = f"{entry.time} " if self._is_timed else ""
+        if self._is_detailed:
+            from urllib.parse import quote
 
-def print_line(line: bytes, *, timestamps: bool) -> None:
-    """One json-file line to the stream that it came from."""
-    entry = json.loads(line)
-    target = sys.stderr if entry["stream"] == "stderr" else sys.stdout
-    target.write(f"{entry['time']} {entry['log']}" if timestamps else entry["log"])
-    target.flush()
+            pairs = (f"{quote(k)}={quote(v)}" for k, v in sorted(entry.attributes.items()))
+            head += f"{','.join(pairs)} "
+        return head

@@ -175,6 +175,11 @@ def _take(
 def _find(command: Command, by_name: dict[str, Option], name: str) -> Option:
     option = by_name.get(name)
     if option is None:
+        from docklock.cli.missing import explain
+
+        why = explain(command.name, name)
+        if why:
+            raise UsageError(f"docklock {command.name}: {name}: {why}")
         raise UsageError(
             f"docklock {command.name}: unknown option {name}{suggest(name, by_name)}; "
             f"see docklock {command.name} --help"

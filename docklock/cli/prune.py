@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag
+from docklock.cli.prune_filters import PRUNE_FILTER, PruneFilters
 from docklock.cli.system import measure_tree, prune_containers, prune_images
 from docklock.image.listing import show_size
 
@@ -21,11 +22,11 @@ IMAGES = Command(
     "image prune",
     "[OPTIONS]",
     "Remove images without a name.",
-    (flag("-a", "--all", help="all images that no container uses"), FORCE),
+    (flag("-a", "--all", help="all images that no container uses"), PRUNE_FILTER, FORCE),
 )
 CONTAINERS = Command(
     "container prune", "[OPTIONS]", "Remove containers that do not run; their evidence stays.",
-    (FORCE,),
+    (PRUNE_FILTER, FORCE),
 )  # fmt: skip
 QUESTION = "Are you sure you want to continue? [y/N] "
 WARNINGS = {
@@ -40,10 +41,12 @@ def run_image_prune(argv: list[str], paths: Paths) -> int:
     """`docklock image prune`: each removal is on record as if asked for by name."""
     values, words = options.parse(IMAGES, argv)
     check_count(IMAGES, words, 0, 0)
-    if not values["force"] and not ask(WARNINGS["all" if values["all"] else "dangling"]):
+    filters = PruneFilters(IMAGES.name, values["filter"])
+    if not values["force"] and not ask(WARNINGS["all" if values["all"] else "dangling"], filters):
         return 0
     before = measure_tree(paths.images)
-    tell("Images", prune_images(paths, is_all=values["all"]), before, measure_tree(paths.images))
+    lines = prune_images(paths, filters, is_all=values["all"])
+    tell("Images", lines, before, measure_tree(paths.images))
     return 0
 
 
@@ -51,16 +54,18 @@ def run_container_prune(argv: list[str], paths: Paths) -> int:
     """`docklock container prune`: each removal is on record as if asked for by name."""
     values, words = options.parse(CONTAINERS, argv)
     check_count(CONTAINERS, words, 0, 0)
-    if not values["force"] and not ask(WARNINGS["containers"]):
+    filters = PruneFilters(CONTAINERS.name, values["filter"])
+    if not values["force"] and not ask(WARNINGS["containers"], filters):
         return 0
     before = measure_tree(paths.containers)
-    tell("Containers", prune_containers(paths), before, measure_tree(paths.containers))
+    lines = prune_containers(paths, filters)
+    tell("Containers", lines, before, measure_tree(paths.containers))
     return 0
 
 
-def ask(warning: str) -> bool:
+def ask(warning: str, filters: PruneFilters) -> bool:
     """Docker's question; only y and yes are consent."""
-    sys.stdout.write(f"{warning}\n{QUESTION}")
+    sys.stdout.write(f"{warning}\n{filters.describe()}{QUESTION}")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -113,7 +113,7 @@ def run_ps(argv: list[str], paths: Paths) -> int:
         return 0
     form = values["format"] or "table"
     has_mounts = form == "json" or "Mounts" in form or "json" in form
-    show = _Show(paths, is_full=values["no_trunc"], has_size=values["size"], has_mounts=has_mounts)
+    show = Show(paths, is_full=values["no_trunc"], has_size=values["size"], has_mounts=has_mounts)
     shown = [show.describe(row) for row in rows]
     if form != "table":
         from docklock.cli.template import show_rows
@@ -238,7 +238,7 @@ def read_mounts(container: Container) -> list[tuple[str, str]]:
     ]
 
 
-class _Show(NamedTuple):
+class Show(NamedTuple):
     """How rows are shown."""
 
     paths: Paths

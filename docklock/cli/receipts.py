@@ -10,8 +10,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from chainlite.errors import SpecError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from docklock.paths import Paths
 
 POLL_S = 0.1
-UNITS_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 VALUE_CHARS_MAX = 120
 _ROW = "{:<8} {:<23} {:<7} {:<20} {:<16} {}\n"
 
@@ -102,22 +99,10 @@ def _print_new(
 
 
 def parse_since(text: str, now_ns: int, option: str = "--since") -> int:
-    """Unix ns of `90s`, `10m`, `2h`, `1d` ago, of a Unix time, or of an RFC 3339 time."""
-    if not text:
-        return 0
-    number, unit = text[:-1], UNITS_NS.get(text[-1])
-    if unit is not None and number.isdigit():
-        return now_ns - int(number) * unit
-    if text.replace(".", "", 1).isdigit():
-        whole, _, part = text.partition(".")
-        return int(whole or "0") * 10**9 + int(part[:9].ljust(9, "0"))
-    from datetime import datetime
+    """Unix ns of a time as Docker takes it; 0 for none."""
+    from docklock.cli.moment import parse_moment
 
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise SpecError(f"{option} {text}: want 10m, a Unix time or an RFC 3339 time") from None
-    return int(moment.astimezone().timestamp()) * 10**9
+    return parse_moment(option, text, now_ns) if text else 0
 
 
 def render_row(shown: Shown) -> str:

@@ -11,6 +11,7 @@ import os
 
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
+from docklock.cli.block_options import add_block_limits
 from docklock.cli.host_files import check_names, is_dns_asked
 from docklock.cli.limits import parse_bytes
 from docklock.cli.option_files import read_pairs
@@ -78,6 +79,7 @@ def refine(
         spec = spec._replace(linux=spec.linux._replace(cgroups_path=path))
     if values["stop_timeout"] is not None:
         container = container._replace(stop_timeout_s=_parse_stop_timeout(values["stop_timeout"]))
+    spec = add_block_limits(_add_devices(spec, values), values)
     process = spec.process
     if values["group_add"]:
         groups = {*process.user.groups, *_find_groups(roots, values["group_add"])}
@@ -85,13 +87,16 @@ def refine(
     if values["oom_score_adj"] is not None:
         process = process._replace(oom_score_adj=_parse_oom_score(values["oom_score_adj"]))
     spec = _add_mounts(spec, values)
-    spec = _add_devices(spec, values)
     if values["init"]:
         process, mount = _add_init(process)
         spec = spec._replace(mounts=(*spec.mounts, mount))
     if values["annotation"]:
         pairs = dict(spec.annotations) | dict(_parse_annotation(w) for w in values["annotation"])
         spec = spec._replace(annotations=tuple(sorted(pairs.items())))
+    if values["log_driver"] or values["log_opt"]:
+        from docklock.cli.log_options import set_log
+
+        container = set_log(container, spec, values)
     if values["sysctl"]:
         pairs = dict(_parse_sysctl(word, spec) for word in values["sysctl"])
         spec = spec._replace(linux=spec.linux._replace(sysctl=tuple(sorted(pairs.items()))))
@@ -206,14 +211,19 @@ def _resize(mount: Mount, size: str) -> Mount:
 
 def _add_devices(spec: Spec, values: dict[str, Any]) -> Spec:
     """--device and --device-cgroup-rule; of two devices at one path the later one is meant."""
-    if not values["device"] and not values["device_cgroup_rule"]:
+    if not values["device"] and not values["device_cgroup_rule"] and values["gpus"] is None:
         return spec
-    from docklock.cli.devices import parse_device, parse_device_rule
+    from docklock.cli.devices import is_cdi_name, parse_device, parse_device_rule
 
+    named = [word for word in values["device"] if is_cdi_name(word)]
+    if named or values["gpus"] is not None:
+        from docklock.cli.cdi import find_names, inject
+
+        spec = inject(spec, *find_names(named, values["gpus"]))
     linux = spec.linux
     nodes = {device.path: device for device in linux.devices}
     rules = list(linux.resources.devices)
-    for word in values["device"]:
+    for word in (word for word in values["device"] if word not in named):
         devices, more = parse_device(word)
         nodes.update((device.path, device) for device in devices)
         rules += more

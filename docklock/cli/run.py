@@ -82,7 +82,7 @@ _CREATE_OPTIONS = (
     text("-u", "--user", help="user and group, names or numbers", metavar="USER[:GROUP]"),
     text("--entrypoint", help="replace the image's entrypoint", metavar="PROGRAM"),
     text("-h", "--hostname", help="hostname", metavar="NAME"),
-    text("--network", help="none (the default) or host", metavar="NETWORK"),
+    text("--net", "--network", help="none (the default) or host", metavar="NETWORK"),
     *LIMIT_OPTIONS,
     listed("--ulimit", help="resource limit", metavar="NAME=SOFT[:HARD]"),
     listed("--cap-add", help="add a capability, or ALL", metavar="NAME"),

@@ -9,26 +9,29 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from chainlite.errors import SpecError, StateError
 from docklock.cli import options
 from docklock.cli.containers import remove
 from docklock.cli.options import Command, check_count, choose_verb, flag, text
-from docklock.image.listing import show_size, show_table
+from docklock.cli.prune_filters import PRUNE_FILTER, PruneFilters, parse_created_ns
+from docklock.image.listing import show_size
 from docklock.image.remove import remove_image
 from docklock.image.store import ImageStore
 from docklock.lifecycle import is_live, list_containers, read_container
 
 if TYPE_CHECKING:
-    from docklock.image.store import Entry
     from docklock.paths import Paths
 
 DF = Command(
     "system df",
     "[OPTIONS]",
     "Show what takes space.",
-    (text("--format", help="json: one object a line", metavar="json"),),
+    (
+        text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),
+        flag("-v", "--verbose", help="each image, container and evidence file"),
+    ),
 )
 PRUNE = Command(
     "system prune",
@@ -36,6 +39,7 @@ PRUNE = Command(
     "Remove containers that do not run and images without a name. Evidence stays.",
     (
         flag("-a", "--all", help="all images that no container uses, not only nameless ones"),
+        PRUNE_FILTER,
         flag("-f", "--force", help="do not ask"),
     ),
 )
@@ -50,22 +54,14 @@ WARNING = """WARNING! This will remove:
   - all containers that do not run
   - all {what}
 Their evidence stays.
-
+{filters}
 Are you sure you want to continue? [y/N] """
-
-
-class Row(NamedTuple):
-    """One line of `df`, in bytes. `reclaimable` is what prune -a would free."""
-
-    kind: str
-    total: int
-    active: int
-    size: int
-    reclaimable: int
 
 
 def run_system(argv: list[str], paths: Paths) -> int:
     """`docklock system`: df, prune or check."""
+    from docklock.cli.disk_usage import run_df
+
     verbs = {"check": (CHECK, run_check), "df": (DF, run_df), "prune": (PRUNE, run_prune)}
     verb = choose_verb("system", {name: command for name, (command, _) in verbs.items()}, argv)
     return verbs[verb][1](argv[1:], paths)
@@ -97,38 +93,20 @@ def run_check(argv: list[str], paths: Paths) -> int:
     return int(bool(found.problems))
 
 
-def run_df(argv: list[str], paths: Paths) -> int:
-    """`docklock system df`."""
-    values, words = options.parse(DF, argv)
-    check_count(DF, words, 0, 0)
-    if values["format"] not in (None, "json"):
-        raise SpecError("docklock system df: --format takes json")
-    rows = [measure_images(paths), measure_containers(paths), measure_evidence(paths)]
-    if values["format"]:
-        for row in rows:
-            print(json.dumps(row._asdict()))
-        return 0
-    cells = [
-        [row.kind, str(row.total), str(row.active), show_size(row.size), show_size(row.reclaimable)]
-        for row in rows
-    ]
-    sys.stdout.write(show_table(["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], cells))
-    return 0
-
-
 def run_prune(argv: list[str], paths: Paths) -> int:
     """`docklock system prune`: each removal is on record as if asked for by name."""
     values, words = options.parse(PRUNE, argv)
     check_count(PRUNE, words, 0, 0)
+    filters = PruneFilters(PRUNE.name, values["filter"])
     if not values["force"]:
         what = "images that no container uses" if values["all"] else "images without a name"
-        sys.stdout.write(WARNING.format(what=what))
+        sys.stdout.write(WARNING.format(what=what, filters=filters.describe()))
         sys.stdout.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 0
     before = measure_tree(paths.containers) + measure_tree(paths.images)
-    containers = prune_containers(paths)
-    images = prune_images(paths, is_all=values["all"])
+    containers = prune_containers(paths, filters)
+    images = prune_images(paths, filters, is_all=values["all"])
     for name, lines in (("Containers", containers), ("Images", images)):
         if lines:
             print(f"Deleted {name}:", *lines, "", sep="\n")
@@ -137,13 +115,16 @@ def run_prune(argv: list[str], paths: Paths) -> int:
     return 0
 
 
-def prune_containers(paths: Paths) -> list[str]:
-    """Remove every container that does not run; their ids."""
+def prune_containers(paths: Paths, filters: PruneFilters) -> list[str]:
+    """Remove every container that does not run and fits; their ids."""
     removed = []
     for container_id in list_containers(paths):
         if is_live(paths, container_id):
             continue
         try:
+            container = read_container(paths, container_id)
+            if not filters.fits(container.created_ns, dict(container.labels)):
+                continue
             remove(paths, container_id, force=False)
         except StateError:
             continue  # it has just been started, or removed
@@ -151,13 +132,18 @@ def prune_containers(paths: Paths) -> list[str]:
     return removed
 
 
-def prune_images(paths: Paths, *, is_all: bool) -> list[str]:
-    """Remove images that no container uses, nameless or all; Docker's lines."""
+def prune_images(paths: Paths, filters: PruneFilters, *, is_all: bool) -> list[str]:
+    """Remove images that no container uses and that fit, nameless or all; Docker's lines."""
     lines: list[str] = []
-    used = find_used(paths)
-    for entry in ImageStore(paths).list_entries():
+    used, store = find_used(paths), ImageStore(paths)
+    entries = store.list_entries()
+    for entry in entries:
         if entry.image_id in used or (entry.reference and not is_all):
             continue
+        if filters.is_any:
+            image = store.read_image(entry, entries)
+            if not filters.fits(parse_created_ns(image.created), dict(image.config.labels)):
+                continue
         try:
             lines += remove_image(paths, entry.reference or entry.image_id, is_forced=False)
         except StateError:
@@ -174,37 +160,6 @@ def find_used(paths: Paths) -> set[str]:
         except StateError:
             continue
     return found
-
-
-def measure_images(paths: Paths) -> Row:
-    """By image: layers that two share count once in SIZE, and for neither as reclaimable alone."""
-    by_id: dict[str, Entry] = {one.image_id: one for one in ImageStore(paths).list_entries()}
-    used = find_used(paths)
-    free = [entry.image_bytes for image_id, entry in by_id.items() if image_id not in used]
-    size = measure_tree(paths.images)
-    return Row("Images", len(by_id), len(by_id) - len(free), size, min(size, sum(free)))
-
-
-def measure_containers(paths: Paths) -> Row:
-    """Their upper directories, logs and records."""
-    ids = list_containers(paths)
-    sizes = {one: measure_tree(paths.container(one)) for one in ids}
-    live = {one for one in ids if is_live(paths, one)}
-    free = sum(size for one, size in sizes.items() if one not in live)
-    return Row("Containers", len(ids), len(live), sum(sizes.values()), free)
-
-
-def measure_evidence(paths: Paths) -> Row:
-    """Evidence files and the host log; never reclaimable."""
-    try:
-        names = os.listdir(paths.evidence)
-    except FileNotFoundError:
-        names = []
-    stores = sum(name.endswith(".db") for name in names)
-    live = sum(name.endswith(".journal") for name in names)
-    logs = [f"{paths.host_db}{suffix}" for suffix in ("", "-wal", "-shm")]
-    size = measure_tree(paths.evidence) + sum(map(measure_tree, logs))
-    return Row("Evidence", stores, live, size, 0)
 
 
 def measure_tree(path: str) -> int:

@@ -17,12 +17,13 @@ LIMIT_OPTIONS = (
     text("--memory-swap", help="limit of memory and swap; -1 for none", metavar="SIZE"),
     text("--memory-reservation", help="memory kept when it gets scarce", metavar="SIZE"),
     text("--cpus", help="CPU limit, such as 1.5", metavar="NUMBER"),
-    text("--cpu-shares", help="share of the CPUs among containers (1024)", metavar="NUMBER"),
+    text("-c", "--cpu-shares", help="share of the CPUs among containers (1024)", metavar="NUMBER"),
     text("--cpu-quota", help="microseconds in a period; -1 for no limit", metavar="NUMBER"),
     text("--cpu-period", help="microseconds of a period (100000)", metavar="NUMBER"),
     text("--cpuset-cpus", help="CPUs to run on, such as 0-1,3", metavar="LIST"),
     text("--cpuset-mems", help="memory nodes to use, such as 0-1", metavar="LIST"),
     text("--pids-limit", help="process limit; -1 for none", metavar="COUNT"),
+    text("--blkio-weight", help="share of block I/O, 10 to 1000; 0 for none", metavar="NUMBER"),
 )
 ENV_FILE = listed("--env-file", help="read variables from a file", metavar="FILE")
 # What few runs and creates have: refine.py, which they alone load, reads their values.
@@ -32,7 +33,15 @@ MORE_OPTIONS = (
     listed("--mount", help="type=bind|tmpfs,source=,target=[,readonly]", metavar="KEY=VALUE,..."),
     listed("--group-add", help="one more group, name or number", metavar="GROUP"),
     listed("--sysctl", help="a setting of the container's namespaces", metavar="NAME=VALUE"),
-    listed("--device", help="give a device of this host", metavar="HOST[:CONTAINER[:rwm]]"),
+    listed(
+        "--device", help="give a device of this host, or CDI's", metavar="HOST[:CONTAINER[:rwm]]"
+    ),
+    text("--gpus", help="all, a number or device=ID,...: GPUs that CDI files name", metavar="GPUS"),
+    listed("--device-read-bps", help="bytes a second from a disk", metavar="DEVICE:SIZE"),
+    listed("--device-write-bps", help="bytes a second to a disk", metavar="DEVICE:SIZE"),
+    listed("--device-read-iops", help="reads a second from a disk", metavar="DEVICE:COUNT"),
+    listed("--device-write-iops", help="writes a second to a disk", metavar="DEVICE:COUNT"),
+    listed("--blkio-weight-device", help="share of a disk's I/O", metavar="DEVICE:NUMBER"),
     listed("--device-cgroup-rule", help="allow devices, as 'c 10:200 rwm'", metavar="RULE"),
     flag("--init", help="have an init in front that reaps and passes signals on"),
     text("--stop-timeout", help="seconds from the stop signal to SIGKILL", metavar="SECONDS"),
@@ -50,6 +59,8 @@ MORE_OPTIONS = (
     listed("--dns-opt", "--dns-option", help="option in /etc/resolv.conf", metavar="OPTION"),
     text("--cidfile", help="write the container's id to a new file", metavar="FILE"),
     text("--oom-score-adj", help="-1000 to 1000: whom the kernel kills first", metavar="NUMBER"),
+    text("--log-driver", help="json-file (the default), local, journald or none", metavar="DRIVER"),
+    listed("--log-opt", help="its limits and more, as max-size=10m", metavar="NAME=VALUE"),
     listed("--annotation", help="an annotation of the OCI spec", metavar="NAME=VALUE"),
 )
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -24,7 +24,7 @@ OPERATIONS = {
     "denied": "a request that was refused; labels: request, why, code",
     "evidence": "a container's evidence is written to a file; label: redact",
     "erase": "a container's stored values are erased; label: values",
-    "exec": "a program is run in a running container",
+    "exec": "a program is run in a running container; label: privileged, if it is",
     "export": "a container's root file system is written out",
     "fork": "a log was found to have signed two histories; labels: log, sizes",
     "import": "an image is made; labels: image, name",

@@ -47,7 +47,7 @@ class Requests(Protocol):
 
     def start(self) -> None: ...
 
-    def signal(self, number: int) -> None: ...
+    def signal(self, number: int, *, is_to_end: bool) -> None: ...
 
     def add_listener(self, listener: int, argv: list[str]) -> None: ...
 
@@ -182,7 +182,8 @@ class Control:
         if verb == "start":
             self._requests.start()
         elif verb == "signal":
-            self._requests.signal(int(message["signal"]))
+            is_to_end = message.get("is_to_end") is True
+            self._requests.signal(int(message["signal"]), is_to_end=is_to_end)
         elif verb == "listener":
             self._requests.add_listener(
                 packet.descriptors[0], [str(word) for word in message["argv"]]

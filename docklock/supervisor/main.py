@@ -40,10 +40,9 @@ from docklock.plan import build_plan
 from docklock.runtime import discard_files, remove_files
 from docklock.supervisor.control import Control
 from docklock.supervisor.gates import Gates
-from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import Loop
 from docklock.supervisor.stdio import DRAIN_LIMIT_S, Ends, Input, Output, make_ends
-from docklock.supervisor.task import Task, begin_recorder, get_overlay, locate_cgroup
+from docklock.supervisor.task import Task, begin_recorder, get_overlay, locate_cgroup, open_log
 from docklock.supervisor.terminal import Terminal, connect_stdio, require, wait_exit_code
 from docklock.supervisor.usage import Meter, make_meter
 from docklock.supervisor.wire import STDERR, send_message
@@ -121,11 +120,14 @@ class Supervisor:
             self._state._replace(status=RUNNING, pid=self._init.pid, started_ns=time.time_ns())
         )
 
-    def signal(self, number: int) -> None:
-        """Send a signal to init; the attempt is on record first, and that it is to stay ended."""
+    def signal(self, number: int, *, is_to_end: bool) -> None:
+        """Send a signal to init; the attempt is on record first, and that it is to stay ended.
+
+        `is_to_end`: it is meant so, whichever signal it is.
+        """
         from docklock.supervisor.restarting import is_stop
 
-        if is_stop(number, self._container):
+        if is_to_end or is_stop(number, self._container):
             self._set_state(self._state._replace(is_stopped_by_user=True))
         if self._init is None or self._exit_code is not None:
             raise StateError("container is not running")
@@ -216,7 +218,7 @@ class Supervisor:
         self._meter = make_meter(place, spec, init.pid, get_overlay(container))
         for warning in warnings:
             self._record("runtime.warning", labels=(("warning", warning),))
-        self.output = Output(self._loop, LogFile(f"{self._directory}/container.log"))
+        self.output = Output(self._loop, open_log(container, self._directory))
         self._input, self._terminal = connect_stdio(
             self._loop, self.output, ends, container, self._init.pidfd
         )
@@ -262,6 +264,7 @@ class Supervisor:
             self._prober.close()
         if self._recorder is not None and self._recorder.failure is None:
             self._record_usage()
+            self._record_losses()
             self._recorder.request_commit(now=True)  # its thread commits while we kill and remove
         counted = self._kill_rest()
         is_oom = counted.oom_kills > 0
@@ -457,6 +460,11 @@ class Supervisor:
                 seen=OBSERVED,
                 usage=self._meter.read(),
             )
+
+    def _record_losses(self) -> None:
+        if self.output.lost_lines:
+            text = f"{self.output.lost_lines} lines of output are not in its log"
+            self._record("runtime.warning", labels=(("warning", text),))
 
     def _set_state(self, state: State) -> None:
         self._state = state

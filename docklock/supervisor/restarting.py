@@ -98,9 +98,9 @@ class Backoff:
     def start(self) -> None:
         raise StateError("container is restarting: it starts by itself")
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: int, *, is_to_end: bool) -> None:
         """A signal that asks to end ends the waiting; there is nobody for others."""
-        if not is_stop(number, self._container):
+        if not is_to_end and not is_stop(number, self._container):
             raise StateError("container is restarting: it has no process to signal")
         self.is_ended = True
 

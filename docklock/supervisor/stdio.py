@@ -14,12 +14,13 @@ import os
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.bare import deque, socket
 from docklock.json_text import encode_json
-from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.loop import READ, WRITE, Loop
 from docklock.supervisor.wire import MESSAGE, STDERR, STDOUT, send_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from docklock.supervisor.logfile import Log
 
 READ_BYTES = 32_768
 INPUT_BYTES_MAX = 1 << 20  # then senders are told to wait
@@ -60,7 +61,7 @@ class Output:
     The end of a terminal's output is EIO.
     """
 
-    def __init__(self, loop: Loop, log: LogFile | None) -> None:
+    def __init__(self, loop: Loop, log: Log | None) -> None:
         self._loop = loop
         self._log = log
         self._pipes: dict[int, int] = {}  # fd -> kind
@@ -152,8 +153,14 @@ class Output:
         return True
 
     @property
+    def lost_lines(self) -> int:
+        """How many lines the log did not get."""
+        return 0 if self._log is None else self._log.lost_lines
+
+    @property
     def _is_held_up(self) -> bool:
-        return self._is_log_waiting or any(self._unsent.values())
+        is_log_waited_for = self._log is not None and self._log.is_blocking and self._is_log_waiting
+        return is_log_waited_for or any(self._unsent.values())
 
     def _write_log(self, kind: int, data: bytes) -> None:
         assert self._log is not None

@@ -10,16 +10,19 @@ from docklock.bare import socket
 from docklock.cgroup import driver
 from docklock.evidence.boot import get_boot_id
 from docklock.lifecycle import RESTARTING, Container, State, read_container, read_state
+from docklock.log_settings import JOURNALD, decode_log
 from docklock.paths import Paths
 from docklock.plan import Overlay
 from docklock.runtime import load_container_policy, read_spec
 from docklock.spec import Spec
 from docklock.supervisor.leaving import Leaving
+from docklock.supervisor.logfile import LogFile
 from docklock.supervisor.scope import Scope
 
 if TYPE_CHECKING:
     from docklock.evidence.recorder import RunRecorder
     from docklock.policy.load import Compiled
+    from docklock.supervisor.logfile import Log
     from docklock.supervisor.worker import Worker
 
 
@@ -66,6 +69,17 @@ def get_overlay(container: Container) -> Overlay | None:
         return None
     own = container.bundle
     return Overlay(container.layers, f"{own}/upper", f"{own}/work")
+
+
+def open_log(container: Container, directory: str) -> Log | None:
+    """Where its output is kept, in its directory or elsewhere; None for nowhere."""
+    settings = decode_log(container.log)
+    file = LogFile(f"{directory}/container.log", settings) if settings.has_file else None
+    if settings.driver != JOURNALD:
+        return file
+    from docklock.supervisor.journald import JournalLog
+
+    return JournalLog(container, settings, file)
 
 
 def read_task(

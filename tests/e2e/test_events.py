@@ -88,6 +88,26 @@ def test_until_ends_it_and_before_since_is_not_told(dock: Docklock) -> None:
     assert 0.5 < time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("words", [("--filter", "colour=red"), ("--format", "{{.ID}}")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--filter", "colour=red"),
+        ("--format", "{{.Nope}}"),
+        ("--format", "{{"),
+        ("--since", "soon"),
+    ],
+)
 def test_what_it_does_not_know_is_refused(dock: Docklock, words: tuple[str, ...]) -> None:
-    assert "docklock events: " in dock("events", *words, code=2).stderr
+    assert words[1].strip("{}.").partition("=")[0] in dock("events", *words, code=2).stderr
+
+
+def test_labels_choose_events_and_a_template_shows_them(dock: Docklock) -> None:
+    dock("run", "--name", "labelled", "-l", "tier=front", "busybox", "true")
+    words = ("--filter", "label=tier=front", "--filter", "event=die")
+    (die,) = events(dock, *words)
+    assert die["Actor"]["Attributes"]["tier"] == "front"
+    form = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"
+    until = ("--until", f"{time.time():.6f}")
+    shown = dock("events", "--since", "1h", *until, *words, "--format", form).stdout
+    assert shown == "container die labelled 0\n"
+    dock("rm", "labelled")

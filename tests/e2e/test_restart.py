@@ -118,6 +118,22 @@ def test_a_signal_that_does_not_ask_to_end_is_no_stop(dock: Docklock) -> None:
     dock("rm", "hup")
 
 
+def test_whichever_signal_stop_is_given_it_stays_ended(dock: Docklock) -> None:
+    words = "trap 'exit 5' HUP; echo up; while :; do sleep 0.02; done"
+    dock("run", "-d", "--name", "asked", "--restart", "always", "busybox", "sh", "-c", words)
+    dock.wait_for(lambda: "up" in dock("logs", "asked").stdout)
+    dock("stop", "-s", "HUP", "asked")
+    shown = state(dock, "asked")
+    assert (shown["Status"], shown["ExitCode"]) == ("exited", 5)
+    assert count(dock, "asked") == 0
+    dock("start", "asked")
+    dock.wait_for(lambda: dock("logs", "asked").stdout == "up\nup\n")
+    dock("restart", "--signal", "SIGHUP", "asked")
+    dock.wait_for(lambda: dock("logs", "asked").stdout == "up\nup\nup\n")
+    assert "unknown" in dock("stop", "-s", "NOSUCH", "asked", code=2).stderr.lower()
+    dock("rm", "-f", "asked")
+
+
 def test_a_program_that_never_began_is_not_tried_again(dock: Docklock) -> None:
     dock("run", "--name", "none", "--restart", "always", "busybox", "/no/such", code=127)
     assert (state(dock, "none")["Status"], count(dock, "none")) == ("exited", 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import CGROUPS, Docklock
+from tests.e2e.test_watch import read_leaves
 
 
 def sh(dock: Docklock, script: str, *options: str) -> str:
@@ -165,7 +166,7 @@ def test_a_device_is_there_with_the_rights_given(dock: Docklock, tmp_path: Path)
         ("/etc/passwd", "not a device node"),
         ("/dev/zero:/dev/x:rz", "invalid device mode"),
         ("/dev/zero:/dev/../x", "without .."),
-        ("vendor.com/class=name", "no CDI"),
+        ("vendor.com/class=name", "unresolvable CDI devices vendor.com/class=name"),
         ("/var/empty-nothing:/a:r:w", "give HOST"),
     ],
 )
@@ -355,3 +356,29 @@ def test_signals_stay_with_the_front_end_where_asked(dock: Docklock) -> None:
     assert status["Running"] is True  # type: ignore[index]
     dock("rm", "-f", "proxy-true", "proxy-false")
     assert "takes true or false" in refuse(dock, "--sig-proxy", "maybe")
+
+
+def test_exec_privileged_has_all_capabilities_and_is_on_record(dock: Docklock) -> None:
+    dock("run", "-d", "--name", "plain", "busybox", "sleep", "60")
+
+    def find(*options: str) -> str:
+        text = dock("exec", *options, "plain", "grep", "CapEff", "/proc/self/status").stdout
+        return text.split()[1]
+
+    host = Path("/proc/self/status").read_text()
+    held = next(line.split()[1] for line in host.splitlines() if line.startswith("CapEff"))
+    assert find("--privileged") == held
+    assert find() != held
+    assert find("--privileged", "-u", "1000") == "0" * 16
+    assert read_leaves(dock, "plain", "exec") == [{"privileged": "1"}, {}, {"privileged": "1"}]
+    dock("verify", "plain")
+    dock("rm", "-f", "plain")
+
+
+def test_inspect_says_who_is_privileged(dock: Docklock) -> None:
+    for name, options in (("most", ("--privileged",)), ("least", ("--net", "none"))):
+        dock("create", "--name", name, *options, "busybox", "true")
+        host = dock.inspect(name)["HostConfig"]
+        assert isinstance(host, dict)
+        assert host["Privileged"] == (name == "most")
+        dock("rm", name)

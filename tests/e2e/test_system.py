@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.agents import Agent
 from tests.e2e.conftest import Docklock
@@ -15,11 +14,13 @@ from tests.e2e.test_crash import is_running
 FILE_BYTES = 3_000_000
 
 
-def df(dock: Docklock) -> dict[str, dict[str, Any]]:
+def df(dock: Docklock) -> dict[str, dict[str, int]]:
     rows = [
         json.loads(line) for line in dock("system", "df", "--format", "json").stdout.splitlines()
     ]
-    return {row["kind"]: row for row in rows}
+    numbers = {"SizeBytes": "size", "ReclaimableBytes": "reclaimable", "TotalCount": "total"}
+    names = numbers | {"Active": "active"}
+    return {row["Type"]: {names[key]: int(row[key]) for key in names} for row in rows}
 
 
 def test_df_counts_what_containers_wrote_and_prune_frees_it(
@@ -88,3 +89,31 @@ def test_info_names_the_agent(dock: Docklock) -> None:
     with Agent(dock) as agent:
         assert f"agent: process {agent.process.pid}" in dock("info").stdout
     assert json.loads(dock("info", "--format", "json").stdout)["images"] == 1
+
+
+def test_prune_takes_what_fits_its_filters(dock: Docklock) -> None:
+    for name, label in (("keep", "tier=front"), ("drop", "tier=back")):
+        dock("run", "--name", name, "-l", label, "busybox", "true")
+    kept, dropped = (str(dock.inspect(name)["Id"]) for name in ("keep", "drop"))
+    question = dock("container", "prune", "--filter", "label=tier=back", stdin="n\n").stdout
+    assert "filtered with:\n  - label=tier=back\n" in question
+    assert dropped not in dock("container", "prune", "-f", "--filter", "until=1h").stdout
+    said = dock("container", "prune", "-f", "--filter", "label!=tier=front").stdout
+    assert dropped in said
+    assert kept not in said
+    assert "No such" in dock("inspect", "drop", code=1).stderr
+    dock("system", "prune", "-f", "--filter", "label=tier=front", "--filter", "until=-1h")
+    assert "No such" in dock("inspect", "keep", code=1).stderr
+
+
+def test_df_shows_each_container_and_its_evidence(dock: Docklock) -> None:
+    dock("run", "--name", "shown", "busybox", "sh", "-c", f"head -c {FILE_BYTES} /dev/zero > /x")
+    found = json.loads(dock("system", "df", "-v", "--format", "json").stdout)
+    (row,) = [one for one in found["Containers"] if one["Names"] == "shown"]
+    assert row["Size"].startswith("3")
+    assert row["Status"].startswith("Exited (0)")
+    assert row["ID"] in {one["Container"] for one in found["Evidence"]}
+    (image,) = [one for one in found["Images"] if one["Repository"] == "busybox"]
+    assert int(image["Containers"]) >= 1
+    assert "Evidence space usage:" in dock("system", "df", "-v").stdout
+    dock("rm", "shown")

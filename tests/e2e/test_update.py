@@ -6,6 +6,7 @@ On hosts with v1 and with v2 controllers (tests/vm runs it on v2 alone).
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,61 @@ def test_a_bundles_config_is_its_creators(dock: Docklock, bundle: Path) -> None:
     assert (bundle / "config.json").read_bytes() == config
     assert not json.loads(config)["linux"].get("resources")
     runtime(dock, "delete", "oci")
+
+
+def find_disk() -> tuple[str, str]:
+    """(path, MAJOR:MINOR) of a disk of this host that can be limited."""
+    for name in sorted(os.listdir("/sys/block"), reverse=True):
+        size = Path(f"/sys/block/{name}/size").read_text().strip()
+        if size != "0" and Path(f"/dev/{name}").is_block_device():
+            return f"/dev/{name}", Path(f"/sys/block/{name}/dev").read_text().strip()
+    pytest.skip("this host has no disk")
+
+
+def find_block_files(dock: Docklock, name: str) -> Path:
+    """Its directory of the hierarchy that limits block I/O."""
+    trees = {tree.name: tree for tree in detect_hierarchies()}
+    for tree, path in find_cgroup(dock, name).dirs:
+        if "blkio" in trees[tree].controllers:
+            return Path(path)
+    pytest.skip("this host's cgroups limit no block I/O")
+
+
+def test_block_io_is_limited_by_device_and_by_weight(dock: Docklock) -> None:
+    disk, number = find_disk()
+    rates = ("--device-read-bps", f"{disk}:2mb", "--device-write-iops", f"{disk}:30")
+    dock("run", "-d", "--name", "slow", *rates, "busybox", "sleep", "60")
+    files = find_block_files(dock, "slow")
+    is_v2 = (files / "io.max").exists()
+    if is_v2:
+        assert f"{number} rbps={2 * MIB} wbps=max riops=max wiops=30" in (
+            (files / "io.max").read_text()
+        )
+    else:
+        read = (files / "blkio.throttle.read_bps_device").read_text()
+        assert read == f"{number} {2 * MIB}\n"
+        write = (files / "blkio.throttle.write_iops_device").read_text()
+        assert write == f"{number} 30\n"
+    host = dock.inspect("slow")["HostConfig"]
+    assert isinstance(host, dict)
+    assert host["BlkioDeviceReadBps"] == [{"Path": f"/dev/block/{number}", "Rate": 2 * MIB}]
+    names = ("io.bfq.weight", "io.weight") if is_v2 else ("blkio.bfq.weight",)
+    weights = [files / name for name in names if (files / name).exists()]
+    if weights:
+        dock("update", "--blkio-weight", "300", "slow")
+        assert read_leaves(dock, "slow", "update") == [{"blkio-weight": "300"}]
+        shown = weights[0].read_text()
+        assert "300" in shown or weights[0].name == "io.weight"
+    else:
+        error = dock("update", "--blkio-weight", "300", "slow", code=1).stderr
+        assert "weighs no block I/O" in error
+    dock("rm", "-f", "slow")
+
+
+def test_a_weight_for_what_was_started_without_needs_a_new_start(dock: Docklock) -> None:
+    if not any(tree.version == 1 and "blkio" in tree.controllers for tree in detect_hierarchies()):
+        pytest.skip("on v2 a running container gets the controller")
+    dock("run", "-d", "--name", "plain", "busybox", "sleep", "60")
+    error = dock("update", "--blkio-weight", "300", "plain", code=1).stderr
+    assert "it was started without blkio: stop it, update it, start it" in error
+    dock("rm", "-f", "plain")

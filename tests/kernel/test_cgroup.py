@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from docklock.block_io import BlockLimit
 from docklock.cgroup import driver
 from docklock.cgroup.devices import assemble_v2_program, compute_v1_settings
 from docklock.cgroup.hierarchy import choose_hierarchies, detect_hierarchies, parse_hierarchies
@@ -122,6 +123,50 @@ def test_settings_are_those_of_the_specification() -> None:
         ("pids.max", "max"),
         ("cpuset.cpus", "0-1"),
     ]
+
+
+BLOCK = Resources(
+    blkio_weight=505,
+    blkio_devices=(
+        BlockLimit("read_bps", 8, 0, 1 << 20),
+        BlockLimit("write_iops", 8, 0, 30),
+        BlockLimit("weight", 8, 16, 10),
+    ),
+)
+
+
+def test_block_io_has_other_files_in_each_version() -> None:
+    assert [(s.file, s.value) for s in compute_settings(BLOCK, 1)] == [
+        ("blkio.bfq.weight", "505"),
+        ("blkio.bfq.weight_device", "8:16 10"),
+        ("blkio.throttle.read_bps_device", "8:0 1048576"),
+        ("blkio.throttle.write_iops_device", "8:0 30"),
+    ]
+    found = compute_settings(BLOCK, 2)
+    assert [(s.file, s.value) for s in found] == [
+        ("io.bfq.weight", "505"),
+        ("io.bfq.weight", "8:16 10"),
+        ("io.max", "8:0 rbps=1048576"),
+        ("io.max", "8:0 wiops=30"),
+    ]
+    assert [s.instead for s in found[:2]] == [("io.weight", "5000"), ("io.weight", "8:16 1")]
+    assert {s.controller for version in (1, 2) for s in compute_settings(BLOCK, version)} == {
+        "blkio"
+    }
+
+
+def test_the_other_file_is_taken_where_the_kernel_has_not_the_first(tmp_path: Path) -> None:
+    (weight, *_) = compute_settings(BLOCK, 2)
+    assert driver.choose_file(weight, str(tmp_path)) == ("blkio", "io.weight", "5000")
+    (tmp_path / "io.bfq.weight").touch()
+    assert driver.choose_file(weight, str(tmp_path)) == ("blkio", "io.bfq.weight", "505")
+
+
+def test_v2_calls_the_controller_io() -> None:
+    mounts = "30 25 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+    found = parse_hierarchies("0::/a.scope\n", mounts, lambda _: "cpu io memory pids\n")
+    ((_, names),) = choose_hierarchies(found, ("pids", "blkio"))
+    assert names == ("pids", "blkio")
 
 
 def test_limits_are_in_the_kernel_and_nothing_stays(make: Any, name: str) -> None:
@@ -278,7 +323,7 @@ def test_the_device_program_means_what_the_rules_mean(rules: tuple[DeviceRule, .
 
 
 def test_v1_lines_are_those_of_the_kernel() -> None:
-    settings = compute_v1_settings(DEFAULT_DEVICE_RULES)
+    settings = [one[:3] for one in compute_v1_settings(DEFAULT_DEVICE_RULES)]
     assert settings[0] == ("devices", "devices.deny", "a")
     assert settings[1] == ("devices", "devices.allow", "c *:* m")
     assert ("devices", "devices.allow", "c 136:* rwm") in settings

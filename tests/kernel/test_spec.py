@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chainlite.errors import SpecError
+from docklock.block_io import BlockLimit
 from docklock.capability import CAPABILITIES, DEFAULT_CAPABILITIES
 from docklock.defaults import compute_capabilities, default_spec
 from docklock.spec import DeviceRule, Mount, Resources, Rlimit, Spec, User, encode_spec, parse_spec
@@ -79,7 +80,9 @@ def test_the_specifications_example_is_read() -> None:
 
 
 def test_encoding_is_canonical_and_complete() -> None:
-    resources = Resources(5, 4, 9, 512, 1000, 2000, "0", "0", 7)
+    kinds = ("weight", "read_bps", "write_bps", "read_iops", "write_iops")
+    limits = tuple(BlockLimit(kind, 8, at, 100 + at) for at, kind in enumerate(kinds))
+    resources = Resources(5, 4, 9, 512, 1000, 2000, "0", "0", 7, (), 200, limits)
     for spec in (
         parse(EXAMPLE),
         default_spec(args=("a",), hostname="h", user=User(3, 4, (5,), 0o77), resources=resources),
@@ -115,6 +118,13 @@ def test_encoding_is_canonical_and_complete() -> None:
         ("linux.sysctl", {"vm.swappiness": "1"}, "belongs to the host"),
         ("linux.sysctl", {"kernel.shmmax": "1"}, "without a ipc namespace"),
         ("linux.resources.unified", {"a": "b"}, "linux.resources.unified: docklock does not"),
+        ("linux.resources.blockIO", {"weight": 5}, "blockIO.weight: expected an integer in 10.."),
+        ("linux.resources.blockIO", {"leafWeight": 50}, "blockIO.leafWeight: no kernel"),
+        (
+            "linux.resources.blockIO",
+            {"throttleReadBpsDevice": [{"major": 8, "minor": 0}]},
+            "throttleReadBpsDevice[0].rate: missing",
+        ),
         ("linux.rootfsPropagation", "shared", "expected one of"),
         ("mounts", [{"destination": "/", "type": "tmpfs"}], "cannot replace the root"),
         ("mounts", [{"destination": "/a/../b", "type": "tmpfs"}], "without .."),

@@ -34,6 +34,7 @@ SUITES = (
     "tests/e2e/test_update.py::test_a_running_containers_limits_change_and_stay",
     "tests/e2e/test_update.py::test_what_the_kernel_refuses_changes_nothing",
     "tests/e2e/test_update.py::test_a_cpuset_for_a_container_that_has_none",
+    "tests/e2e/test_update.py::test_block_io_is_limited_by_device_and_by_weight",
 )
 KILLED = 137
 # Anything else ends the job before its `done`, and its traceback is on the console.
