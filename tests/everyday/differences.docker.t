@@ -22,7 +22,7 @@ What differs between docklock and Docker, each told in the README; the rest is i
 
 4. `-v` of a host path that is not there is refused
 
-  $ $D run --rm -v /not/there/at/all:/x busybox:1 true 2> said
+  $ $D run --rm -v "$PWD/missing:/x" busybox:1 true 2> said
 
 5. A name may be of one character
 
