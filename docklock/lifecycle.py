@@ -431,7 +431,18 @@ def find_container(paths: Paths, reference: str) -> str:
         return reference if reference in matches else matches[0]
     if matches:
         raise StateError(f"{reference} matches {len(matches)} containers: give more of the id")
-    raise NoSuchContainer(f"No such container: {reference}")
+    from docklock.nearest import suggest
+
+    hint = suggest(reference, list_names(paths))
+    raise NoSuchContainer(f"No such container: {reference}{hint}")
+
+
+def list_names(paths: Paths) -> list[str]:
+    """All containers' names, sorted."""
+    try:
+        return sorted(os.listdir(names_dir(paths)))
+    except OSError:
+        return []
 
 
 def list_containers(paths: Paths) -> list[str]:

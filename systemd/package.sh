@@ -2,7 +2,8 @@
 # Source it from the checkout's top, after .ci/setup.sh.
 
 TOP_INSTALLED=/usr/lib/docklock
-# Every file outside of $TOP_INSTALLED; `place_files` makes them, `./install --remove` takes them.
+# Every file outside of $TOP_INSTALLED but for the manual pages; `place_files` makes them,
+# `./install --remove` takes them.
 FILES_INSTALLED='usr/bin/docklock
 usr/bin/docklock-runtime
 usr/lib/systemd/system/docklock.service
@@ -10,7 +11,11 @@ usr/lib/systemd/system/docklock-mend.path
 usr/lib/systemd/system/docklock-mend.service
 usr/lib/systemd/system/docklock.socket
 usr/lib/sysusers.d/docklock.conf
-usr/lib/tmpfiles.d/docklock.conf'
+usr/lib/tmpfiles.d/docklock.conf
+usr/share/bash-completion/completions/docklock
+usr/share/fish/vendor_completions.d/docklock.fish
+usr/share/zsh/vendor-completions/_docklock'
+MAN_INSTALLED=usr/share/man/man1
 
 # make_tree TARGET [VERSION]: the code that /usr/bin/docklock runs: the locked packages, by hash, docklock's
 # wheel, all compiled. No virtual environment: the launcher reads no site, so it would be paid for
@@ -57,4 +62,29 @@ place_files() {
     for kind in sysusers tmpfiles; do
         install -D -m 644 "systemd/docklock.$kind" "$1/usr/lib/$kind.d/docklock.conf"
     done
+    remove_pages "$1"
+    call_placed "$1" man -o "$1/$MAN_INSTALLED"
+    place_completion "$1" bash usr/share/bash-completion/completions/docklock
+    place_completion "$1" fish usr/share/fish/vendor_completions.d/docklock.fish
+    place_completion "$1" zsh usr/share/zsh/vendor-completions/_docklock
+}
+
+# place_completion ROOT SHELL FILE
+place_completion() {
+    mkdir -p "$1/${3%/*}"
+    call_placed "$1" completion "$2" >"$1/$3.new"
+    chmod 644 "$1/$3.new"
+    mv -T "$1/$3.new" "$1/$3"
+}
+
+# call_placed ROOT WORD...: docklock of the tree below ROOT, which says what its commands are.
+call_placed() {
+    placed=$1$TOP_INSTALLED/package
+    shift
+    env PYTHONPATH="$placed" PYTHONDONTWRITEBYTECODE=1 .venv/bin/python -P -m docklock.cli.main "$@"
+}
+
+# remove_pages ROOT: those of commands that are no more, too.
+remove_pages() {
+    rm -f "$1/$MAN_INSTALLED/docklock.1" "$1/$MAN_INSTALLED"/docklock-*.1
 }

@@ -18,6 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from chainlite.errors import SpecError
+from docklock.cli import options
+from docklock.cli.main import COMMANDS, NOUNS, PLACES
+from docklock.cli.nouns import format_noun
+from docklock.cli.tree import MORE_VERBS, Node, ask, read_tree, walk
+from docklock.paths import Paths, get_paths
+
 TOP = Path(__file__).resolve().parent.parent
 FIRST_SCREEN_LINES = 60
 SESSION_COMMANDS_MAX = 12
@@ -151,3 +158,193 @@ def test_every_command_that_a_document_shows_is_one() -> None:
         for noun in re.findall(r"^(?:\$ )?docklock ([a-z]+)", block, flags=re.MULTILINE)
     }
     assert not {noun: place for noun, place in shown.items() if noun not in known}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """A root where nothing is, and which nothing here makes."""
+    folder = tmp_path_factory.mktemp("none")
+    return get_paths(str(folder / "root"), str(folder / "run"))
+
+
+@pytest.fixture(scope="module")
+def nodes(paths: Paths) -> dict[str, Node]:
+    """Every command, noun and verb by its words."""
+    return dict(walk(read_tree(paths)))
+
+
+def find_node(words: list[str], nodes: dict[str, Node]) -> tuple[str, list[str]]:
+    """(the command's words, what follows them); the words are without `docklock` itself."""
+    if words[0] in NOUNS or (words[0] in nodes and nodes[words[0]].verbs):
+        path = " ".join(words[:2])
+        if path in nodes:
+            return path, words[2:]
+    assert words[0] in nodes, f"docklock {words[0]} is no command"
+    return words[0], words[1:]
+
+
+def split_line(line: str) -> list[str]:
+    """The words of docklock's own part of a shell line, without its name and --root."""
+    words = shlex.split(line, comments=True)
+    words = words[words.index("docklock") + 1 :]
+    stop = [n for n, word in enumerate(words) if word in ("|", ">", ">>", "<", "&&", ";")]
+    words = words[: stop[0]] if stop else words
+    while words[0].partition("=")[0] in PLACES:
+        words = words[1 if "=" in words[0] else 2 :]
+    return words
+
+
+def count_usage(usage: str) -> tuple[int, float]:
+    """How many words a usage lets follow: at least, at most."""
+    counts = []
+    for way in re.split(r"  or  | \| (?![^\[]*\])", usage):
+        words = [word for word in way.split() if word.strip("[]") not in ("OPTIONS", "|")]
+        depth, least = 0, 0
+        for word in way.split():
+            least += depth == 0 and not word.startswith("[")
+            depth += word.count("[") - word.count("]")
+        counts.append((least, float("inf") if "..." in way else float(len(words))))
+    return min(least for least, _ in counts), max(most for _, most in counts)
+
+
+def parse_words(path: str, words: list[str], nodes: dict[str, Node], paths: Paths) -> None:
+    """Have the command's own parser take the words, and change nothing. SpecError."""
+    noun, _, verb = path.partition(" ")
+    is_real = path in COMMANDS or noun not in NOUNS
+    wanted = ask(noun, ["--help"], paths) if is_real and " " not in path else None
+    if noun in COMMANDS and " " in path:
+        words_asked = [verb, "--help"] if verb in MORE_VERBS.get(noun, ()) else ["--help"]
+        wanted = ask(noun, words_asked, paths)
+    if wanted is not None and wanted.parser is not None:
+        is_verb = " " in path and bool(wanted.parser.get_verbs())
+        wanted.parser.parse_args([verb, *words] if is_verb else words)
+        return
+    command = nodes[path].command
+    _, rest = options.parse(command, words)
+    least, most = count_usage(command.usage)
+    if not least <= len(rest) <= most:
+        raise SpecError(f"docklock {path}: {len(rest)} words, not {command.usage}")
+
+
+def test_every_command_has_examples_that_its_own_parser_takes(
+    nodes: dict[str, Node], paths: Paths
+) -> None:
+    mistakes = []
+    for name, node in nodes.items():
+        if node.verbs and not node.command.options:
+            continue  # a noun: its verbs have them
+        if not node.command.examples:
+            mistakes.append(f"docklock {name} --help has no example: give its Command `examples`")
+        for line in node.command.examples:
+            try:
+                path, words = find_node(split_line(line), nodes)
+                assert path == node.command.name, f"is of docklock {path}"
+                parse_words(path, words, nodes, paths)
+            except (SpecError, AssertionError, ValueError) as error:
+                mistakes.append(f"docklock {name}: example {line!r}: {error}")
+    assert not mistakes, "\n".join(mistakes)
+
+
+def test_every_help_shows_an_example(nodes: dict[str, Node], paths: Paths) -> None:
+    for name, node in nodes.items():
+        first, *verb = name.split()
+        if name in NOUNS:
+            shown = format_noun(name, NOUNS[name], COMMANDS)
+        elif name in COMMANDS or node.same:
+            shown = str(ask(node.same or name, ["--help"], paths))
+        else:
+            shown = str(ask(first, [*verb, "--help"], paths))
+        assert re.search(r"^Examples?:\n  \S", shown, flags=re.MULTILINE), f"{name}: {shown}"
+
+
+def test_every_command_and_option_says_what_it_does(nodes: dict[str, Node]) -> None:
+    silent = [
+        f"docklock {name} {' '.join(option.names)}"
+        for name, node in nodes.items()
+        for option in node.command.options
+        if not option.help.strip()
+    ]
+    assert not silent
+    assert all(node.command.summary for node in nodes.values())
+
+
+def get_command_lines() -> list[tuple[str, str]]:
+    """(where, a line) for all that documents show of docklock in code, in blocks and in text."""
+    lines = []
+    for document in get_documents():
+        text = document.read_text()
+        place = document.relative_to(TOP).as_posix()
+        for block in get_fenced(text, "(?:console|sh)"):
+            lines += [(place, line.removeprefix("$ ")) for line in block.splitlines()]
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        lines += [(place, span) for span in re.findall(r"(?<!`)`(docklock [^`\n]+)`", prose)]
+    return [(place, line) for place, line in lines if line.startswith("docklock ")]
+
+
+def check_options(line: str, nodes: dict[str, Node]) -> str:
+    """What of a line of a document the program would not know; nothing if all is known."""
+    first, *rest = split_line(line) or [""]
+    if first.startswith("-") or not first or not first.islower():
+        return ""
+    path, words = find_node([first, *"".join(rest[:1]).split("|")[:1], *rest[1:]], nodes)
+    verbs = rest[0].split("|") if " " in path and rest else []
+    for verb in verbs:
+        if f"{first} {verb}" not in nodes:
+            return f"no verb {verb!r}"
+    known = {name: one for one in nodes[path].command.options for name in one.names}
+    if nodes[path].verbs and not known and rest:
+        return f"no verb {rest[0]!r}" if rest[0].islower() and rest[0].isalpha() else ""
+    rest = words if " " in path else rest
+    while rest:
+        word = rest.pop(0)
+        name, has_value, _ = word.partition("=")
+        if word == "--" or (not word.startswith("-") and nodes[path].command.is_program_last):
+            return ""
+        if not word.startswith("--") or name == "--help":
+            continue
+        if name not in known:
+            return f"no option {name}"
+        if known[name].metavar and not has_value:
+            rest = rest[1:]
+    return ""
+
+
+def test_every_verb_and_option_that_a_document_shows_is_one(nodes: dict[str, Node]) -> None:
+    lines = get_command_lines()
+    assert len(lines) > 100
+    mistakes = []
+    for place, line in lines:
+        try:
+            wrong = check_options(line, nodes)
+        except (AssertionError, ValueError) as error:
+            wrong = str(error)
+        if wrong:
+            mistakes.append(f"{place}: {line}: {wrong}")
+    assert not mistakes, "\n".join(mistakes)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("docklock run --polcy strict busybox ls --polcy", "no option --polcy"),
+        ("docklock run --policy strict busybox ls --polcy", ""),
+        ("docklock --root DIR chain statsu", "no verb 'statsu'"),
+        ("docklock chain status|bloks", "no verb 'bloks'"),
+        ("docklock log fsck --repiar", "no option --repiar"),
+        ("docklock container ls --format json", ""),
+        ("docklock image ls --al", "no option --al"),
+        ("docklock COMMAND --any", ""),
+    ],
+)
+def test_a_document_that_shows_what_is_not_there_is_found(
+    line: str, wrong: str, nodes: dict[str, Node]
+) -> None:
+    assert check_options(line, nodes) == wrong
+
+
+def test_the_readme_names_every_command(nodes: dict[str, Node]) -> None:
+    """In the table of its section Commands, and no other."""
+    section = get_readme().split("\n## Commands\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    listed = [name for row in rows for name in re.findall(r"`([a-z ]+?)`", row)]
+    assert sorted(listed) == sorted([*COMMANDS, *NOUNS])

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from docklock.cli.main import COMMANDS
+
 TOP = Path(__file__).resolve().parent.parent
 SIZE_MAX_BYTES = 50_000_000
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
@@ -26,7 +28,11 @@ OUTSIDE = {
     "usr/lib/systemd/system/docklock.socket",
     "usr/lib/sysusers.d/docklock.conf",
     "usr/lib/tmpfiles.d/docklock.conf",
+    "usr/share/bash-completion/completions/docklock",
+    "usr/share/fish/vendor_completions.d/docklock.fish",
+    "usr/share/zsh/vendor-completions/_docklock",
 }
+PAGES = "usr/share/man/man1/"
 PRIVATE = "usr/lib/docklock/package/"
 # Each would be inherited by the containers that the agent starts: systemd/README.md.
 INHERITED = (
@@ -87,15 +93,28 @@ def test_it_is_below_50_megabytes(package: Path, unpacked: Path) -> None:
 
 def test_nothing_lies_outside_its_own_places(package: Path, unpacked: Path) -> None:
     names = get_files(unpacked)
-    assert {name for name in names if not name.startswith(PRIVATE)} == OUTSIDE
+    assert {name for name in names if not name.startswith((PRIVATE, PAGES))} == OUTSIDE
     assert not [name for name in names if name.endswith((".pth", ".new"))]
     for line in run("dpkg-deb", "-c", str(package)).splitlines():
-        mode, owner = line.split()[:2]
-        assert owner == "root/root" and mode[8] != "w" and "s" not in mode[1:10], line
+        mode, owner, *_, last = line.split()
+        assert owner == "root/root" and "s" not in mode[1:10], line
+        if mode[0] == "l":
+            assert PAGES in line and "/" not in last, line
+        else:
+            assert mode[8] != "w", line
+
+
+def test_it_brings_a_manual_page_of_every_command(unpacked: Path) -> None:
+    pages = {path.name for path in (unpacked / PAGES).iterdir()}
+    wanted = {"docklock.1", *(f"docklock-{name.replace(' ', '-')}.1" for name in COMMANDS)}
+    assert wanted <= pages and "docklock-container-ls.1" in pages
+    for name in pages:
+        assert (unpacked / PAGES / name).read_text().startswith(".TH DOCKLOCK"), name
+    assert not (unpacked / PAGES / "docklock.1").stat().st_mode & 0o022
 
 
 def test_its_checksums_hold(unpacked: Path) -> None:
-    names = get_files(unpacked)
+    names = {name: path for name, path in get_files(unpacked).items() if not path.is_symlink()}
     lines = (unpacked / "DEBIAN/md5sums").read_text().splitlines()
     said = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     assert said.keys() == names.keys()

@@ -25,25 +25,32 @@ JSON = "application/json"
 _LIMITS = bpci_access.QUOTA.options[:3]
 _ROLE, _HOURS = bpci_access.GRANT.options[1:3]
 _DAYS = bpci_access.RETENTION.options[0]
+_ASK = "--server https://bpci.example.org --server-key server.keys --key admin.key"
 COMMANDS = {
     "members": Command(
         "admin members", "[OPTIONS]", bpci_access.MEMBERS.summary, CALL,
+        examples=(f"docklock admin members {_ASK}",),
     ),
     "grant": Command(
         "admin grant", "[OPTIONS] KEY FILE",
         "Have the server's word that a host or a member may enrol for this tenant.",
         (*CALL, _ROLE, _HOURS),
+        examples=(f"docklock admin grant {_ASK} --role reader reader-key reader.grant",),
     ),
-    "revoke": Command("admin revoke", "[OPTIONS] KEY|HOST", bpci_access.REVOKE.summary, CALL),
+    "revoke": Command("admin revoke", "[OPTIONS] KEY|HOST", bpci_access.REVOKE.summary, CALL,
+        examples=(f"docklock admin revoke {_ASK} 2dcd7284bae38c2b",),
+    ),
     "quota": Command(
         "admin quota", "[OPTIONS]",
         "Show what the tenant may have and has; set less than the operator allows.",
         (*CALL, *_LIMITS),
+        examples=(f"docklock admin quota {_ASK} --hosts 20",),
     ),
     "retention": Command(
         "admin retention", "[OPTIONS]",
         "Show for how long the tenant's bodies are kept and what was erased; set it.",
         (*CALL, _DAYS),
+        examples=(f"docklock admin retention {_ASK} --days 90",),
     ),
 }  # fmt: skip
 COUNTS = {"grant": 2, "revoke": 1}

@@ -22,6 +22,10 @@ AGENT = Command(
         flag("--ask-mend", help="have docklock-mend.path of systemd mend, not a child"),
         flag("--check-config", help="check the file, say OK or what is wrong, and end"),
     ),
+    examples=(
+        "docklock agent --check-config",
+        "docklock agent --config agent.toml",
+    ),
 )
 
 

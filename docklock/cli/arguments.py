@@ -18,8 +18,10 @@ from docklock.cli.options import (
     HelpWanted,
     Option,
     UsageError,
-    suggest,
+    format_examples,
+    format_verbs,
 )
+from docklock.nearest import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,14 +41,22 @@ class _Verbs(_SubParsersAction):  # type: ignore[type-arg]  # not generic when i
 class Parser(ArgumentParser):
     """One whose --help and mistakes are exceptions, as those of options.parse are."""
 
+    def __init__(self, *words: Any, examples: tuple[str, ...] = (), **more: Any) -> None:
+        super().__init__(*words, **more)
+        self.examples = examples
+
     def add_subparsers(self, **more: Any) -> Any:
         """argparse's, with what the verbs' own help says."""
         return super().add_subparsers(action=_Verbs, **more)
 
     def print_help(self, _file: Any = None) -> NoReturn:
         """Raise HelpWanted."""
+        shown = self.describe()
+        if not isinstance(shown, Command):
+            text = format_verbs(self.get_name(), shown, self.description or "")
+            raise HelpWanted(text, shown, self)
         text = self.format_help().rstrip().replace("usage:", "Usage:", 1)
-        raise HelpWanted(text, self.describe())
+        raise HelpWanted("\n".join([text, *format_examples(self.examples)]), shown, self)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError, with the nearest of what is known."""
@@ -93,7 +103,23 @@ class Parser(ArgumentParser):
             " ".join([*(["[OPTIONS]"] if has_options else []), *words]),
             self.description or "",
             tuple(_make_option(one) for one in shown if one.dest != "help"),
+            examples=self.examples,
         )
+
+
+class _Choose(Action):
+    """--format json is --json."""
+
+    def __call__(self, _parser: Any, namespace: Any, value: Any, _name: Any = None) -> None:
+        namespace.json = value == "json"
+
+
+def add_format(parser: ArgumentParser, about: str) -> None:
+    """Add --format text|json, and --json, which is older and the same: the value `json`."""
+    parser.add_argument("--json", action="store_true", help=f"{about}, as --format json")
+    parser.add_argument(
+        "--format", action=_Choose, choices=("text", "json"), dest=SUPPRESS, help=f"json: {about}"
+    )
 
 
 def _make_option(action: Action) -> Option:

@@ -57,6 +57,10 @@ ATTACH = Command(
         flag("--no-stdin", help="pass no input on"),
         SIG_PROXY,
     ),
+    examples=(
+        "docklock attach web",
+        "docklock attach --detach-keys ctrl-x web",
+    ),
 )
 
 

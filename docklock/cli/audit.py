@@ -37,17 +37,23 @@ UNTIL = text("--to", help="up to this time", metavar="TIME")
 OUTPUT = text("-o", "--output", help="the file to write", metavar="FILE")
 HOST_KEY = listed("--host-key", help="a host that must have signed, as with verify",
                   metavar="FILE|FINGERPRINT")  # fmt: skip
+_SERVER = "--server https://bpci.example.org --server-key server.keys"
+_ASK = f"{_SERVER} --key auditor.key"
 COMMANDS = {
-    "key": Command("audit key", "FILE", "Make a member's key, or show its public half."),
+    "key": Command("audit key", "FILE", "Make a member's key, or show its public half.",
+        examples=("docklock audit key auditor.key",),
+    ),
     "enrol": Command(
         "audit enrol", "[OPTIONS] GRANT",
         "Enrol a key at a server, with the file that `docklock bpci grant` has written there.",
         (SERVER, SERVER_KEY, CA_FILE),
+        examples=(f"docklock audit enrol {_SERVER} auditor.grant",),
     ),
     "rotate": Command(
         "audit rotate", "[OPTIONS] NEW-KEY",
         "Change the member's key: the old one signs a new one, which is made in this file.",
         CALL,
+        examples=(f"docklock audit rotate {_ASK} next.key",),
     ),
     "search": Command(
         "audit search", "[OPTIONS]",
@@ -61,6 +67,7 @@ COMMANDS = {
                  metavar="PATH"),
             text("--limit", help="at most so many (100)", metavar="N"),
         ),
+        examples=(f"docklock audit search {_ASK} --syscall mount --from 24h",),
     ),
     "range": Command(
         "audit range", "[OPTIONS] CONTAINER",
@@ -71,6 +78,7 @@ COMMANDS = {
             text("--first", help="from this receipt on", metavar="N"),
             text("--last", help="up to this receipt", metavar="N"),
         ),
+        examples=(f"docklock audit range {_ASK} -o web.range web",),
     ),
     "export": Command(
         "audit export", "[OPTIONS]",
@@ -79,6 +87,7 @@ COMMANDS = {
             *CALL, HOST, CONTAINER, SINCE, UNTIL, HOST_KEY, OUTPUT,
             text("--app", help="of containers of this name", metavar="NAME"),
         ),
+        examples=(f"docklock audit export {_ASK} --app web -o web.export",),
     ),
     "alerts": Command(
         "audit alerts", "[OPTIONS]",
@@ -89,6 +98,7 @@ COMMANDS = {
                  metavar="SECONDS"),
             text("--proofs", help="write each fork's file there, for verify", metavar="DIRECTORY"),
         ),
+        examples=(f"docklock audit alerts {_ASK} --proofs forks",),
     ),
 }  # fmt: skip
 COUNTS = {"key": 1, "enrol": 1, "rotate": 1, "range": 1}

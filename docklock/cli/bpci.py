@@ -28,8 +28,18 @@ if TYPE_CHECKING:
 LISTEN_DEFAULT = "127.0.0.1:7390"
 OPERATOR = "bpci"
 """What a server calls itself among a chain's nodes."""
-INIT = Command("bpci init", "DIRECTORY", "Make a server's key and its empty store; print its keys.")
-KEYS = Command("bpci keys", "DIRECTORY", "Print the keys of a server's log (Ed25519, ML-DSA-44).")
+INIT = Command(
+    "bpci init",
+    "DIRECTORY",
+    "Make a server's key and its empty store; print its keys.",
+    examples=("docklock bpci init /srv/bpci",),
+)
+KEYS = Command(
+    "bpci keys",
+    "DIRECTORY",
+    "Print the keys of a server's log (Ed25519, ML-DSA-44).",
+    examples=("docklock bpci keys /srv/bpci > server.keys",),
+)
 SERVE = Command(
     "bpci serve",
     "[OPTIONS] DIRECTORY",
@@ -50,9 +60,23 @@ SERVE = Command(
                help="a witness whose cosignature of the header checkpoint counts"),
         text("--witness-policy", metavar="FILE", help="which witnesses must have cosigned it"),
     ),
+    examples=(
+        "docklock bpci serve --listen 0.0.0.0:7390 --name bpci.example.org"
+        " --certificate chain.pem --private-key key.pem /srv/bpci",
+    ),
 )  # fmt: skip
-AUDIT = Command("bpci audit", "DIRECTORY", "Verify all that is stored; name each row that differs.")
-OPENAPI = Command("bpci openapi", "", "Print the OpenAPI document of a server's addresses.")
+AUDIT = Command(
+    "bpci audit",
+    "DIRECTORY",
+    "Verify all that is stored; name each row that differs.",
+    examples=("docklock bpci audit /srv/bpci",),
+)
+OPENAPI = Command(
+    "bpci openapi",
+    "",
+    "Print the OpenAPI document of a server's addresses.",
+    examples=("docklock bpci openapi > openapi.json",),
+)
 SUBCOMMANDS = {
     "init": INIT, "keys": KEYS, "grant": bpci_access.GRANT, "members": bpci_access.MEMBERS,
     "revoke": bpci_access.REVOKE, "quota": bpci_access.QUOTA, "retention": bpci_access.RETENTION,

@@ -35,18 +35,21 @@ GRANT = Command(
         text("--role", help="host (if not given), reader, auditor or admin", metavar="ROLE"),
         text("--hours", help=f"for how long ({GRANT_HOURS_DEFAULT})", metavar="N"),
     ),
+    examples=("docklock bpci grant --tenant acme --role host /srv/bpci host-key host.grant",),
 )
 MEMBERS = Command(
     "bpci members",
     "[OPTIONS] DIRECTORY",
     "List members and hosts, who let them in and who was revoked.",
     (text("--tenant", help="of this one only", metavar="NAME"), FORMAT),
+    examples=("docklock bpci members --tenant acme /srv/bpci",),
 )
 REVOKE = Command(
     "bpci revoke",
     "DIRECTORY KEY|HOST",
     "Refuse what a member or a host signs from now on; what it has sent stays.",
     (FORMAT,),
+    examples=("docklock bpci revoke /srv/bpci 2dcd7284bae38c2b",),
 )
 QUOTA = Command(
     "bpci quota",
@@ -58,6 +61,7 @@ QUOTA = Command(
         text("--hosts", help="that are enrolled", metavar=f"N|{NO_LIMIT}"),
         FORMAT,
     ),
+    examples=("docklock bpci quota --receipts-per-day 1000000 /srv/bpci acme",),
 )
 RETENTION = Command(
     "bpci retention",
@@ -69,6 +73,7 @@ RETENTION = Command(
         flag("--run", help="erase now what is due"),
         FORMAT,
     ),
+    examples=("docklock bpci retention --days 90 /srv/bpci acme",),
 )
 
 

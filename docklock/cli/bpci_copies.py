@@ -20,6 +20,7 @@ BACKUP = Command(
     "bpci backup",
     "DIRECTORY FILE",
     "Copy a server's store to a file, also while it is served; the key is not in it.",
+    examples=("docklock bpci backup /srv/bpci bpci.copy",),
 )
 RESTORE = Command(
     "bpci restore",
@@ -34,6 +35,7 @@ RESTORE = Command(
              metavar="N"),
         flag("--abandon-log", help="a leaf is lost with its host: begin a new log under a new key"),
     ),
+    examples=("docklock bpci restore bpci.copy /srv/bpci",),
 )  # fmt: skip
 HOSTS_MAX = 1_000_000
 ID_CHARS = 64

@@ -23,6 +23,7 @@ EXPORT = Command(
         text("--from", help="from this time on: 10m, RFC 3339 or Unix time", metavar="TIME"),
         text("--to", help="up to this time", metavar="TIME"),
     ),
+    examples=("docklock bpci export --tenant acme --from 24h /srv/bpci acme.export",),
 )
 
 

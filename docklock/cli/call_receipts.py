@@ -32,6 +32,7 @@ OF_SERVER = Command(
     "List the calls that were answered, newest first; write one as a file for `verify FILE "
     "--host-key KEY`; compare with a caller's.",
     OPTIONS,
+    examples=("docklock bpci receipts --limit 50 /srv/bpci",),
 )
 HEADERS = ["TIME", "AUDIT ID", "STATUS", "CREDITS", "NUMBER", "CALLER", "CALL"]
 EXIT_GONE, EXIT_CONTRADICTED = 1, 3

@@ -31,8 +31,10 @@ ADDRESS = text("--address", help="where others reach it, if not as it listens",
                metavar="HOST:PORT")  # fmt: skip
 
 
-def _make(name: str, usage: str, summary: str, *more: Option) -> Command:
-    return Command(f"chain {name}", usage, summary, more)
+def _make(
+    name: str, usage: str, summary: str, *more: Option, examples: tuple[str, ...] = ()
+) -> Command:
+    return Command(f"chain {name}", usage, summary, more, examples=examples)
 
 
 COMMANDS = {
@@ -51,6 +53,7 @@ COMMANDS = {
              help="snapshot: a new store begins with the state that peers have; blocks: with all"),
         text("--genesis", help="the chain to join", metavar="FILE"),
         FORMAT,
+        examples=("docklock chain init --listen 0.0.0.0:7371 --operator acme > acme.entry",),
     ),
     "genesis": _make(
         "genesis", "[OPTIONS] ENTRY...",
@@ -60,6 +63,7 @@ COMMANDS = {
         SET,
         text("-o", "--output", help="write to this file (genesis.toml); - prints it",
              metavar="FILE"),
+        examples=("docklock chain genesis --name testnet acme.entry globex.entry",),
     ),
     "start": _make(
         "start", "[OPTIONS]",
@@ -76,23 +80,29 @@ COMMANDS = {
         text("--witness-policy", metavar="FILE", help="which witnesses must have cosigned it"),
         text("--log-level", help="error, warning, info or debug (info)", metavar="LEVEL"),
         text("--parent", help="end with this process", metavar="PID"),
+        examples=("docklock chain start --follow",),
     ),
-    "status": _make("status", "[OPTIONS]", "Show how the node and its chain stand.", DIR, FORMAT),
+    "status": _make("status", "[OPTIONS]", "Show how the node and its chain stand.", DIR, FORMAT,
+        examples=("docklock chain status", "docklock chain status --format json"),
+    ),
     "blocks": _make(
         "blocks", "[OPTIONS] [HEIGHT]",
         "List the newest blocks, or show one.",
         DIR, text("--last", help="so many (10)", metavar="N"), FORMAT,
+        examples=("docklock chain blocks --last 5", "docklock chain blocks 120"),
     ),
     "tx": _make(
         "tx", "[OPTIONS] HASH | submit FILE",
         "Show a transaction, or hand in a signed one from a file.",
         DIR, NO_WAIT, FORMAT,
+        examples=("docklock chain tx submit signed.tx",),
     ),
     "validators": _make(
         "validators", "[OPTIONS] [HEIGHT | add ENTRY | remove KEY]",
         "Show who decides, what changes, and votes in progress; or vote that a node joins (by the "
         "entry that its `chain init` printed) or leaves (by its key, or the beginning of it).",
         DIR, flag("--archive", help="vote on an archive instead"), NO_WAIT, FORMAT,
+        examples=("docklock chain validators", "docklock chain validators add globex.entry"),
     ),
     "proof": _make(
         "proof", "[OPTIONS] [HOST [LEAF]]",
@@ -104,23 +114,27 @@ COMMANDS = {
              help="instead: that evidence is final: a removed validator's key, or a transaction"),
         text("--trusted-height", help="the reader trusts the header at this height (0)",
              metavar="HEIGHT"),
+        examples=("docklock chain proof -o host.final",),
     ),
     "checkpoint": _make(
         "checkpoint", "[OPTIONS]",
         "Have the newest header cosigned by witnesses: for `verify --header-checkpoint`, once the "
         "genesis is older than the chain's trust period.",
         DIR, *chain_checkpoint.OPTIONS, FORMAT,
+        examples=("docklock chain checkpoint --witness-policy witnesses.toml -o header.note",),
     ),
     "parameters": _make(
         "parameters", "[OPTIONS] [set KEY=NUMBER]",
         "Show the chain's parameters and votes on them in progress; or vote that one be so much.",
         DIR, NO_WAIT, FORMAT,
+        examples=("docklock chain parameters set block_interval_ms=500",),
     ),
     "peers": _make(
         "peers", "[OPTIONS] [add FILE... | remove KEY]",
         "Show the nodes that this one knows beside the chain's validators; know another by its "
         "registration file, or no longer.",
         DIR, FORMAT,
+        examples=("docklock chain peers add other.registration",),
     ),
     "submit": _make(
         "submit", "[OPTIONS]",
@@ -130,6 +144,7 @@ COMMANDS = {
         flag("--follow", help="pass after pass, until a signal"),
         text("--parent", help="end with this process", metavar="PID"),
         FORMAT,
+        examples=("docklock chain submit",),
     ),
     "devnet": _make(
         "devnet", "[OPTIONS]",
@@ -138,6 +153,7 @@ COMMANDS = {
         text("--dir", help="where (a new one in the temporary directory)", metavar="DIR"),
         flag("--keep", help="keep the directory; --dir goes on with it"),
         SET,
+        examples=("docklock chain devnet --validators 4",),
     ),
 }  # fmt: skip
 

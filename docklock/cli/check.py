@@ -24,6 +24,7 @@ CHECK = Command(
     "[OPTIONS]",
     "Say whether this host can run containers, and whether its state is in order.",
     (text("--format", help="json: one object a line", metavar="json"),),
+    examples=("docklock check",),
 )
 FREE_BYTES_MIN = 256 << 20
 """A run allocates 16 MiB for its journal; logs and evidence come on top."""

@@ -12,7 +12,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from docklock.cli import options
-from docklock.cli.options import FLAG, Command, UsageError, suggest
+from docklock.cli.options import FLAG, Command, UsageError
+from docklock.nearest import suggest
 
 if TYPE_CHECKING:
     from docklock.cli.tree import Node
@@ -22,7 +23,8 @@ COMPLETION = Command(
     "completion",
     "bash|zsh|fish | names KIND...",
     "Print a script that completes commands, options and names in a shell; or the names that it "
-    "asks for: container, image, policy, capability.",
+    "asks for: container, image, policy, capability, command.",
+    examples=("docklock completion bash > /usr/share/bash-completion/completions/docklock",),
 )
 FILE, DIRECTORY = "file", "directory"
 # What stands in usages and for values -> what a shell offers there. Whole words, then beginnings.
@@ -30,7 +32,7 @@ KINDS = {
     "APP": "container", "SOURCE": "image", "TARGET": "image", "POLICY": "policy",
     "CAP": "capability", "DIR": DIRECTORY, "DIRECTORY": DIRECTORY, "SRC": FILE, "DEST": FILE,
     "TAR": FILE, "GRANT": FILE, "ENTRY": FILE, "COMMAND": FILE, "ARG": FILE, "PATH": FILE,
-    "PROGRAM": FILE,
+    "PROGRAM": FILE, "TOPIC": "command",
 }  # fmt: skip
 BEGINNINGS = {"CONTAINER": "container", "IMAGE": "image", "FILE": FILE, "HOST:CONTAINER": FILE}
 # NAME is what the command is about.
@@ -96,6 +98,7 @@ def list_names(kinds: list[str], paths: Paths) -> list[str]:
         "image": _list_images,
         "policy": _list_policies,
         "capability": _list_capabilities,
+        "command": _list_commands,
     }
     found: list[str] = []
     for kind in kinds:
@@ -132,6 +135,12 @@ def _list_capabilities(_: Paths) -> list[str]:
     from docklock.capability import CAPABILITIES
 
     return [name.removeprefix("CAP_") for name in CAPABILITIES]
+
+
+def _list_commands(_: Paths) -> list[str]:
+    from docklock.cli.main import COMMANDS, NOUNS
+
+    return [*NOUNS, *(name for name in COMMANDS if " " not in name)]
 
 
 def read_entries(tree: dict[str, Node]) -> list[Entry]:

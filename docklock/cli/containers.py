@@ -38,6 +38,10 @@ START = Command(
         flag("-i", "--interactive", help="attach, and pass standard input on"),
         DETACH_KEYS,
     ),
+    examples=(
+        "docklock start web",
+        "docklock start -a job",
+    ),
 )
 STOP_TIME = text(
     "-t",
@@ -54,14 +58,24 @@ STOP = Command(
     "[OPTIONS] CONTAINER...",
     "Send the stop signal, then SIGKILL.",
     (STOP_SIGNAL, STOP_TIME),
+    examples=(
+        "docklock stop web",
+        "docklock stop -t 2 web job",
+    ),
 )
 KILL = Command(
     "kill",
     "[OPTIONS] CONTAINER...",
     "Send a signal.",
     (text("-s", "--signal", help="name or number (KILL)", metavar="SIGNAL"),),
+    examples=("docklock kill -s HUP web",),
 )
-WAIT = Command("wait", "CONTAINER...", "Wait for containers to end; print their exit codes.")
+WAIT = Command(
+    "wait",
+    "CONTAINER...",
+    "Wait for containers to end; print their exit codes.",
+    examples=("docklock wait job",),
+)
 RM = Command(
     "rm",
     "[OPTIONS] CONTAINER...",
@@ -69,6 +83,10 @@ RM = Command(
     (
         flag("-f", "--force", help="kill a running container first"),
         flag("-v", "--volumes", help="accepted for Docker's sake: there are no anonymous volumes"),
+    ),
+    examples=(
+        "docklock rm job",
+        "docklock rm -f web",
     ),
 )
 

@@ -36,6 +36,11 @@ CP = Command(
         flag("-L", "--follow-link", help="follow a symbolic link that SRC is"),
         flag("-q", "--quiet", help="accepted; nothing is shown"),
     ),
+    examples=(
+        "docklock cp web:/etc/hostname .",
+        "docklock cp -a site web:/srv",
+        "docklock cp web:/srv - | tar -t",
+    ),
 )
 
 

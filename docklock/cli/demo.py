@@ -34,6 +34,7 @@ PIPELINE = Command(
              "that is empty or not there yet", metavar="DIRECTORY"),
         text("--format", help="json: one object", metavar="json"),
     ),
+    examples=("docklock demo pipeline --keep proofs",),
 )  # fmt: skip
 
 

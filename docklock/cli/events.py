@@ -40,6 +40,9 @@ EVENTS = Command(
         ),
         text("--format", help="json, or a Go template such as {{.Action}}", metavar="FORMAT"),
     ),
+    examples=(
+        "docklock events --since 10m --filter container=web", "docklock events --format json",
+    ),
 )  # fmt: skip
 POLL_S = 0.1
 KEYS = ("container", "event", "image", "label", "type")

@@ -35,6 +35,10 @@ def run_evidence(argv: list[str], paths: Paths) -> int:
         prog="docklock evidence",
         description="Write a container's evidence to one file.",
         epilog="`docklock evidence erase CONTAINER --values CLASSES` erases stored values.",
+        examples=(
+            "docklock evidence -o web.evidence web",
+            "docklock evidence --redact argv,paths web",
+        ),
     )
     parser.add_argument("container", metavar="CONTAINER")
     parser.add_argument("-o", "--output", metavar="FILE", help="else CONTAINER.evidence, here")
@@ -99,6 +103,7 @@ def _run_erase(argv: list[str], paths: Paths) -> int:
     parser = Parser(
         prog="docklock evidence erase",
         description="Erase a stopped container's stored values for good; its proofs stay.",
+        examples=("docklock evidence erase --values all job",),
     )
     parser.add_argument("container", metavar="CONTAINER")
     parser.add_argument(

@@ -50,6 +50,10 @@ EXEC = Command(
         DETACH_KEYS,
     ),
     is_program_last=True,
+    examples=(
+        "docklock exec -it web sh",
+        "docklock exec -u nobody -e LANG=C web env",
+    ),
 )
 EXIT_FAILED = 125
 

@@ -31,9 +31,17 @@ EXPORT = Command(
     "[OPTIONS] CONTAINER",
     "Write a container's root file system as a tar; to stdout without -o. Mounts are left out.",
     (text("-o", "--output", help="write there, whole or not at all", metavar="FILE"),),
+    examples=(
+        "docklock export -o web.tar web",
+        "docklock export web | tar -t",
+    ),
 )
 DIFF = Command(
-    "diff", "CONTAINER", "Show what a container has added (A), changed (C) and deleted (D)."
+    "diff",
+    "[OPTIONS] CONTAINER",
+    "Show what a container has added (A), changed (C) and deleted (D).",
+    (text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),),
+    examples=("docklock diff web", "docklock diff --format json web"),
 )
 
 
@@ -61,12 +69,18 @@ def export(paths: Paths, container_id: str, write: Write) -> None:
 
 def run_diff(argv: list[str], paths: Paths) -> int:
     """`docklock diff`: sorted by path; nothing for a container that changed nothing."""
-    _, words = options.parse(DIFF, argv)
+    values, words = options.parse(DIFF, argv)
     check_count(DIFF, words, 1, 1)
     container = read_container(paths, find_container(paths, words[0]))
     if not container.layers:
         raise StateError(f"container {container.name} has no image: there is nothing to compare")
     mounted = frozenset(os.fsencode(mount.destination) for mount in read_spec(container).mounts)
-    for path, kind in find_changes(f"{container.bundle}/upper", container.layers, mounted):
-        print(kind, escape(os.fsdecode(path)))
+    changes = find_changes(f"{container.bundle}/upper", container.layers, mounted)
+    rows = [{"Type": kind, "Path": escape(os.fsdecode(path))} for path, kind in changes]
+    if values["format"] in (None, "table"):
+        sys.stdout.write("".join(f"{row['Type']} {row['Path']}\n" for row in rows))
+        return 0
+    from docklock.cli.template import show_rows
+
+    sys.stdout.write(show_rows(rows, values["format"], {"Type": "CHANGE TYPE", "Path": "PATH"}))
     return 0

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from chainlite.errors import SpecError
-from docklock.cli.options import suggest
+from docklock.nearest import suggest
 
 
 class Filters:

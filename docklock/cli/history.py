@@ -27,6 +27,7 @@ HISTORY = Command(
         flag("--no-trunc", help="whole IDs and instructions"),
         text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),
     ),
+    examples=("docklock history --no-trunc debian:12",),
 )
 SHORT_ID_CHARS = 12
 CREATED_BY_CHARS = 45
@@ -51,7 +52,7 @@ def run_history(argv: list[str], paths: Paths) -> int:
         sys.stdout.write("".join(f"{row['ID']}\n" for row in rows))
     elif form == "table":
         cells = [[row[key] for key in HEADS] for row in rows]
-        sys.stdout.write(show_table(list(HEADS.values()), cells))
+        sys.stdout.write(show_table(list(HEADS.values()), cells, is_whole=values["no_trunc"]))
     else:
         from docklock.cli.template import show_rows
 

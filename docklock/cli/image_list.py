@@ -32,6 +32,10 @@ IMAGES = Command(
         flag("--no-trunc", help="whole IDs"),
         flag("--digests", help="show manifest digests"),
     ),
+    examples=(
+        "docklock images", "docklock images --filter dangling=true -q",
+        "docklock images --format json",
+    ),
 )  # fmt: skip
 SHORT_ID_CHARS = 12
 NONE = "<none>"
@@ -69,7 +73,8 @@ def run_images(argv: list[str], paths: Paths) -> int:
         digest = ("Digest",) if values["digests"] else ()
         keys = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
         cells = [[row[key] for key in keys] for row in rows]
-        sys.stdout.write(show_table([HEADS[key] for key in keys], cells))
+        heads = [HEADS[key] for key in keys]
+        sys.stdout.write(show_table(heads, cells, is_whole=values["no_trunc"]))
     else:
         from docklock.cli.template import show_rows
 

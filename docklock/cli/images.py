@@ -26,6 +26,10 @@ IMPORT = Command(
         listed("-c", "--change", help="a Dockerfile instruction to apply", metavar="TEXT"),
         text("-m", "--message", help="a comment for docklock history", metavar="TEXT"),
     ),
+    examples=(
+        "docklock import rootfs busybox",
+        "tar -C rootfs -c . | docklock import -c 'CMD [\"/bin/sh\"]' - busybox:1",
+    ),
 )
 LOAD = Command(
     "load",
@@ -35,14 +39,24 @@ LOAD = Command(
         text("-i", "--input", help="tar or directory", metavar="FILE|DIR"),
         flag("-q", "--quiet", help="accepted for Docker's sake; nothing is shown"),
     ),
+    examples=(
+        "docklock load -i images.tar",
+        "docker save debian:12 | docklock load",
+    ),
 )
 RMI = Command(
     "rmi",
     "[OPTIONS] NAME|ID...",
     "Remove images: a name, and with the last one the image.",
     (flag("-f", "--force", help="also if it has more names, or a container uses it"),),
+    examples=("docklock rmi busybox:1",),
 )
-TAG = Command("tag", "SOURCE[:TAG] TARGET[:TAG]", "Give an image one more name.")
+TAG = Command(
+    "tag",
+    "SOURCE[:TAG] TARGET[:TAG]",
+    "Give an image one more name.",
+    examples=("docklock tag busybox registry.example.org/team/busybox:1.36",),
+)
 
 
 def run_import(argv: list[str], paths: Paths) -> int:

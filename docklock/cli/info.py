@@ -15,22 +15,37 @@ from docklock.paths import Paths
 if TYPE_CHECKING:
     from docklock.outbox.status import ServerStatus
 
+FORMAT = text("-f", "--format", help="json, or a Go template", metavar="FORMAT")
 INFO = Command(
     "info",
     "[OPTIONS]",
     "Show what this host's kernel offers and lacks.",
-    (text("--format", help="json: one object", metavar="json"),),
+    (FORMAT,),
+    examples=(
+        "docklock info",
+        "docklock info --format json",
+    ),
 )
-VERSION = Command("version", "", "Show the version.")
+VERSION = Command(
+    "version",
+    "[OPTIONS]",
+    "Show the version.",
+    (FORMAT,),
+    examples=("docklock version", "docklock version --format '{{.Server.Version}}'"),
+)
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # Go's words
 SYNC_WAKE_UP_KERNEL = (6, 6)
 WAIT_KILLABLE_KERNEL = (5, 19)
 
 
 def run_version(argv: list[str], _paths: Paths) -> int:
     """`docklock version`."""
-    _, words = options.parse(VERSION, argv)
+    values, words = options.parse(VERSION, argv)
     check_count(VERSION, words, 0, 0)
-    print(f"docklock {__version__}")
+    if values["format"]:
+        show(get_version(), values["format"])
+    else:
+        print(f"docklock {__version__}")
     return 0
 
 
@@ -39,13 +54,36 @@ def run_info(argv: list[str], paths: Paths) -> int:
     values, words = options.parse(INFO, argv)
     check_count(INFO, words, 0, 0)
     facts = get_facts(paths)
-    if values["format"] == "json":
-        print(json.dumps(facts))
+    if values["format"]:
+        show(facts, values["format"])
     else:
         for name, value in facts.items():
             shown = ", ".join(value) or "none" if isinstance(value, list) else value
             print(f"{name.replace('_', ' ')}: {shown}")
     return 0
+
+
+def get_version() -> dict[str, object]:
+    """Docker's document. There is no daemon, so that both sides are this program."""
+    system = os.uname()
+    side = {
+        "Version": __version__,
+        "Os": system.sysname.lower(),
+        "Arch": ARCHITECTURES.get(system.machine, system.machine),
+        "KernelVersion": system.release,
+    }
+    return {"Client": side, "Server": side}
+
+
+def show(document: dict[str, object], form: str) -> None:
+    """Print a document as JSON, or as a template says."""
+    if form == "json":
+        print(json.dumps(document))
+        return
+    from docklock.cli.template import render
+    from docklock.cli.template_parse import parse_template
+
+    print(render(parse_template(form), document))
 
 
 def get_facts(paths: Paths) -> dict[str, object]:

@@ -39,6 +39,10 @@ INSPECT = Command(
         ),
         text("--type", help="container or image", metavar="TYPE"),
     ),
+    examples=(
+        "docklock inspect web",
+        "docklock inspect --format '{{.State.Status}}' web",
+    ),
 )
 _RATES = ("ReadBps", "ReadIOPS", "WriteBps", "WriteIOPS")
 NEVER = "0001-01-01T00:00:00Z"
@@ -90,7 +94,16 @@ def describe(paths: Paths, word: str, kind: str | None) -> dict[str, Any]:
     except StateError:
         if kind == "image":
             raise
-        raise StateError(f"No such object: {word}") from None
+        raise StateError(f"No such object: {word}{_suggest(paths, word)}") from None
+
+
+def _suggest(paths: Paths, word: str) -> str:
+    """The nearest of containers' and images' names."""
+    from docklock.image.store import ImageStore, suggest_name
+    from docklock.lifecycle import list_names
+    from docklock.nearest import suggest
+
+    return suggest(word, list_names(paths)) or suggest_name(word, ImageStore(paths).list_entries())
 
 
 def describe_image(paths: Paths, word: str) -> dict[str, Any]:

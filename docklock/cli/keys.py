@@ -91,11 +91,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         epilog="rotate: the next key, signed by the one before, which is overwritten on disk. "
         "revoke: say in the log that a key (of now, if none is named) is not to be trusted from "
         "a leaf of the log on (from now on, if none is named); the key of now is rotated first.",
+        examples=(
+            "docklock keys show",
+            "docklock keys rotate",
+            "docklock keys revoke 0 --from-leaf 120",
+        ),
     )
     parser.add_argument("verb", choices=("init", "show", "rotate", "revoke"))
     parser.add_argument("number", metavar="NUMBER", nargs="?", type=int, help="revoke this key")
     parser.add_argument("--from-leaf", metavar="INDEX", type=int, help="revoke: from here on")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="json: one object"
+    )
     options = parser.parse_args(argv)
     if options.verb != "revoke" and (options.number is not None or options.from_leaf is not None):
         raise SpecError(f"keys {options.verb}: NUMBER and --from-leaf are for revoke")

@@ -102,17 +102,36 @@ def _parse_address(text: str) -> tuple[str, int]:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    from docklock.cli.arguments import Parser
+    from docklock.cli.arguments import Parser, add_format
 
     parser = Parser(prog="docklock log", description="This host's log.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("checkpoint", help="bring the tiles up to date; print the signed checkpoint")
-    proof = verbs.add_parser("proof", help="write the proof that a leaf is in the log")
+    verbs.add_parser(
+        "checkpoint",
+        help="bring the tiles up to date; print the signed checkpoint",
+        examples=("docklock log checkpoint",),
+    )
+    proof = verbs.add_parser(
+        "proof",
+        help="write the proof that a leaf is in the log",
+        examples=("docklock log proof -o leaf.tlog-proof 120",),
+    )
     proof.add_argument("index", metavar="INDEX", type=int)
-    proof.add_argument("-o", "--output", metavar="FILE", default="-")
-    verbs.add_parser("keys", help="print both keys that sign checkpoints, a line each")
-    serve = verbs.add_parser("serve", help="serve checkpoint and tiles over HTTP, read-only")
-    serve.add_argument("--listen", metavar="ADDRESS:PORT", default=f"127.0.0.1:{PORT_DEFAULT}")
+    proof.add_argument(
+        "-o", "--output", metavar="FILE", default="-", help="write to this file (- is stdout)"
+    )
+    verbs.add_parser(
+        "keys",
+        help="print both keys that sign checkpoints, a line each",
+        examples=("docklock log keys > host.vkeys",),
+    )
+    serve = verbs.add_parser(
+        "serve",
+        help="serve checkpoint and tiles over HTTP, read-only",
+        examples=("docklock log serve --listen 127.0.0.1:7370",),
+    )
+    listen = f"127.0.0.1:{PORT_DEFAULT}"
+    serve.add_argument("--listen", metavar="ADDRESS:PORT", default=listen, help=f"where ({listen})")
     serve.add_argument(
         "--interval",
         metavar="SECONDS",
@@ -120,9 +139,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default=INTERVAL_S,
         help="publish what is new so often; 0: somebody else does",
     )
-    fsck = verbs.add_parser("fsck", help="check database and tiles against the signed checkpoint")
+    fsck = verbs.add_parser(
+        "fsck",
+        help="check database and tiles against the signed checkpoint",
+        examples=(
+            "docklock log fsck",
+            "docklock log fsck --repair",
+        ),
+    )
     how = fsck.add_mutually_exclusive_group()
     how.add_argument("--repair", action="store_true", help="mend what a verified copy proves")
     how.add_argument("--rebuild", action="store_true", help="write host.db and all tiles anew")
-    fsck.add_argument("--json", action="store_true")
+    add_format(fsck, "one object")
     return parser.parse_args(argv)

@@ -22,8 +22,10 @@ from docklock.log_settings import (
     NONE,
     LogSettings,
 )
+from docklock.nearest import suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from docklock.lifecycle import Container
@@ -53,8 +55,8 @@ def parse_settings(values: dict[str, Any]) -> LogSettings:
     given = dict(_parse_pair(word) for word in values["log_opt"])
     for name in given:
         if name not in OPTIONS[driver]:
-            known = f"; there are {', '.join(OPTIONS[driver])}" if OPTIONS[driver] else ""
-            raise SpecError(f"--log-opt: unknown log opt '{name}' for {driver} log driver{known}")
+            hint = suggest(name, OPTIONS[driver]) or _list(OPTIONS[driver])
+            raise SpecError(f"--log-opt: unknown log opt '{name}' for {driver} log driver{hint}")
     settings = LogSettings(driver, options=tuple(sorted(given.items())))
     if "mode" in given:
         settings = settings._replace(is_blocking=_parse_mode(given["mode"]))
@@ -73,10 +75,17 @@ def parse_settings(values: dict[str, Any]) -> LogSettings:
 def _check_driver(driver: str) -> None:
     if driver in OPTIONS:
         return
-    known = ", ".join(OPTIONS)
-    why = "docklock sends no output elsewhere: a forwarder can read these" * (driver in ELSEWHERE)
-    named = f"logger: no log driver named '{driver}' is registered"
-    raise SpecError(f"--log-driver {driver}: {why or named}; there are {known}")
+    if driver in ELSEWHERE:
+        why, hint = "docklock sends no output elsewhere: a forwarder can read these", ""
+    else:
+        why = f"logger: no log driver named '{driver}' is registered"
+        hint = suggest(driver, OPTIONS)
+    raise SpecError(f"--log-driver {driver}: {why}{hint or _list(OPTIONS)}")
+
+
+def _list(words: Iterable[str]) -> str:
+    known = ", ".join(words)
+    return f"; there are {known}" if known else ""
 
 
 def _parse_pair(word: str) -> tuple[str, str]:

@@ -38,6 +38,10 @@ LOGS = Command(
         flag("-t", "--timestamps", help="show times"),
         text("--until", help="up to then", metavar="TIME"),
     ),
+    examples=(
+        "docklock logs -f --tail 20 web",
+        "docklock logs -t --since 10m --until 5m web",
+    ),
 )
 TAIL_DIGITS_MAX = 18
 TIME_MAX_NS = 253_402_300_799 * 10**9  # 9999-12-31T23:59:59Z

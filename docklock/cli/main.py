@@ -72,12 +72,9 @@ COMMANDS = {
     "agent": ("agent", "run_agent", "Keep containers as their policies say (a service)"),
     "info": ("info", "run_info", "Show what this host's kernel offers"),
     "check": ("check", "run_check", "Say whether this host can run containers"),
-    "system": (
-        "system",
-        "run_system",
-        "Show what takes space (df), remove the unused (prune), check images (check)",
-    ),
+    "system": ("system", "run_system", "Show what takes space, remove the unused, check images"),
     "completion": ("completion", "run_completion", "Print what completes all this in a shell"),
+    "man": ("man", "run_man", "Show the manual page of a command"),
     "version": ("info", "run_version", "Show the version"),
     # Two words are a verb of a noun that has no command of its own (see NOUNS).
     "container prune": ("prune", "run_container_prune", "Remove containers that do not run"),
@@ -89,8 +86,8 @@ RUNS_PROGRAMS = frozenset(("run", "create", "start", "exec"))
 PREPARES = frozenset(("run", "start"))
 MENDS = frozenset(COMMANDS) - {
     "admin", "agent", "audit", "bpci", "chain", "check", "completion", "demo", "keys", "log",
-    "mend", "notary", "policy", "info", "version", "images", "import", "load", "pull", "save",
-    "tag", "history", "sync", "witness",
+    "man", "mend", "notary", "policy", "info", "version", "images", "import", "load", "pull",
+    "save", "tag", "history", "sync", "witness",
 }  # fmt: skip
 EXIT_DOCKLOCK_FAILED = 125
 EXIT_INTERRUPTED = 130
@@ -99,11 +96,15 @@ EXIT_NOBODY_READS = 141  # as of a program that SIGPIPE ended
 
 def format_usage() -> str:
     """All commands, a line each."""
+    from docklock.screen import wrap
+
     lines = ["Usage: docklock [--root DIR] [--runroot DIR] COMMAND ...", ""]
-    lines += [f"  {name:<10} {entry[2]}" for name, entry in COMMANDS.items() if " " not in name]
+    lines += [
+        wrap(f"  {name:<10} {entry[2]}", 13) for name, entry in COMMANDS.items() if " " not in name
+    ]
     lines += ["", "Docker's nouns, for the same commands:"]
     lines += [f"  {noun:<10} {summary}" for noun, summary in NOUNS.items()]
-    lines += ["", "docklock COMMAND --help says more."]
+    lines += ["", wrap("docklock COMMAND --help says more; docklock man COMMAND is its page.", 0)]
     return "\n".join(lines)
 
 
@@ -125,9 +126,11 @@ def split_global(argv: list[str]) -> tuple[dict[str, str], list[str]]:
 
 def dispatch(command: str, argv: list[str], paths: Paths, called: str = "") -> int:
     """Run one command. `called` is what the user called it, if that was a noun and a verb."""
-    from docklock.cli.options import HelpWanted, suggest
+    from docklock.cli.options import HelpWanted
 
     if command not in COMMANDS:
+        from docklock.nearest import suggest
+
         known = [*NOUNS, *(name for name in COMMANDS if " " not in name)]
         raise SpecError(
             f"unknown command {command!r}{suggest(command, known)}; see docklock --help"
@@ -183,6 +186,8 @@ def run(argv: list[str]) -> int:
             from docklock.supervisor.launch import prepare
 
             prepare(get_paths(**places).run)
+        if rest[0:1] == ["help"] and rest[1:]:
+            return run([*argv[: len(argv) - len(rest)], *rest[1:], "--help"])
         if not rest or rest[0] in ("--help", "-h", "help"):
             print(format_usage())
             return 0 if rest else 2

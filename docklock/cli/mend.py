@@ -14,6 +14,7 @@ MEND = Command(
     "[OPTIONS]",
     "Mend what lost its supervisor, and start what its restart policy says; print their ids.",
     (flag("--wanted", help="take the agent's request, and tell it when it is done"),),
+    examples=("docklock mend",),
 )
 
 

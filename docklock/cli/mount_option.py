@@ -83,7 +83,7 @@ def _take(asked: _Asked, field: str) -> None:
     if not has_value and name not in _FLAGS:
         raise asked.refuse(f"invalid field '{field}' must be a key=value pair")
     if name is None:
-        from docklock.cli.options import suggest
+        from docklock.nearest import suggest
 
         raise asked.refuse(f"unexpected key '{key}' in '{field}'{suggest(key, _NAMES)}")
     if name in _FLAGS:

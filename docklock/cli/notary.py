@@ -47,7 +47,7 @@ def run_notary(argv: list[str], paths: Paths) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     import argparse
 
-    from docklock.cli.arguments import Parser
+    from docklock.cli.arguments import Parser, add_format
 
     parser = Parser(
         prog="docklock notary",
@@ -55,29 +55,54 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "app's work comes to. The agent does it all the time; without it, `run` does one pass.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    run = verbs.add_parser("run", help="one pass: take what is new, close what is due")
+    run = verbs.add_parser(
+        "run",
+        help="one pass: take what is new, close what is due",
+        examples=("docklock notary run --flush",),
+    )
     run.add_argument("--flush", action="store_true", help="close what waits, however young")
     run.add_argument("--follow", action="store_true", help="pass after pass, until a signal")
     run.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
-    status = verbs.add_parser("status", help="the notary's key, its chains, what it set aside")
-    blocks = verbs.add_parser("logblocks", help="list the LogBlocks of an app")
-    poe = verbs.add_parser("poe", help="Phi and Gamma of each billing window of an app")
+    status = verbs.add_parser(
+        "status",
+        help="the notary's key, its chains, what it set aside",
+        examples=("docklock notary status",),
+    )
+    blocks = verbs.add_parser(
+        "logblocks",
+        help="list the LogBlocks of an app",
+        examples=("docklock notary logblocks web",),
+    )
+    poe = verbs.add_parser(
+        "poe",
+        help="Phi and Gamma of each billing window of an app",
+        examples=("docklock notary poe --window 2026-11-24T18:00Z web",),
+    )
     poe.add_argument("--window", metavar="TIME", help="only this one: 2026-11-24T18:00Z")
-    export = verbs.add_parser("export", help="write an app's LogBlocks and bundles to one file")
+    export = verbs.add_parser(
+        "export",
+        help="write an app's LogBlocks and bundles to one file",
+        examples=("docklock notary export -o web.logblocks web",),
+    )
     export.add_argument("-o", "--output", metavar="FILE", help="else APP.logblocks, here")
     handing = verbs.add_parser(
         "hand-in",
         help="hand this host's LogBlocks and PoE bundles to a server, which has its receipts",
+        examples=("docklock notary hand-in archive",),
     )
     handing.add_argument("server", metavar="SERVER", help="as `docklock sync status` names it")
     handing.add_argument("--config", metavar="FILE", help="the file that names the servers")
-    aside = verbs.add_parser("aside", help="write a bad frame that was set aside to a file")
+    aside = verbs.add_parser(
+        "aside",
+        help="write a bad frame that was set aside to a file",
+        examples=("docklock notary aside -o bad.frame 3",),
+    )
     aside.add_argument("number", metavar="NUMBER", type=int, help="as `status` shows it")
     aside.add_argument("-o", "--output", metavar="FILE", help="else NUMBER.aside, here")
     for verb in (blocks, poe, export):
         verb.add_argument("app", metavar="APP", help="a container's name")
     for verb in (status, blocks, poe, handing):
-        verb.add_argument("--json", action="store_true")
+        add_format(verb, "one object" if verb in (status, handing) else "one object a line")
     return parser.parse_args(argv)
 
 

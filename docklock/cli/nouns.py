@@ -51,7 +51,7 @@ def find_command(noun: str, verb: str, commands: Commands) -> tuple[str, ...]:
     """The words that `noun verb` stands for. SpecError for a verb that is none."""
     verbs = get_verbs(noun, commands)
     if verb not in verbs:
-        from docklock.cli.options import suggest
+        from docklock.nearest import suggest
 
         hint = suggest(verb, verbs)
         raise SpecError(
@@ -62,10 +62,13 @@ def find_command(noun: str, verb: str, commands: Commands) -> tuple[str, ...]:
 
 def format_noun(noun: str, summary: str, commands: Commands) -> str:
     """The text of `docklock NOUN --help`."""
+    from docklock.cli.options import format_examples
+
     verbs = get_verbs(noun, commands)
     shown = sorted(verb for verb in verbs if verb not in ALIASES)
     lines = [f"Usage: docklock {noun} COMMAND ...", "", f"{summary}.", ""]
     lines += [f"  {verb:<10} {commands[verbs[verb][0]][2]}" for verb in shown]
+    lines += format_examples((f"docklock {noun} ls",))
     return "\n".join([*lines, "", f"docklock {noun} COMMAND --help says more."])
 
 

@@ -26,6 +26,7 @@ from docklock.spec import OCI_VERSION
 POLICY_ANNOTATION = "dev.docklock.policy"
 SIGN_ANNOTATION = "dev.docklock.sign"
 ID_BYTES = 32
+PROGRAM = "docklock-runtime"
 
 CREATE = Command(
     "create",
@@ -36,16 +37,34 @@ CREATE = Command(
         text("--pid-file", help="write init's pid here", metavar="FILE"),
         text("--console-socket", help="send the terminal's master to this socket", metavar="PATH"),
     ),
+    examples=("docklock-runtime create --bundle /srv/bundle job",),
 )
-START = Command("start", "ID", "Run a created container's program.")
-STATE = Command("state", "ID", "Print a container's state.")
-KILL = Command("kill", "ID [SIGNAL]", "Send a signal to init (TERM).")
+START = Command(
+    "start",
+    "ID",
+    "Run a created container's program.",
+    examples=("docklock-runtime start job",),
+)
+STATE = Command(
+    "state",
+    "ID",
+    "Print a container's state.",
+    examples=("docklock-runtime state job",),
+)
+KILL = Command(
+    "kill",
+    "ID [SIGNAL]",
+    "Send a signal to init (TERM).",
+    examples=("docklock-runtime kill job KILL",),
+)
 DELETE = Command(
     "delete",
     "[OPTIONS] ID",
     "Delete a stopped container.",
     (flag("-f", "--force", help="kill it first"),),
+    examples=("docklock-runtime delete job",),
 )
+COMMANDS = {command.name: command for command in (CREATE, START, STATE, KILL, DELETE)}
 
 
 def create(argv: list[str], paths: Paths) -> None:
@@ -178,11 +197,17 @@ def delete(argv: list[str], paths: Paths) -> None:
 VERBS = {"create": create, "start": start, "state": state, "kill": kill, "delete": delete}
 
 
+def name_program(text: str) -> str:
+    """A --help with the name that this program is called by."""
+    return text.replace("docklock  ", f"{PROGRAM} ").replace("docklock ", f"{PROGRAM} ")
+
+
 def run(argv: list[str]) -> int:
     """The whole command; 0 or an error's exit code."""
     from chainlite.errors import DocklockError
     from docklock.cli.main import split_global
-    from docklock.cli.options import HelpWanted, suggest
+    from docklock.cli.options import HelpWanted, format_verbs
+    from docklock.nearest import suggest
     from docklock.repair import repair
 
     name, paths = "", None
@@ -190,6 +215,9 @@ def run(argv: list[str]) -> int:
         places, rest = split_global(argv)
         if rest[:1] == ["--version"]:
             print(f"docklock-runtime version {__version__}\nspec: {OCI_VERSION}")
+            return 0
+        if rest[:1] in (["--help"], ["-h"]):
+            print(name_program(format_verbs("", COMMANDS)))
             return 0
         verb: Any = VERBS.get(rest[0]) if rest else None
         if verb is None:
@@ -200,7 +228,7 @@ def run(argv: list[str]) -> int:
         verb(rest[1:], paths)
         return 0
     except HelpWanted as help_text:
-        print(help_text)
+        print(name_program(str(help_text)))
         return 0
     except (DocklockError, OSError) as error:
         print(f"docklock-runtime: {error}", file=sys.stderr)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from docklock.cli.arguments import Parser
+
 FLAG, TEXT, LIST = "flag", "text", "list"
 
 
@@ -30,13 +32,14 @@ class Option(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command's words: `usage` is what follows its name."""
+    """A command's words: `usage` is what follows its name; `examples` are lines of a shell."""
 
     name: str
     usage: str
     summary: str
     options: tuple[Option, ...] = ()
     is_program_last: bool = False
+    examples: tuple[str, ...] = ()
 
 
 class UsageError(SpecError):
@@ -47,25 +50,55 @@ class HelpWanted(Exception):
     """The user asked for --help; the text is the message, `shown` what it is of.
 
     A noun's verbs by name, or one command. The tree of all commands is made of it (tree.py).
+    `parser` is argparse's, of the commands that use it.
     """
 
-    def __init__(self, message: str, shown: Command | Mapping[str, Command]) -> None:
+    def __init__(
+        self,
+        message: str,
+        shown: Command | Mapping[str, Command],
+        parser: Parser | None = None,
+    ) -> None:
         super().__init__(message)
         self.shown = shown
+        self.parser = parser
 
 
 def choose_verb(noun: str, commands: Mapping[str, Command], argv: list[str]) -> str:
     """The verb of `docklock NOUN VERB`; HelpWanted for --help, UsageError for what is none."""
     verb = argv[0] if argv else ""
     if verb in ("--help", "-h"):
-        width = max(map(len, commands))
-        lines = [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
-        raise HelpWanted("\n".join([f"Usage: docklock {noun} VERB ...", "", *lines]), commands)
+        raise HelpWanted(format_verbs(noun, commands), commands)
     if verb not in commands:
+        from docklock.nearest import suggest
+
         hint = suggest(verb, commands) if verb else ""
         known = ", ".join(commands)
         raise UsageError(f"docklock {noun}: {verb or 'no verb'}{hint}; verbs are {known}")
     return verb
+
+
+def format_verbs(noun: str, commands: Mapping[str, Command], about: str = "") -> str:
+    """The text of a noun's --help: its verbs, and the first one's first example."""
+    from docklock.screen import wrap
+
+    width = max(map(len, commands))
+    lines = [
+        wrap(f"  {name:<{width}}  {command.summary}", width + 4)
+        for name, command in commands.items()
+    ]
+    first = next(iter(commands.values()))
+    return "\n".join(
+        [
+            f"Usage: docklock {noun} VERB ...",
+            "",
+            *([wrap(about, 0), ""] if about else []),
+            *lines,
+            *format_examples(first.examples[:1]),
+            "",
+        ]
+        + [f"docklock {noun} VERB --help says more."]
+    )
 
 
 def flag(*names: str, help: str) -> Option:
@@ -116,11 +149,21 @@ def parse(command: Command, argv: list[str]) -> tuple[dict[str, Any], list[str]]
 
 def format_help(command: Command) -> str:
     """The text of --help."""
-    lines = [f"Usage: docklock {command.name} {command.usage}".rstrip(), "", command.summary, ""]
+    from docklock.screen import wrap
+
+    usage = f"Usage: docklock {command.name} {command.usage}".rstrip()
+    lines = [usage, "", wrap(command.summary, 0), ""]
     for option in command.options:
         lines.append(f"  {', '.join(option.names)} {option.metavar}".rstrip())
-        lines.append(f"        {option.help}")
-    return "\n".join(lines)
+        lines.append(wrap(f"        {option.help}", 8))
+    return "\n".join([*lines, *format_examples(command.examples)])
+
+
+def format_examples(examples: tuple[str, ...]) -> list[str]:
+    """The lines of --help that show them, after an empty one; none if there are none."""
+    if not examples:
+        return []
+    return ["", f"Example{'s' if examples[1:] else ''}:", *(f"  {line}" for line in examples)]
 
 
 def check_count(command: Command, words: list[str], least: int, most: int | None = None) -> None:
@@ -176,6 +219,7 @@ def _find(command: Command, by_name: dict[str, Option], name: str) -> Option:
     option = by_name.get(name)
     if option is None:
         from docklock.cli.missing import explain
+        from docklock.nearest import suggest
 
         why = explain(command.name, name)
         if why:
@@ -185,11 +229,3 @@ def _find(command: Command, by_name: dict[str, Option], name: str) -> Option:
             f"see docklock {command.name} --help"
         )
     return option
-
-
-def suggest(word: str, known: Any) -> str:
-    """`, did you mean X?` or nothing."""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, list(known), 1)
-    return f", did you mean {matches[0]}?" if matches else ""

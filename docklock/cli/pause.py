@@ -17,8 +17,18 @@ from docklock.runtime import get_state
 if TYPE_CHECKING:
     from docklock.paths import Paths
 
-PAUSE = Command("pause", "CONTAINER...", "Freeze all processes of containers.")
-UNPAUSE = Command("unpause", "CONTAINER...", "Let the processes of paused containers go on.")
+PAUSE = Command(
+    "pause",
+    "CONTAINER...",
+    "Freeze all processes of containers.",
+    examples=("docklock pause web",),
+)
+UNPAUSE = Command(
+    "unpause",
+    "CONTAINER...",
+    "Let the processes of paused containers go on.",
+    examples=("docklock unpause web",),
+)
 
 
 def run_pause(argv: list[str], paths: Paths) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docklock.capability import DEFAULT_CAPABILITIES
 from docklock.paths import Paths
 from docklock.policy.load import compile_source, read_source
 from docklock.policy.shipped import find_policy, list_profiles
+from docklock.screen import wrap
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,31 @@ if TYPE_CHECKING:
     from docklock.policy.model import Model
 
 OPERATOR_TEXT = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "any": "has"}
+
+# verb -> what it does, an example
+VERBS = {
+    "ls": ("list the policies that come with docklock", "docklock policy ls"),
+    "show": ("show what a policy does with each call", "docklock policy show --resolved strict"),
+    "check": ("read a policy and name its first mistake", "docklock policy check web.yaml"),
+    "compile": ("write the seccomp program", "docklock policy compile -o default.bpf default"),
+    "explain": (
+        "which rule decides a call, and why",
+        "docklock policy explain --policy strict mount",
+    ),
+    "diff": (
+        "what a policy changes; exit 1 if it is looser",
+        "docklock policy diff default web.yaml",
+    ),
+    "schema": ("print the JSON Schema of a policy", "docklock policy schema -o policy.schema.json"),
+    "import": (
+        "make a policy of a seccomp profile in JSON",
+        "docklock policy import -o web.yaml profile.json",
+    ),
+    "export": (
+        "write a policy as the OCI's linux.seccomp",
+        "docklock policy export -o seccomp.json strict",
+    ),
+}
 
 
 def run_policy(argv: list[str], _paths: Paths) -> int:
@@ -49,33 +75,40 @@ def _make_parser() -> Parser:
 
     parser = Parser("docklock policy", description="Look at and compile policies.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    listing = verbs.add_parser("ls", help="list the policies that come with docklock")
-    show = verbs.add_parser("show", help="show what a policy does with each call")
-    check = verbs.add_parser("check", help="read a policy and name its first mistake")
-    compiling = verbs.add_parser("compile", help="write the seccomp program")
-    explain = verbs.add_parser("explain", help="which rule decides a call, and why")
-    diff = verbs.add_parser("diff", help="what a policy changes; exit 1 if it is looser")
-    schema = verbs.add_parser("schema", help="print the JSON Schema of a policy")
-    importing = verbs.add_parser("import", help="make a policy of a seccomp profile in JSON")
-    exporting = verbs.add_parser("export", help="write a policy as the OCI's linux.seccomp")
+    made = [
+        verbs.add_parser(name, help=about, examples=(example,))
+        for name, (about, example) in VERBS.items()
+    ]
+    listing, show, check, compiling, explain, diff, schema, importing, exporting = made
     machines = [machine.name for machine in MACHINES]
+    of_machine = "for this machine (the one it runs on)"
     for one in (show, compiling, exporting):
         one.add_argument("name", metavar="NAME|FILE")
     for one in (show, compiling, diff, exporting, importing):
-        one.add_argument("--arch", choices=machines, default=os.uname().machine)
+        one.add_argument("--arch", choices=machines, default=os.uname().machine, help=of_machine)
+    capabilities: dict[str, Any] = {"action": "append", "default": [], "metavar": "CAP|ALL"}
     for one in (show, compiling, explain, diff, exporting):
-        one.add_argument("--cap-add", action="append", default=[], metavar="CAP|ALL")
-        one.add_argument("--cap-drop", action="append", default=[], metavar="CAP|ALL")
+        one.add_argument("--cap-add", help="as with run", **capabilities)
+        one.add_argument("--cap-drop", help="as with run", **capabilities)
     show.add_argument("--resolved", action="store_true", help="as one document, nothing inherited")
     check.add_argument("name", metavar="FILE|NAME")
-    explain.add_argument("--policy", default="default", metavar="NAME|FILE")
-    explain.add_argument("--arch", choices=[*machines, *ARCHITECTURES], default=os.uname().machine)
+    explain.add_argument(
+        "--policy", default="default", metavar="NAME|FILE", help="of this policy (default)"
+    )
+    explain.add_argument(
+        "--arch",
+        choices=[*machines, *ARCHITECTURES],
+        default=os.uname().machine,
+        help="of a call of this machine (the one it runs on)",
+    )
     explain.add_argument("words", nargs="+", metavar="SYSCALL [ARG...]")
     diff.add_argument("names", nargs=2, metavar="NAME|FILE")
     importing.add_argument("name", metavar="FILE.json")
     importing.add_argument("--name", dest="policy", default="", help="the new policy's name")
     for one in (listing, show, check, explain, diff):
-        one.add_argument("--format", choices=("text", "json"), default="text")
+        one.add_argument(
+            "--format", choices=("text", "json"), default="text", help="json: one object"
+        )
     compiling.add_argument("-o", "--output", required=True, metavar="FILE", help="- is stdout")
     for one in (schema, importing, exporting):
         one.add_argument("-o", "--output", default="-", metavar="FILE", help="- is stdout")
@@ -135,7 +168,7 @@ def _run_ls(options: argparse.Namespace) -> int:
         return 0
     sys.stdout.write(f"{'NAME':16} DESCRIPTION\n")
     for (name, _), model in zip(rows, models, strict=True):
-        sys.stdout.write(f"{name:16} {model.description}\n")
+        sys.stdout.write(wrap(f"{name:16} {model.description}", 17) + "\n")
     return 0
 
 

@@ -33,7 +33,14 @@ def run_prove(argv: list[str], paths: Paths) -> int:
     from docklock.evidence.proving import make_proof
     from docklock.evidence.reading import find_evidence
 
-    parser = Parser(prog="docklock prove", description="Write the proof of one receipt to a file.")
+    parser = Parser(
+        prog="docklock prove",
+        description="Write the proof of one receipt to a file.",
+        examples=(
+            "docklock prove web 12",
+            "docklock prove --values paths -o mount.proof web 1:3",
+        ),
+    )
     parser.add_argument("container", metavar="CONTAINER")
     parser.add_argument("index", metavar="[RUN:]INDEX", help="as `docklock receipts` shows it")
     parser.add_argument("-o", "--output", metavar="FILE", help="else CONTAINER-RUN-INDEX.proof")

@@ -23,10 +23,12 @@ IMAGES = Command(
     "[OPTIONS]",
     "Remove images without a name.",
     (flag("-a", "--all", help="all images that no container uses"), PRUNE_FILTER, FORCE),
+    examples=("docklock image prune -a -f",),
 )
 CONTAINERS = Command(
     "container prune", "[OPTIONS]", "Remove containers that do not run; their evidence stays.",
     (PRUNE_FILTER, FORCE),
+    examples=("docklock container prune -f",),
 )  # fmt: skip
 QUESTION = "Are you sure you want to continue? [y/N] "
 WARNINGS = {

@@ -53,6 +53,11 @@ PS = Command(
         flag("-s", "--size", help="what each has written, and with its image"),
         flag("--no-trunc", help="full ids and commands"),
     ),
+    examples=(
+        "docklock ps -a",
+        "docklock ps --filter status=exited --format '{{.ID}}: {{.Names}}'",
+        "docklock ps --format json",
+    ),
 )
 SHORT_ID = 12
 COMMAND_WIDTH = 20
@@ -123,7 +128,8 @@ def run_ps(argv: list[str], paths: Paths) -> int:
         return 0
     columns = (*COLUMNS, "Size") if values["size"] else COLUMNS
     cells = [[row[key] for key in columns] for row in shown]
-    sys.stdout.write(show_table([HEADS[key] for key in columns], cells))
+    heads = [HEADS[key] for key in columns]
+    sys.stdout.write(show_table(heads, cells, is_whole=values["no_trunc"]))
     return 0
 
 

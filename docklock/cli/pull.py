@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from chainlite.errors import SpecError
+from chainlite.errors import DocklockError, SpecError
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, flag, text
 
@@ -28,6 +28,7 @@ PULL = Command(
         flag("-q", "--quiet", help="print the image's name alone"),
         text("--platform", help="of an image for several, this one's", metavar="OS/ARCH[/VARIANT]"),
     ),
+    examples=("docklock pull debian:12",),
 )
 
 
@@ -67,14 +68,20 @@ def pull(paths: Paths, reference: Reference, file: TextIO | None, platform: str 
 def pull_for_run(paths: Paths, name: str, *, is_asked: bool, is_quiet: bool) -> Image:
     """What `run` does where an image is not here, or was asked for anew. SpecError, StateError."""
     from docklock.image.reference import parse_reference
-    from docklock.image.store import ImageStore, NoSuchImage
+    from docklock.image.store import ImageStore, NoSuchImage, suggest_name
 
     if name.startswith("sha256:"):
         raise NoSuchImage(f"No such image: {name}: an ID cannot be pulled")
     reference = parse_reference(name)
     if not is_asked:
         print(f"Unable to find image '{reference.familiar}' locally", file=sys.stderr, flush=True)
-    pull(paths, reference, None if is_quiet else sys.stderr)
+    try:
+        pull(paths, reference, None if is_quiet else sys.stderr)
+    except DocklockError:
+        hint = suggest_name(name, ImageStore(paths).list_entries())
+        if hint:
+            print(f"docklock: {name} is no image that is here{hint}", file=sys.stderr)
+        raise
     return ImageStore(paths).resolve(reference.text)
 
 

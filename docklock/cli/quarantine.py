@@ -27,6 +27,10 @@ QUARANTINE = Command(
     "[OPTIONS] CONTAINER...",
     "Freeze containers and cut their network: nothing of them runs until they are released.",
     (flag("--release", help="bring their network back, and let them go on"),),
+    examples=(
+        "docklock quarantine web",
+        "docklock quarantine --release web",
+    ),
 )
 SHARED = (
     "shares its network with the host or another container: it is frozen, and its sockets stay open"

@@ -23,16 +23,24 @@ _ROW = "{:<8} {:<23} {:<7} {:<20} {:<16} {}\n"
 
 def run_receipts(argv: list[str], paths: Paths) -> int:
     """Print the receipts of a container (the newest if none is named) as a table or JSON lines."""
-    from docklock.cli.arguments import Parser
+    from docklock.cli.arguments import Parser, add_format
     from docklock.client import flush
     from docklock.evidence.reading import Query, find_evidence, find_newest
 
-    parser = Parser(prog="docklock receipts", description="List a container's committed receipts.")
+    parser = Parser(
+        prog="docklock receipts",
+        description="List a container's committed receipts.",
+        examples=(
+            "docklock receipts --op 'syscall.mount' job",
+            "docklock receipts -f --json web",
+            "docklock receipts --host --since 1h",
+        ),
+    )
     parser.add_argument("container", metavar="CONTAINER", nargs="?", default="")
     parser.add_argument("-f", "--follow", action="store_true", help="until the run ends")
     parser.add_argument("--op", metavar="PATTERN", default="*", help="as 'syscall.*'")
     parser.add_argument("--since", metavar="TIME", default="", help="10m, RFC 3339 or Unix time")
-    parser.add_argument("--json", action="store_true", help="one object per line")
+    add_format(parser, "one object a line")
     parser.add_argument("--host", action="store_true", help="what the host's log says was done")
     options = parser.parse_args(argv)
     name = options.container

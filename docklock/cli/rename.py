@@ -31,7 +31,12 @@ from docklock.update import Change, change_at_rest, check_record
 if TYPE_CHECKING:
     from docklock.paths import Paths
 
-RENAME = Command("rename", "CONTAINER NEW_NAME", "Give a container another name.")
+RENAME = Command(
+    "rename",
+    "CONTAINER NEW_NAME",
+    "Give a container another name.",
+    examples=("docklock rename web web-old",),
+)
 
 
 def run_rename(argv: list[str], paths: Paths) -> int:

@@ -30,6 +30,7 @@ RESTART = Command(
     "[OPTIONS] CONTAINER...",
     "Stop containers, then start them again.",
     (STOP_SIGNAL, STOP_TIME),
+    examples=("docklock restart web",),
 )
 
 

@@ -105,6 +105,7 @@ CREATE = Command(
     "Make a container without starting it.",
     _CREATE_OPTIONS,
     is_program_last=True,
+    examples=("docklock create --name job busybox sh -c 'echo hello'",),
 )
 RUN = Command(
     "run",
@@ -119,6 +120,11 @@ RUN = Command(
         *_CREATE_OPTIONS,
     ),
     is_program_last=True,
+    examples=(
+        "docklock run --rm -it debian bash",
+        "docklock run -d --name web -m 256m --restart on-failure busybox httpd -f",
+        "docklock run --rm --policy strict -v /srv/data:/data:ro busybox ls /data",
+    ),
 )
 
 

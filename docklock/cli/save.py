@@ -32,6 +32,9 @@ SAVE = Command(
         text("--format", help=f"{FORMATS[0]} (the default), {FORMATS[1]} or {OCI_DIRECTORY}",
              metavar="FORMAT"),
     ),
+    examples=(
+        "docklock save -o images.tar debian:12 busybox", "docklock save busybox | docker load",
+    ),
 )  # fmt: skip
 
 

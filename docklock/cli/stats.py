@@ -35,6 +35,10 @@ STATS = Command(
         flag("--no-trunc", help="full ids"),
         text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),
     ),
+    examples=(
+        "docklock stats --no-stream",
+        "docklock stats --format '{{.Name}}: {{.MemUsage}}' web",
+    ),
 )
 INTERVAL_S = 1.0
 SHORT_ID = 12
@@ -55,7 +59,10 @@ HEADS = {
 def run_stats(argv: list[str], paths: Paths) -> int:
     """`docklock stats`: until interrupted, or once."""
     values, words = options.parse(STATS, argv)
-    format_rows([], values["format"])  # a template that is none is said before a second is waited
+    form, is_whole = values["format"] or "table", values["no_trunc"]
+    format_rows(
+        [], form, is_whole=is_whole
+    )  # what is no template is said before a second is waited
     ids = [find_container(paths, word) for word in words]
     chosen = choose(paths, ids, is_all=values["all"])
     before = {one.id: take_sample(paths, one) for one in chosen}
@@ -68,7 +75,7 @@ def run_stats(argv: list[str], paths: Paths) -> int:
             for one in chosen
         ]
         is_screen = sys.stdout.isatty() and not values["no_stream"]
-        sys.stdout.write((CLEAR if is_screen else "") + format_rows(rows, values["format"]))
+        sys.stdout.write((CLEAR if is_screen else "") + format_rows(rows, form, is_whole=is_whole))
         sys.stdout.flush()
         if values["no_stream"]:
             return 0
@@ -135,10 +142,11 @@ def show_memory(size_bytes: int) -> str:
     return f"{size:.4g}{units[0]}"
 
 
-def format_rows(rows: list[dict[str, Any]], form: str | None) -> str:
-    """A table, an object a line, or what a template says; SpecError."""
-    if form not in (None, "table"):
+def format_rows(rows: list[dict[str, Any]], form: str, *, is_whole: bool) -> str:
+    """A table, an object a line, or what a template says."""
+    if form != "table":
         from docklock.cli.template import show_rows
 
-        return show_rows(rows, form, HEADS)
-    return show_table(list(HEADS.values()), [[row[key] for key in HEADS] for row in rows])
+        return show_rows(rows, form, HEADS | {"Container": "CONTAINER"})
+    cells = [[row[key] for key in HEADS] for row in rows]
+    return show_table(list(HEADS.values()), cells, is_whole=is_whole)

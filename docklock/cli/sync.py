@@ -30,11 +30,13 @@ COMMANDS = {
         "sync status", "[OPTIONS]",
         "Show how far each server is, and what is wrong.",
         (CONFIG, FORMAT),
+        examples=("docklock sync status",),
     ),
     "now": Command(
         "sync now", "[OPTIONS]",
         "Send each server what it has not, and wait; 1 if something is due still.",
         (CONFIG, FORMAT),
+        examples=("docklock sync now",),
     ),
     "run": Command(
         "sync run", "[OPTIONS]",
@@ -45,11 +47,13 @@ COMMANDS = {
             text("--parent", help="end with this process", metavar="PID"),
             FORMAT,
         ),
+        examples=("docklock sync run --follow",),
     ),
     "enrol": Command(
         "sync enrol", "[OPTIONS] SERVER GRANT",
         "Enrol this host at a server, with the file that `docklock bpci grant` has written there.",
         (CONFIG,),
+        examples=("docklock sync enrol archive host.grant",),
     ),
     "proof": Command(
         "sync proof", "[OPTIONS] SERVER",
@@ -57,6 +61,7 @@ COMMANDS = {
         "`verify FILE --log-key KEYS`.",
         (CONFIG, text("-o", "--output", help="write to this file (SERVER.tlog-proof)",
                       metavar="FILE")),
+                      examples=("docklock sync proof -o archive.tlog-proof archive",),
     ),
     "receipts": Command(
         "sync receipts", "[OPTIONS] [AUDIT-ID]",
@@ -64,6 +69,7 @@ COMMANDS = {
         "FILE --log-key KEYS`; compare with a server's.",
         (CONFIG, text("--server", help="of this one alone", metavar="NAME"),
          *call_receipts.OPTIONS),
+         examples=("docklock sync receipts --server archive",),
     ),
 }  # fmt: skip
 HEADERS = ["SERVER", "STATE", "ACKNOWLEDGED", "BEHIND", "BYTES", "SECONDS", "NEXT TRY"]
@@ -135,11 +141,12 @@ def _show_receipts(values: dict[str, Any], words: list[str], paths: Paths) -> in
 
 def _find_server(values: dict[str, Any], name: str, paths: Paths) -> Server:
     from chainlite.errors import StateError
+    from docklock.nearest import suggest
     from docklock.outbox.status import find_servers
 
     servers = {one.name: one for one in find_servers(paths, values["config"])}
     if name not in servers:
-        hint = options.suggest(name, servers)
+        hint = suggest(name, servers)
         raise StateError(f"{name}: no server of the settings is called that{hint}")
     return servers[name]
 

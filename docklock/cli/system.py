@@ -32,6 +32,7 @@ DF = Command(
         text("--format", help="a Go template, 'table TEMPLATE', table or json", metavar="FORMAT"),
         flag("-v", "--verbose", help="each image, container and evidence file"),
     ),
+    examples=("docklock system df -v",),
 )
 PRUNE = Command(
     "system prune",
@@ -42,12 +43,17 @@ PRUNE = Command(
         PRUNE_FILTER,
         flag("-f", "--force", help="do not ask"),
     ),
+    examples=(
+        "docklock system prune -f",
+        "docklock system prune -a",
+    ),
 )
 CHECK = Command(
     "system check",
     "[OPTIONS]",
     "Read every blob of the image store against its digest; exit with 1 if it is not whole.",
     (text("--format", help="json: one object", metavar="json"),),
+    examples=("docklock system check",),
 )
 BLOCK_BYTES = 512
 WARNING = """WARNING! This will remove:

@@ -17,9 +17,11 @@ from chainlite.lean import TYPE_CHECKING
 from chainlite.report import escape
 from docklock.cgroup.sampling import locate
 from docklock.cli.options import Command, HelpWanted, UsageError, format_help, text
+from docklock.image.listing import show_table
 from docklock.lifecycle import RUNNING, find_container
 from docklock.processes import NS_PER_S, read_processes
 from docklock.runtime import get_state
+from docklock.screen import get_columns
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -40,6 +42,11 @@ TOP = Command(
         text("--ca-file", help="who vouches for the server's certificate", metavar="FILE"),
         text("--save", help="write what is shown to a file, for --replay", metavar="FILE"),
         text("--replay", help="show what was saved", metavar="FILE"),
+        text("--format", help="of a container: json, one object a process", metavar="json"),
+    ),
+    examples=(
+        "docklock top",
+        "docklock top web",
     ),
 )
 HEADS = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
@@ -53,12 +60,16 @@ def run_top(argv: list[str], paths: Paths) -> int:
         raise HelpWanted(format_help(TOP), TOP)
     if not argv or argv[0].startswith("-"):
         become_ui(argv, paths)
+    form = "".join(argv[1:]).removeprefix("--format").removeprefix("=")
+    is_own = not argv[1:] or argv[1].startswith("--format")
+    if is_own and form not in ("", "json", "table"):
+        raise UsageError("docklock top CONTAINER: --format takes json or table")
     container_id = find_container(paths, argv[0])
-    if len(argv) > 1:
+    if not is_own:
         rows = ask_ps(argv[1:], list_pids(paths, container_id))
     else:
         rows = describe_processes(list_processes(paths, container_id))
-    sys.stdout.write(format_table(rows))
+    sys.stdout.write(format_json(rows) if form == "json" else format_table(rows))
     return 0
 
 
@@ -140,8 +151,18 @@ def describe_processes(processes: list[Process]) -> list[tuple[str, ...]]:
 
 
 def format_table(rows: list[tuple[str, ...]]) -> str:
-    """As `docker top` prints it."""
+    """As `docker top` prints it; on a terminal so that it fits."""
+    if get_columns():  # Docker's own width is 160 and more
+        return show_table(rows[0], rows[1:])
     return "".join("".join(f"{word:<{WIDTH}}" for word in row).rstrip() + "\n" for row in rows)
+
+
+def format_json(rows: list[tuple[str, ...]]) -> str:
+    """The same, one object a process."""
+    import json
+
+    shown = (dict(zip(rows[0], row, strict=True)) for row in rows[1:])
+    return "".join(f"{json.dumps(row)}\n" for row in shown)
 
 
 def _describe(one: Process, now_ns: int) -> tuple[str, ...]:

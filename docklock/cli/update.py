@@ -48,6 +48,10 @@ UPDATE = Command(
         text("--restart", help="restart policy, as docklock run has it"),
         text("--policy", help="from the next start on: a policy's name or file", metavar="POLICY"),
     ),
+    examples=(
+        "docklock update --memory 512m --cpus 1.5 web",
+        "docklock update --policy strict web",
+    ),
 )
 
 UNKNOWN = "unknown"

@@ -29,15 +29,21 @@ def run_verify(argv: list[str], paths: Paths) -> int:
     """Verify a container, a file, or everything (also when nothing is named)."""
     from chainlite.errors import SpecError
     from chainlite.trust import add_trust_options, read_trust
-    from docklock.cli.arguments import Parser
+    from docklock.cli.arguments import Parser, add_format
     from docklock.evidence import keyring
 
     parser = Parser(
-        prog="docklock verify", description="Check evidence; nothing named means --all."
+        prog="docklock verify",
+        description="Check evidence; nothing named means --all.",
+        examples=(
+            "docklock verify web",
+            "docklock verify --all",
+            "docklock verify --host-key host.pub web.evidence",
+        ),
     )
     parser.add_argument("target", metavar="CONTAINER|FILE", nargs="?", default="")
     parser.add_argument("--all", action="store_true", help="the host log and every container")
-    parser.add_argument("--json", action="store_true")
+    add_format(parser, "one object")
     parser.add_argument(
         "--against", metavar="PEER", default="",
         help="compare this host's log with what a witness holds of it: its URL, or its name",

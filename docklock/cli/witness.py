@@ -27,6 +27,7 @@ KEY = Command(
     "[OPTIONS]",
     "Print the keys of this host's witness (Ed25519, ML-DSA-44), made on first use.",
     (text("--name", help="the witness's name, for good; else one of its key", metavar="NAME"),),
+    examples=("docklock witness key --name witness.example.org",),
 )
 SERVE = Command(
     "witness serve",
@@ -40,6 +41,7 @@ SERVE = Command(
         text("--log-level", help="error, warning, info or debug (info)", metavar="LEVEL"),
         flag("--check-config", help="check the settings, say OK, and end"),
     ),
+    examples=("docklock witness serve --log host.vkeys --listen 127.0.0.1:7380",),
 )  # fmt: skip
 ASK = Command(
     "witness ask",
@@ -48,7 +50,12 @@ ASK = Command(
     (
         text("--config", help=f"the policy ({POLICY_DEFAULT})", metavar="FILE"),
         flag("--check-config", help="check the policy, say OK, and end"),
-        flag("--json", help="one object"),
+        flag("--json", help="one object, as --format json"),
+        text("--format", help="json: one object", metavar="text|json"),
+    ),
+    examples=(
+        "docklock witness ask --check-config",
+        "docklock witness ask",
     ),
 )
 SUBCOMMANDS = {"key": KEY, "serve": SERVE, "ask": ASK}
@@ -112,6 +119,8 @@ def read_settings(values: dict[str, Any]) -> Settings:
 def _run_ask(values: dict[str, Any], paths: Paths) -> int:
     from chainlite.trust import read_policy
 
+    if values["format"] not in (None, "text", "json"):
+        raise SpecError("docklock witness ask: --format takes json or text")
     policy = read_policy(values["config"] or POLICY_DEFAULT)
     if values["check_config"]:
         print("OK")
@@ -124,7 +133,7 @@ def _run_ask(values: dict[str, Any], paths: Paths) -> int:
     asked = asyncio.run(ask_witnesses(paths, policy))
     for problem in asked.problems:
         print(f"docklock: {problem}", file=sys.stderr)
-    if values["json"]:
+    if values["json"] or values["format"] == "json":
         shown = {"size": asked.size, "policy": describe_standing(asked.standing),
                  "problems": list(asked.problems), "submit_ms": round(asked.submit_ms, 3),
                  "took_ms": round(asked.took_ms, 3)}  # fmt: skip

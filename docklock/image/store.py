@@ -146,14 +146,14 @@ def find_entry(entries: tuple[Entry, ...], text: str) -> Entry:
     """By full ID, then by name, then by the start of an ID, in Docker's order."""
     image_id = text if text.startswith("sha256:") else f"sha256:{text}"
     if is_digest(image_id):
-        return _pick(text, [item for item in entries if item.image_id == image_id])
+        return _pick(text, [item for item in entries if item.image_id == image_id], entries)
     if text.startswith("sha256:"):
-        return _pick(text, [item for item in entries if item.image_id.startswith(text)])
+        return _pick(text, [item for item in entries if item.image_id.startswith(text)], entries)
     reference = parse_reference(text)
     named = [item for item in entries if _is_match(item, reference)]
     if not named and text and is_hex(text, size=len(text)):
         named = [item for item in entries if item.image_id.startswith(image_id)]
-    return _pick(text, named)
+    return _pick(text, named, entries)
 
 
 def parse_image_config(config: Cursor) -> ImageConfig:
@@ -223,9 +223,20 @@ def _is_match(entry: Entry, reference: Reference) -> bool:
     return name == reference.name and entry.digest == reference.digest
 
 
-def _pick(text: str, found: list[Entry]) -> Entry:
+def suggest_name(text: str, entries: tuple[Entry, ...]) -> str:
+    """`, did you mean X?` for an image's name that is not here, or nothing."""
+    from docklock.image.reference import get_familiar_name, split_full
+    from docklock.nearest import suggest
+
+    named = [item.reference for item in entries if item.reference]
+    known = (*named, *(split_full(name)[0] for name in named))
+    return suggest(text, dict.fromkeys(map(get_familiar_name, known)))
+
+
+def _pick(text: str, found: list[Entry], entries: tuple[Entry, ...]) -> Entry:
     if not found:
-        raise NoSuchImage(f"No such image: {text}: see `docklock images`, `import` and `load`")
+        hint = suggest_name(text, entries) or ": see `docklock images`, `import` and `load`"
+        raise NoSuchImage(f"No such image: {text}{hint}")
     if len({item.image_id for item in found}) > 1:
         raise StateError(f"{text} is the start of {len(found)} image IDs: give more digits")
     return found[0]

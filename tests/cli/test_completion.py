@@ -35,6 +35,7 @@ OFFERED = {
     "inspect db": "db",
     "evidence er": "erase",
     "load -i /etc/hostn": "/etc/hostname",
+    "man rec": "receipts",
 }
 
 

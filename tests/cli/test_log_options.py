@@ -54,10 +54,15 @@ def test_non_blocking_has_a_buffer() -> None:
     ("driver", "words", "why"),
     [
         ("syslog", (), "sends no output elsewhere"),
-        ("jsonfile", (), "no log driver named 'jsonfile' is registered; there are json-file"),
-        ("json-file", ("max-sise=1m",), "unknown log opt 'max-sise' for json-file log driver"),
+        ("jsonfile", (), "no log driver named 'jsonfile' is registered, did you mean json-file"),
+        (
+            "json-file",
+            ("max-sise=1m",),
+            "unknown log opt 'max-sise' for json-file log driver, did you mean max-size",
+        ),
         ("local", ("tag=x",), "unknown log opt 'tag' for local log driver"),
         ("none", ("max-size=1m",), "unknown log opt 'max-size' for none log driver"),
+        ("local", ("zzz=1",), "unknown log opt 'zzz' for local log driver; there are compress"),
         ("json-file", ("max-size",), "give NAME=VALUE"),
         ("json-file", ("max-size=big",), "give a size"),
         ("json-file", ("max-file=0", "max-size=1m"), "give a number from 1"),

@@ -181,7 +181,7 @@ def test_every_command_is_one_that_changes_something_or_one_that_shows() -> None
     """A new command is in one of the two, or this fails."""
     shows = {
         "ps", "logs", "wait", "inspect", "images", "receipts", "verify", "prove", "policy", "info",
-        "version", "stats", "top", "completion",
+        "version", "stats", "top", "completion", "man",
         "events", "check",
         "notary",  # keeps a database of its own
         "log",  # the first checkpoint names the ML-DSA key: a leaf of its own kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
 from pathlib import Path
@@ -62,6 +63,8 @@ def test_diff_says_what_changed_and_export_shows_it(
         "A /new/p", "C /old", "C /old/again", "C /old/again/kept", "D /old/again/lost",
         "C /old/file", "D /old/gone", "C /old/turned", "A /old/turned/in", "C /tmp",
     ]  # fmt: skip
+    rows = map(json.loads, dock("diff", "--format", "json", "after").stdout.splitlines())
+    assert [f"{row['Type']} {row['Path']}" for row in rows] == found
     assert dock("diff", "before").stdout == ""
     dock("start", "-a", "before")
     assert dock("diff", "before").stdout == "", "what is mounted in is no change"

@@ -30,6 +30,8 @@ trap 'command -v docklock && docklock ps -q | xargs -r docklock rm -f' EXIT
 ./install
 first=$(readlink /usr/lib/docklock/current)
 docklock import $TREE busybox
+test -f /usr/share/man/man1/docklock-run.1 -a -L /usr/share/man/man1/docklock-container-ls.1
+touch /usr/share/man/man1/docklock-gone.1
 docklock run -d --name witness busybox sh -c 'trap \"exit 5\" TERM; while :; do sleep 0.1; done'
 ./install
 test $(readlink /usr/lib/docklock/current) = $first
@@ -37,6 +39,7 @@ echo '# changed' >> docklock/errors.py
 ./install
 test $(readlink /usr/lib/docklock/current) != $first
 test -d $first
+test ! -e /usr/share/man/man1/docklock-gone.1
 docklock exec witness echo in
 docklock stop witness
 docklock verify witness
@@ -47,6 +50,7 @@ docklock start witness
 ./install --remove
 test ! -e /usr/lib/docklock -a ! -e /usr/bin/docklock
 test ! -e /usr/lib/systemd/system/docklock.service
+test -z \"$(find /usr/share/man/man1 /usr/share/*/*completion* -name '*docklock*')\"
 test -d /var/lib/docklock/evidence
 test -z \"$(ls /var/lib/docklock/live)\"
 ./install --remove

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def test_top_names_every_process_in_dockers_columns(dock: Docklock) -> None:
     assert "\x1b" not in rows[0][7]
     assert "\u202e" not in rows[0][7]
     check_ps_options(dock, pid)
+    shown = map(json.loads, dock("top", "two", "--format", "json").stdout.splitlines())
+    assert [(row["PID"], row["CMD"]) for row in shown] == [(row[1], row[7]) for row in rows]
     dock("pause", "two")
     assert len(dock("top", "two").stdout.splitlines()) == 4
     dock("stop", "-t", "0", "two")
