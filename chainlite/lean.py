@@ -61,6 +61,11 @@ else:
         def new(cls: type, /, *args: Any, **named: Any) -> Any:
             if len(args) == count and not named:
                 return _new(cls, args)
+            if len(named) == count and not args:  # a record that was read: all by name
+                try:
+                    return _new(cls, [named[key] for key in fields])
+                except KeyError:
+                    pass  # told below
             if len(args) > count:
                 raise TypeError(f"{name}() takes {count} fields but {len(args)} were given")
             rest = [named.pop(key, defaults.get(key, named)) for key in fields[len(args) :]]

@@ -41,6 +41,10 @@ class _Rules:
         self.parse_int = parse_int or int
 
 
+_usual: list[Any] = []
+"""The scanner without rules of anybody's, once one was made."""
+
+
 def parse_json(
     data: str | bytes,
     *,
@@ -51,8 +55,14 @@ def parse_json(
     """As json.loads."""
     try:
         text = data if isinstance(data, str) else data.decode()
-        rules = _Rules(object_pairs_hook, parse_constant, parse_int)
-        scan = make_scanner(rules)  # type: ignore[arg-type]
+        has_rules = object_pairs_hook or parse_constant or parse_int
+        if has_rules or not _usual:
+            rules = _Rules(object_pairs_hook, parse_constant, parse_int)
+            scan = make_scanner(rules)  # type: ignore[arg-type]
+            if not has_rules:
+                _usual.append(scan)
+        else:
+            scan = _usual[0]
         value, end = scan(text, len(text) - len(text.lstrip(_SPACE)))
         if not text[end:].strip(_SPACE):
             return value

@@ -27,6 +27,7 @@ from chainlite.errors import SpecError, StateError
 from chainlite.lean import TYPE_CHECKING, NamedTuple
 from docklock.json_text import encode_json, parse_json
 from docklock.paths import Paths
+from docklock.small_file import read_small
 
 if TYPE_CHECKING:
     from typing import Any
@@ -46,6 +47,10 @@ _SIGKILL_BIT = 1 << 8
 _HELD = b"held\n"
 _MARKS = str.maketrans("", "", "_.-")
 PREFIX_LENGTH_MIN = 1
+
+
+class NoSuchContainer(StateError):
+    """No container has that name or id."""
 
 
 class Container(NamedTuple):
@@ -377,10 +382,9 @@ def read_state(paths: Paths, container_id: str) -> State:
 
 def _read_record(path: str, container_id: str) -> dict[str, Any]:
     try:
-        with open(path, "rb", buffering=0) as file:
-            fields = parse_json(file.read())
+        fields = parse_json(read_small(path))
     except FileNotFoundError:
-        raise StateError(f"No such container: {container_id}") from None
+        raise NoSuchContainer(f"No such container: {container_id}") from None
     except ValueError as error:
         raise StateError(f"{path}: damaged ({error}); docklock rm -f {container_id[:12]}") from None
     if not isinstance(fields, dict):
@@ -429,7 +433,8 @@ def find_container(paths: Paths, reference: str) -> str:
         raise StateError(f"{reference} matches {len(matches)} containers: give more of the id")
     from docklock.nearest import suggest
 
-    raise StateError(f"No such container: {reference}{suggest(reference, list_names(paths))}")
+    hint = suggest(reference, list_names(paths))
+    raise NoSuchContainer(f"No such container: {reference}{hint}")
 
 
 def list_names(paths: Paths) -> list[str]:

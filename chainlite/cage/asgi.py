@@ -11,6 +11,7 @@ import asyncio
 import re
 import string
 import types
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from chainlite.cage.base import Request
@@ -18,7 +19,7 @@ from chainlite.cage.call_receipt import AUTHORITY_BYTES_MAX, METHOD_BYTES_MAX
 from chainlite.cage.refusal import Refusal, refuse_field
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, MutableMapping
+    from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
 
     Scope = MutableMapping[str, Any]
     Event = MutableMapping[str, Any]
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 FIELDS_MAX = 64
 FIELDS_BYTES_MAX = 16 * 1024
 TARGET_BYTES_MAX = 2048
+CACHED_HEADS = 64
+"""Of what most callers send alike. What is refused is not kept, so each holds 3 MB at most."""
 
 _OF_NAMES = (string.ascii_letters + string.digits + "!#$%&'*+.^_`|~-\n").encode()
 _OF_VALUES = bytes([9, 10, *range(32, 127), *range(128, 256)])
@@ -55,26 +58,40 @@ def read_request(scope: Scope) -> Request:
     values = b"\n".join([one[1] for one in headers])
     if len(names) + len(values) > FIELDS_BYTES_MAX:
         raise Refusal(431, "too-large", f"more than {FIELDS_BYTES_MAX} bytes of fields")
-    if names.translate(None, _OF_NAMES) or values.translate(None, _OF_VALUES):
+    keys = _read_names(names)
+    if values.translate(None, _OF_VALUES):
         raise refuse_field("a field has a character that none may have")
-    keys = names.decode().lower().split("\n")
     texts = [text.strip(" \t") for text in values.decode("latin-1").split("\n")]
     if len(keys) != len(headers) or len(texts) != len(headers):
         raise refuse_field("a field has a line feed")
     fields = dict(zip(keys, texts, strict=True))
     if len(fields) != len(headers):
         fields = _combine(keys, texts)
-    if "" in fields:
-        raise refuse_field("a field has no name")
     scheme = scope.get("scheme", "http")
-    path, query = _read_target(scope)
-    method = scope["method"]
+    path, query = _read_target(scope.get("raw_path"), scope["path"], scope.get("query_string", b""))
+    authority = _read_authority(fields.get("host", ""), scheme)
+    return Request(_check_method(scope["method"]), scheme, authority, path, query, fields)
+
+
+@lru_cache(maxsize=CACHED_HEADS)
+def _read_names(names: bytes) -> tuple[str, ...]:
+    """Names of fields that were joined by line feeds; Refusal."""
+    if names.translate(None, _OF_NAMES):
+        raise refuse_field("a field has a character that none may have")
+    keys = tuple(names.decode().lower().split("\n"))
+    if "" in keys:
+        raise refuse_field("a field has no name")
+    return keys
+
+
+@lru_cache(maxsize=CACHED_HEADS)
+def _check_method(method: str) -> str:
     if len(method) > METHOD_BYTES_MAX or not _METHOD.fullmatch(method):
         raise Refusal(400, "malformed-target", "the method is none")
-    return Request(method, scheme, _read_authority(fields, scheme), path, query, fields)
+    return method
 
 
-def _combine(keys: list[str], texts: list[str]) -> dict[str, str]:
+def _combine(keys: Sequence[str], texts: list[str]) -> dict[str, str]:
     """The lines of one name as one value; Refusal for a name that may be there once only."""
     fields: dict[str, str] = {}
     for key, text in zip(keys, texts, strict=True):
@@ -84,19 +101,19 @@ def _combine(keys: list[str], texts: list[str]) -> dict[str, str]:
     return fields
 
 
-def _read_authority(fields: dict[str, str], scheme: str) -> str:
-    authority = fields.get("host", "").lower().removesuffix(_DEFAULT_PORTS.get(scheme, "\n"))
+@lru_cache(maxsize=CACHED_HEADS)
+def _read_authority(host: str, scheme: str) -> str:
+    authority = host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, "\n"))
     if len(authority) > AUTHORITY_BYTES_MAX or not _AUTHORITY.fullmatch(authority):
         raise Refusal(400, "malformed-target", "host: want a name, and a port where it has one")
     return authority
 
 
-def _read_target(scope: Scope) -> tuple[str, str]:
+@lru_cache(maxsize=CACHED_HEADS)
+def _read_target(raw: bytes | None, decoded: str, query_string: bytes) -> tuple[str, str]:
     """Path and query as they are on the wire; the decoded path has no dots as parts."""
-    raw = scope.get("raw_path")
-    decoded: str = scope["path"]
     path = decoded if raw is None else raw.partition(b"?")[0].decode("latin-1")
-    query = scope.get("query_string", b"").decode("latin-1")
+    query = query_string.decode("latin-1")
     if len(path) + len(query) > TARGET_BYTES_MAX:
         raise Refusal(414, "too-large", f"a target of more than {TARGET_BYTES_MAX} bytes")
     if path[:1] != "/" or not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from chainlite.errors import About, DocklockError, SpecError, StateError
@@ -15,6 +16,7 @@ from docklock.cli import options
 from docklock.cli.attach import DETACH_KEYS, Attachment, follow, report_lost, wait_created
 from docklock.cli.options import Command, check_count, flag, text
 from docklock.lifecycle import (
+    NoSuchContainer,
     find_container,
     is_live,
     read_container,
@@ -89,10 +91,18 @@ RM = Command(
 )
 
 
-def for_each(request: str, words: list[str], paths: Paths, act: Callable[[str], str | None]) -> int:
+def for_each(
+    request: str,
+    words: list[str],
+    paths: Paths,
+    act: Callable[[str], str | None],
+    *,
+    may_be_gone: bool = False,
+) -> int:
     """Do `act` for each container; print what it returns, or its error; 1 if any failed.
 
-    `request` is the command's name: what is refused of it is on record.
+    `request` is the command's name: what is refused of it is on record. With `may_be_gone` one that
+    is not there is told, and is no failure.
     """
     code = 0
     for word in words:
@@ -105,8 +115,9 @@ def for_each(request: str, words: list[str], paths: Paths, act: Callable[[str], 
             from docklock.cli.denied import report_denial
 
             print(f"docklock: {word}: {error}", file=sys.stderr)
-            code = error.exit_code
-            report_denial(paths, request, error, code, container_id)
+            if not (may_be_gone and isinstance(error, NoSuchContainer)):
+                code = error.exit_code
+                report_denial(paths, request, error, code, container_id)
     return code
 
 
@@ -233,10 +244,15 @@ def wait(paths: Paths, container_id: str) -> int:
 
 
 def run_rm(argv: list[str], paths: Paths) -> int:
-    """`docklock rm`: StateError for a running one without --force."""
+    """`docklock rm`: StateError for a running one without --force.
+
+    With it, as Docker since 20.10, one that is not there is no failure: it is gone.
+    """
     values, words = options.parse(RM, argv)
     check_count(RM, words, 1)
-    return for_each("rm", words, paths, lambda one: remove(paths, one, force=values["force"]))
+    force = values["force"]
+    act = partial(remove, paths, force=force)
+    return for_each("rm", words, paths, act, may_be_gone=force)
 
 
 def remove(paths: Paths, container_id: str, *, force: bool) -> None:

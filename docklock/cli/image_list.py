@@ -61,7 +61,7 @@ def run_images(argv: list[str], paths: Paths) -> int:
     check_count(IMAGES, words, 0, 1)
     store = ImageStore(paths)
     entries = choose_named(store.list_entries(), "".join(words))
-    found = [(store.read_image(item, entries), item) for item in entries]
+    found = list(zip(store.read_images(entries, entries), entries, strict=True))
     if values["filter"]:
         found = choose(store, found, values["filter"])
     found.sort(key=lambda pair: (pair[0].created, pair[1].reference), reverse=True)

@@ -239,6 +239,8 @@ def describe_limits(resources: dict[str, Any]) -> dict[str, Any]:
         "MemoryReservation": memory.get("reservation", 0),
         "MemorySwap": memory.get("swap", 0),
         "CpuShares": cpu.get("shares", 0),
+        # However it was said: what --cpus sets is a quota in a period, and no more is on record.
+        "NanoCpus": max(0, cpu.get("quota", 0)) * 10**9 // (cpu.get("period", 0) or 100_000),
         "CpuQuota": cpu.get("quota", 0),
         "CpuPeriod": cpu.get("period", 0),
         "CpusetCpus": cpu.get("cpus", ""),

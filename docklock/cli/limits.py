@@ -6,6 +6,8 @@ go together (docklock.update).
 
 from __future__ import annotations
 
+import os
+
 from chainlite.errors import SpecError
 from chainlite.lean import TYPE_CHECKING
 from docklock.block_io import WEIGHT_MAX, WEIGHT_MIN
@@ -55,6 +57,9 @@ def parse_cpus(word: str, period_us: int) -> int:
     quota_us: int = int(digits) * period_us // 10 ** len(fraction)
     if quota_us < 1000:
         raise SpecError(f"--cpus {word}: at least 0.01 is needed")
+    count = os.cpu_count() or 1
+    if quota_us > count * period_us:
+        raise SpecError(f"--cpus {word}: this host has {count} CPUs, so {count} at most")
     return quota_us
 
 

@@ -8,6 +8,7 @@ module is loaded.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -209,13 +210,22 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         return EXIT_NOBODY_READS
     except OSError as error:
-        hint = "; docklock needs root" if isinstance(error, PermissionError) else ""
-        print(f"docklock: {error}{hint}", file=sys.stderr)
+        print(f"docklock: {error}{get_hint(error, paths)}", file=sys.stderr)
         code = EXIT_DOCKLOCK_FAILED if command in RUNS_PROGRAMS else 1
         record_refusal(paths, argv, command, error, code)
         return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def get_hint(error: OSError, paths: Paths | None) -> str:
+    """What to do about what the kernel said; nothing where that depends."""
+    if isinstance(error, PermissionError):
+        return "; docklock needs root"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = error.filename or (paths.state if paths else "--root")
+        return f"; the disk is full: free space where {place} is, or choose another --root"
+    return ""
 
 
 def record_refusal(

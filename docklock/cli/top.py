@@ -24,14 +24,17 @@ from docklock.runtime import get_state
 from docklock.screen import get_columns
 
 if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
     from docklock.paths import Paths
     from docklock.processes import Process
 
 # The options are the UI's, which reads them itself.
 TOP = Command(
     "top",
-    "[OPTIONS | CONTAINER]",
-    "Show this host's containers, evidence and chain on a screen; or a container's processes.",
+    "[OPTIONS | CONTAINER [PS-OPTIONS]]",
+    "Show this host's containers, evidence and chain on a screen; or a container's processes, in "
+    "ps's columns: PS-OPTIONS are ps's own (aux, -o pid,comm).",
     (
         text("--bpci", help="show what a server holds of many hosts", metavar="URL"),
         text("--server-key", help="that server's key", metavar="FILE"),
@@ -58,10 +61,15 @@ def run_top(argv: list[str], paths: Paths) -> int:
     if not argv or argv[0].startswith("-"):
         become_ui(argv, paths)
     form = "".join(argv[1:]).removeprefix("--format").removeprefix("=")
-    if argv[1:] and (not argv[1].startswith("--format") or form not in ("json", "table")):
-        raise UsageError("docklock top: the columns are ps's own default ones: name a container")
-    processes = list_processes(paths, find_container(paths, argv[0]))
-    sys.stdout.write(format_json(processes) if form == "json" else format_table(processes))
+    is_own = not argv[1:] or argv[1].startswith("--format")
+    if is_own and form not in ("", "json", "table"):
+        raise UsageError("docklock top CONTAINER: --format takes json or table")
+    container_id = find_container(paths, argv[0])
+    if not is_own:
+        rows = ask_ps(argv[1:], list_pids(paths, container_id))
+    else:
+        rows = describe_processes(list_processes(paths, container_id))
+    sys.stdout.write(format_json(rows) if form == "json" else format_table(rows))
     return 0
 
 
@@ -90,30 +98,71 @@ def become_ui(argv: list[str], paths: Paths) -> None:
 
 def list_processes(paths: Paths, container_id: str) -> list[Process]:
     """All of a running container's. StateError, in Docker's words, for any other."""
+    return read_processes(list_pids(paths, container_id))
+
+
+def list_pids(paths: Paths, container_id: str) -> tuple[int, ...]:
+    """As this host numbers them. StateError for a container that does not run."""
     state = get_state(paths, container_id)
     cgroup = locate(container_id, state.pid) if state.status == RUNNING else None
     if cgroup is None:
         raise StateError(f"Container {container_id} is not running")
-    return read_processes(cgroup.list_pids())
+    return cgroup.list_pids()
 
 
-def format_table(processes: list[Process]) -> str:
-    """As `docker top` prints it; on a terminal so that it fits."""
+def ask_ps(words: list[str], pids: tuple[int, ...]) -> list[tuple[str, ...]]:
+    """What this host's ps says of these processes, its heads first. As Docker, asked by number.
+
+    UsageError with ps's own words; StateError where there is no ps.
+    """
+    listed = [str(pid) for pid in pids]
+    done = _run_ps([*words, "-q", ",".join(listed)])
+    if done.returncode:  # options that do not go with -q, such as aux
+        done = _run_ps(words)
+    if done.returncode:
+        said = escape(done.stderr.strip().partition("\n")[0])
+        raise UsageError(f"docklock top: ps {' '.join(words)}: {said or 'it failed'}")
+    heads, *lines = done.stdout.splitlines() or [""]
+    names = tuple(heads.split())
+    if "PID" not in names:
+        raise UsageError("docklock top: ps shows no PID with these options: name pid after -o")
+    place = names.index("PID")
+    rows = [tuple(map(escape, line.split(None, len(names) - 1))) for line in lines]
+    wanted = {(pid,) for pid in listed}
+    return [names, *(row for row in rows if row[place : place + 1] in wanted)]
+
+
+def _run_ps(words: list[str]) -> CompletedProcess[str]:
+    import subprocess
+
+    try:
+        return subprocess.run(["ps", *words], capture_output=True, text=True, errors="replace")
+    except FileNotFoundError:
+        raise StateError(
+            "docklock top: with options it asks this host's ps, which is not installed: "
+            "apt-get install procps"
+        ) from None
+
+
+def describe_processes(processes: list[Process]) -> list[tuple[str, ...]]:
+    """`ps -ef`'s columns, its heads first."""
     now_ns = time.time_ns()
-    rows = [_describe(one, now_ns) for one in processes]
+    return [HEADS, *(_describe(one, now_ns) for one in processes)]
+
+
+def format_table(rows: list[tuple[str, ...]]) -> str:
+    """As `docker top` prints it; on a terminal so that it fits."""
     if get_columns():  # Docker's own width is 160 and more
-        return show_table(HEADS, rows)
-    lines = [HEADS, *rows]
-    return "".join("".join(f"{word:<{WIDTH}}" for word in line).rstrip() + "\n" for line in lines)
+        return show_table(rows[0], rows[1:])
+    return "".join("".join(f"{word:<{WIDTH}}" for word in row).rstrip() + "\n" for row in rows)
 
 
-def format_json(processes: list[Process]) -> str:
+def format_json(rows: list[tuple[str, ...]]) -> str:
     """The same, one object a process."""
     import json
 
-    now_ns = time.time_ns()
-    rows = (dict(zip(HEADS, _describe(one, now_ns), strict=True)) for one in processes)
-    return "".join(f"{json.dumps(row)}\n" for row in rows)
+    shown = (dict(zip(rows[0], row, strict=True)) for row in rows[1:])
+    return "".join(f"{json.dumps(row)}\n" for row in shown)
 
 
 def _describe(one: Process, now_ns: int) -> tuple[str, ...]:

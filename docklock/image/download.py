@@ -123,7 +123,9 @@ def _complete(
                     file.truncate(0)
                     file.seek(0)
                 while have < size and (piece := answer.read(min(CHUNK_BYTES, size - have))):
-                    file.write(piece)
+                    left = memoryview(piece)
+                    while left:  # a disk that gets full takes a part first
+                        left = left[file.write(left) :]
                     state.update(piece)
                     have += len(piece)
                     report("Downloading", have)

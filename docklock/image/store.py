@@ -15,6 +15,7 @@ from chainlite.lean import NamedTuple
 from docklock.document import Cursor, parse_document
 from docklock.image.reference import Reference, is_digest, is_hex, parse_reference
 from docklock.paths import Paths
+from docklock.small_file import read_small
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_ID = "dev.docklock.image.id"
@@ -86,7 +87,7 @@ class ImageStore:
         """Every descriptor, in the order of index.json; none for a store not made yet."""
         where = f"{self.root}/index.json"
         try:
-            data = _read(where)
+            data = read_small(where)
         except FileNotFoundError:
             return ()
         manifests = parse_document(data, where).get("manifests").as_list()
@@ -101,23 +102,27 @@ class ImageStore:
         """A manifest or a configuration."""
         where = self.blob(digest)
         try:
-            return parse_document(_read(where), where)
+            return parse_document(read_small(where), where)
         except FileNotFoundError:
             advice = "`docklock rmi -f` its image and load it again"
             raise SpecError(f"{where}: missing, though index.json needs it: {advice}") from None
 
     def read_image(self, entry: Entry, entries: tuple[Entry, ...]) -> Image:
         """The image behind one descriptor; `entries` gives its other names."""
+        return self._read(entry, _list_names(entries).get(entry.image_id, ()))
+
+    def read_images(self, entries: tuple[Entry, ...], among: tuple[Entry, ...]) -> list[Image]:
+        """The image behind each of `entries`; `among` gives their other names."""
+        names = _list_names(among)
+        return [self._read(entry, names.get(entry.image_id, ())) for entry in entries]
+
+    def _read(self, entry: Entry, names: tuple[str, ...]) -> Image:
         document = self.read_document(entry.image_id)
         diff_ids = parse_diff_ids(document)
         return Image(
             id=entry.image_id,
             digest=entry.digest,
-            references=tuple(
-                item.reference
-                for item in entries
-                if item.image_id == entry.image_id and item.reference
-            ),
+            references=names,
             config=parse_image_config(document.get("config")),
             # overlayfs refuses a directory that stands twice; the upper one says it all.
             layers=tuple(f"{self.layer(item)}/fs" for item in dict.fromkeys(diff_ids[::-1])),
@@ -126,6 +131,15 @@ class ImageStore:
             size_bytes=entry.image_bytes,
             architecture=document.get("architecture").as_str(""),
         )
+
+
+def _list_names(entries: tuple[Entry, ...]) -> dict[str, tuple[str, ...]]:
+    """By image id."""
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.reference:
+            names.setdefault(entry.image_id, []).append(entry.reference)
+    return {image_id: tuple(found) for image_id, found in names.items()}
 
 
 def find_entry(entries: tuple[Entry, ...], text: str) -> Entry:
@@ -226,8 +240,3 @@ def _pick(text: str, found: list[Entry], entries: tuple[Entry, ...]) -> Entry:
     if len({item.image_id for item in found}) > 1:
         raise StateError(f"{text} is the start of {len(found)} image IDs: give more digits")
     return found[0]
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.readall()

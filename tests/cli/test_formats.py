@@ -103,4 +103,4 @@ def test_a_format_that_is_none_is_refused_before_anything_is_asked(
     assert run([*places, "witness", "ask", "--format", "xml"]) == 2
     assert "--format takes json or text" in capsys.readouterr().err
     assert run([*places, "top", "web", "--format", "xml"]) == 2
-    assert "name a container" in capsys.readouterr().err
+    assert "--format takes json or table" in capsys.readouterr().err

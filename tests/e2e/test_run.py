@@ -275,6 +275,7 @@ def test_cpus_limit_is_written(dock: Docklock) -> None:
     [
         ("--memory", "lots"),
         ("--cpus", "-1"),
+        ("--cpus", "9999"),
         ("-v", "x"),
         ("--network", "moon"),
         ("--cap-add", "FLY"),

@@ -27,6 +27,7 @@ def test_top_names_every_process_in_dockers_columns(dock: Docklock) -> None:
     assert rows[0][7].startswith("sh -c sleep 61 & sleep 62; : ")
     assert "\x1b" not in rows[0][7]
     assert "\u202e" not in rows[0][7]
+    check_ps_options(dock, pid)
     shown = map(json.loads, dock("top", "two", "--format", "json").stdout.splitlines())
     assert [(row["PID"], row["CMD"]) for row in shown] == [(row[1], row[7]) for row in rows]
     dock("pause", "two")
@@ -35,8 +36,19 @@ def test_top_names_every_process_in_dockers_columns(dock: Docklock) -> None:
     error = dock("top", "two", code=1).stderr
     assert error.endswith(f"Container {dock.inspect('two')['Id']} is not running\n")
     assert "No such container" in dock("top", "nobody", code=1).stderr
-    assert "default ones" in dock("top", "two", "-ef", code=2).stderr
     dock("rm", "two")
+
+
+def check_ps_options(dock: Docklock, pid: str) -> None:
+    """Those of two's three processes, whatever of ps's is asked for."""
+    for words, heads in ((("-o", "pid,comm"), "PID COMMAND"), (("aux",), "USER PID %CPU"),
+                         (("-eo", "ppid,pid,args"), "PPID PID COMMAND")):  # fmt: skip
+        head, *rows = dock("top", "two", *words).stdout.splitlines()
+        assert " ".join(head.split()).startswith(heads)
+        assert len(rows) == 3 and pid in rows[0].split()
+        assert "\x1b" not in "".join(rows) and "\u202e" not in "".join(rows)
+    assert "no PID" in dock("top", "two", "-o", "comm", code=2).stderr
+    assert "ps --nonsense" in dock("top", "two", "--nonsense", code=2).stderr
 
 
 def test_a_terminal_of_its_own_is_named(dock: Docklock) -> None:

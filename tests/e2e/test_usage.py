@@ -149,6 +149,10 @@ def test_stats_show_dockers_columns(dock: Docklock) -> None:
     assert stats(dock, "made")["PIDs"] == "--"
     assert len(dock("stats", "-a", "--no-stream").stdout.splitlines()) == 4
     assert "No such container" in dock("stats", "--no-stream", "none", code=1).stderr
+    columns = "table {{.Name}}\t{{.PIDs}}"
+    shown = dock("stats", "--no-stream", "--format", columns, "busy").stdout.split()
+    assert shown == ["NAME", "PIDS", "busy", busy["PIDs"]]
+    assert "{{ without }}" in dock("stats", "--format", "{{.Name", code=2).stderr
     dock("rm", "-f", "busy", "calm", "made")
 
 

@@ -11,9 +11,13 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from docklock.image.layer import take_layer
+from docklock.image.staging import Staging
+from docklock.image.unpack import Limits
 from docklock.paths import Paths
 
 
@@ -154,3 +158,39 @@ def podman() -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def archives() -> type[Archives]:
     return Archives
+
+
+class Unpacked:
+    """Unpacks layers into one staging directory."""
+
+    def __init__(self, staging: Staging) -> None:
+        self.staging = staging
+
+    def __call__(self, data: bytes, limits: Limits | None = None) -> Path:
+        layer = take_layer(self.staging, io.BytesIO(data), "a.tar", limits=limits)
+        return Path(self.staging.layer(layer.diff_id)) / "fs"
+
+
+@pytest.fixture
+def unpack(paths: Paths) -> Any:
+    with Staging(paths) as staging:
+        yield Unpacked(staging)
+    assert os.listdir(f"{paths.images}/staging") == []
+    assert os.listdir(f"{paths.images}/layers") == []
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Any:
+    """A directory beside the layer that has to stay as it is."""
+    made = tmp_path / "outside"
+    made.mkdir()
+    (made / "file").write_text("mine")
+    os.chmod(made / "file", 0o600)
+    before = os.stat(made / "file")
+    yield made
+    assert [path.name for path in made.iterdir()] == ["file"]
+    assert (made / "file").read_text() == "mine"
+    after = os.stat(made / "file")
+    assert (after.st_mode, after.st_uid, after.st_nlink, after.st_mtime_ns) == (
+        before.st_mode, before.st_uid, before.st_nlink, before.st_mtime_ns,
+    )  # fmt: skip
