@@ -31,6 +31,7 @@ LONG = (
     "tests/vm/test_netem.py",  # --full alone, as the one after it
     "tests/vm/test_power.py",
     "tests/vm/test_cgroup_v2.py",
+    "tests/image/test_kills.py",  # --full alone
     "tests/outbox/test_restored_server.py",
     "tests/vm/test_systemd.py",
     "tests/bpci/test_schema.py",

@@ -78,22 +78,29 @@ def get_architecture() -> str:
     return ARCHITECTURES.get(machine, machine)
 
 
+def encode_manifest(
+    config: tuple[str, int], layers: Sequence[tuple[str, int]], layer_type: str
+) -> bytes:
+    """A manifest of our own; blobs are (digest, size in bytes)."""
+    return encode_document(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": CONFIG_TYPE, "digest": config[0], "size": config[1]},
+            "layers": [
+                {"mediaType": layer_type, "digest": digest, "size": size} for digest, size in layers
+            ],
+        }
+    )
+
+
 def add_manifest(
     staging: Staging, config: bytes, layers: Sequence[Layer], reference: str
 ) -> NewImage:
     """Stages a configuration and a manifest of our own over layers that we packed."""
     image_id = staging.write_blob(config)
-    manifest = encode_document(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": {"mediaType": CONFIG_TYPE, "digest": image_id, "size": len(config)},
-            "layers": [
-                {"mediaType": ZSTD_LAYER, "digest": layer.digest, "size": layer.blob_bytes}
-                for layer in layers
-            ],
-        }
-    )
+    blobs = [(layer.digest, layer.blob_bytes) for layer in layers]
+    manifest = encode_manifest((image_id, len(config)), blobs, ZSTD_LAYER)
     entry = Entry(
         reference=reference,
         image_id=image_id,

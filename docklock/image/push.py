@@ -1,24 +1,26 @@
 """`docklock push`: an image of the store to a registry, what it has already left out.
 
-Not here: the registry's language (registry), which images (docklock.cli.push). Invariants: the
-manifest goes last, so that no name is there before all of its blobs; the host log has a leaf first;
-the password goes to the registry alone, wherever it has uploads sent.
+Not here: the registry's language (registry), which images (docklock.cli.push), layers in gzip
+(repack). Invariants: the manifest goes last, so that no name is there before all of its blobs; the
+host log has a leaf first; the password goes to the registry alone, wherever it has uploads sent.
 Source: OCI distribution-spec 1.1, "Pushing Blobs", "Pushing Manifests".
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from chainlite.errors import PeerError, StateError
 from docklock.evidence.operations import record_operation
 from docklock.image.registry import DIGEST_FIELD, Repository
 from docklock.image.registry_http import Body, follow
-from docklock.image.staging import lock_store, read_layer_digests
+from docklock.image.repack import Blob, describe, is_own, repack_layer
+from docklock.image.staging import Staging, lock_store, read_layer_digests
 from docklock.image.store import Entry, ImageStore
 
 if TYPE_CHECKING:
@@ -29,14 +31,6 @@ if TYPE_CHECKING:
 UPLOADS_MAX = 5
 """At once; Docker's max-concurrent-uploads."""
 SHORT_CHARS = 12
-
-
-class Blob(NamedTuple):
-    """A blob of the store, open: another command may remove its name meanwhile."""
-
-    digest: str
-    file: BinaryIO
-    size: int
 
 
 class Counted:
@@ -54,8 +48,7 @@ class Counted:
     def read(self, size: int = -1, /) -> bytes:
         data = self._blob.file.read(size)
         self._sent += len(data)
-        name = _shorten(self._blob.digest)
-        self._progress.update(name, "Pushing", self._sent, self._blob.size)
+        self._progress.update(self._blob.name, "Pushing", self._sent, self._blob.size)
         return data
 
 
@@ -69,10 +62,15 @@ def push_image(
         manifest, layers, config = _open_blobs(store, entry, stack)
         record_operation(paths, "push", labels=labels)
         for layer in layers:
-            progress.update(_shorten(layer.digest), "Preparing", 0, layer.size)
+            progress.update(layer.name, "Preparing", 0, layer.size)
         pool = ThreadPoolExecutor(UPLOADS_MAX)
         is_whole = False
         try:
+            if is_own(manifest, config, layers):
+                # Who is not let in is told before the work.
+                repository.retry(lambda: _has_blob(repository, config.digest))
+                layers = _repack(paths, layers, pool, stack)
+                manifest = describe(config, layers)
             for future in [pool.submit(_push_blob, repository, item, progress) for item in layers]:
                 future.result()
             is_whole = True
@@ -81,25 +79,42 @@ def push_image(
                 repository.wire.abort()
             pool.shutdown(cancel_futures=True)
         _push_blob(repository, config, None)
-    put_manifest(repository, reference.tag, entry, manifest)
-    progress.say(f"{reference.tag}: digest: {entry.digest} size: {len(manifest)}")
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    put_manifest(repository, reference.tag, entry.media_type, digest, manifest)
+    progress.say(f"{reference.tag}: digest: {digest} size: {len(manifest)}")
 
 
-def put_manifest(repository: Repository, tag: str, entry: Entry, data: bytes) -> None:
+def put_manifest(
+    repository: Repository, tag: str, media_type: str, digest: str, data: bytes
+) -> None:
     """Names what has been pushed."""
 
     def put() -> None:
-        fields = {"Content-Type": entry.media_type}
-        answer = repository.ask("PUT", f"manifests/{tag}", fields, data)
+        answer = repository.ask("PUT", f"manifests/{tag}", {"Content-Type": media_type}, data)
         try:
             if answer.status != 201:
                 raise repository.refuse(answer)
-            if answer.get(DIGEST_FIELD) not in ("", entry.digest):
+            if answer.get(DIGEST_FIELD) not in ("", digest):
                 raise PeerError(f"{repository.name}: the registry keeps another manifest")
         finally:
             answer.close()
 
     repository.retry(put)
+
+
+def _repack(
+    paths: Paths, layers: tuple[Blob, ...], pool: ThreadPoolExecutor, stack: ExitStack
+) -> tuple[Blob, ...]:
+    staging = stack.enter_context(Staging(paths))
+    coming = [pool.submit(repack_layer, layer, staging.path) for layer in layers]
+    for future in coming:
+        stack.callback(_close, future)
+    return tuple(future.result() for future in coming)
+
+
+def _close(future: Future[Blob]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().file.close()
 
 
 def _open_blobs(
@@ -118,7 +133,8 @@ def _open_blobs(
                 raise StateError(
                     f"{digest}: the store has it not: see `docklock system check`"
                 ) from None
-            found.append(Blob(digest, opened, os.fstat(opened.fileno()).st_size))
+            size = os.fstat(opened.fileno()).st_size
+            found.append(Blob(digest, opened, size, _shorten(digest)))
     return manifest, tuple(found[:-1]), found[-1]
 
 
@@ -129,7 +145,7 @@ def _push_blob(repository: Repository, blob: Blob, progress: Progress | None) ->
     else:
         repository.retry(lambda: _upload(repository, blob, progress))
     if progress is not None:
-        progress.update(_shorten(blob.digest), state, blob.size, blob.size)
+        progress.update(blob.name, state, blob.size, blob.size)
 
 
 def _has_blob(repository: Repository, digest: str) -> bool:

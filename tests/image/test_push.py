@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 
 from chainlite.errors import PeerError, StateError
 from docklock.image.archive import load_archive
@@ -19,7 +22,7 @@ from docklock.image.push import push_image
 from docklock.image.reference import parse_reference
 from docklock.image.registry import Repository
 from docklock.image.registry_http import Pace, RegistryError, Wire
-from docklock.image.staging import read_layer_digests
+from docklock.image.staging import read_diff_ids, read_layer_digests
 from docklock.image.store import Entry, ImageStore
 from docklock.paths import Paths
 from tests.image.scripted import Reply, Request, Script, Scripted
@@ -252,3 +255,75 @@ def test_a_blob_that_was_spoilt_here_reaches_nobody_as_the_image(
         with pytest.raises(RegistryError, match="digest invalid: it did not match"):
             push(paths, entry, server)
         assert not any(STEPS["name"](request) for request in get_puts(server))
+
+
+@pytest.fixture
+def own(paths: Paths, archives: Any) -> Entry:
+    """An image out of a docker archive, whose layers the store has packed."""
+    layers = [
+        archives.tar((archives.member(name), os.urandom(2000) + name.encode())) for name in "ab"
+    ]
+    data = archives.files(archives.docker(layers, ["own:1"]))
+    load_archive(paths, io.BytesIO(data), "a.tar")
+    (found,) = [one for one in ImageStore(paths).list_entries() if "own:1" in one.reference]
+    return found
+
+
+def test_what_the_store_packed_itself_goes_in_gzip_the_same_each_time(
+    paths: Paths, own: Entry
+) -> None:
+    """Docker before 23 reads no zstd."""
+    before = sorted(Path(paths.images).rglob("*"))
+    with Scripted(take()) as server:
+        push(paths, own, server)
+        push(paths, own, server)
+        puts = get_puts(server)
+    assert sorted(Path(paths.images).rglob("*")) == before
+    first, second = puts[:4], puts[4:]
+    assert sorted(one.body for one in first) == sorted(one.body for one in second)
+    bodies = {hashlib.sha256(one.body).hexdigest(): one.body for one in first}
+    manifest = json.loads(first[-1].body)
+    assert manifest["config"]["digest"] == own.image_id
+    diff_ids = read_diff_ids(ImageStore(paths), own.image_id)
+    for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True):
+        assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
+        body = bodies[layer["digest"][7:]]
+        assert len(body) == layer["size"]
+        assert f"sha256:{hashlib.sha256(gzip.decompress(body)).hexdigest()}" == diff_id
+    assert first[-1].fields["content-type"] == manifest["mediaType"] == own.media_type
+
+
+def test_zstd_layers_from_elsewhere_go_as_they_are(paths: Paths, archives: Any) -> None:
+    kind = "application/vnd.oci.image.layer.v1.tar+zstd"
+    files = archives.layout([archives.tar(archives.member("a"))], zstd.compress, kind)
+    load_archive(paths, io.BytesIO(archives.files(files)), "a.tar")
+    (entry,) = ImageStore(paths).list_entries()
+    with Scripted(take()) as server:
+        push(paths, entry, server)
+        assert hashlib.sha256(get_puts(server)[-1].body).hexdigest() == entry.digest[7:]
+
+
+def test_what_is_spoilt_here_gets_no_digest_that_fits(
+    paths: Paths, own: Entry, archives: Any
+) -> None:
+    digest = read_layer_digests(ImageStore(paths), own.digest)[0]
+    place = Path(ImageStore(paths).blob(digest))
+    other = zstd.compress(archives.tar((archives.member("a"), b"other")))
+    size = place.stat().st_size
+    # Of the same size, and whole zstd: its end is a frame that is skipped.
+    rest = size - len(other) - 8
+    assert rest >= 0
+    skipped = b"\x50\x2a\x4d\x18" + rest.to_bytes(4, "little") + b"\0" * rest
+    place.write_bytes(other + skipped)
+    with Scripted(take()) as server:
+        with pytest.raises(StateError, match=f"{digest}: spoilt in the store"):
+            push(paths, own, server)
+        assert get_puts(server) == []
+
+
+def test_who_is_not_let_in_is_told_before_the_work(
+    paths: Paths, own: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docklock.image.repack.LEVEL", 99)  # what zlib would refuse
+    with Scripted(lambda _: CHALLENGE) as server, pytest.raises(RegistryError, match="denied"):
+        push(paths, own, server)
