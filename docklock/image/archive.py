@@ -1,6 +1,7 @@
 """`docklock load`: images that `docker save`, podman or skopeo wrote, as a tar or a directory.
 
-A tar is first unpacked into staging by the same code as a layer, so that it may be hostile too.
+A tar is first unpacked into staging by the same code as a layer, so that it may be hostile too; of
+one that lies on a disk uncompressed the data stays where it is (in_place).
 Not here: OCI layouts (layout), root file systems (imports).
 Source: moby image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset Format".
 """
@@ -14,6 +15,7 @@ from chainlite.errors import SpecError
 from docklock.document import Cursor
 from docklock.image.folder import Folder
 from docklock.image.imports import add_manifest
+from docklock.image.in_place import Held, PlacingReader, find_file
 from docklock.image.layer import Expected, Layer, find_layer, take_layer
 from docklock.image.layout import LAYOUT_FILE, load_layout, parse_config
 from docklock.image.reference import is_hex, parse_reference
@@ -32,8 +34,13 @@ def load_archive(paths: Paths, stream: Readable, where: str) -> tuple[Entry, ...
     with Staging(paths) as staging:
         outer = f"{staging.path}/outer"
         os.mkdir(outer, 0o700)
-        unpack_layer(TarReader(Unpacked(stream, where), where), outer, Limits())
-        return _load(staging, outer, where)
+        file = find_file(stream)
+        if file is None:
+            unpack_layer(TarReader(Unpacked(stream, where), where), outer, Limits())
+            return _load(staging, outer, where)
+        reader = PlacingReader(file, where)
+        unpack_layer(reader, outer, Limits())
+        return _load(staging, outer, where, Held(file, reader.places))
 
 
 def load_directory(paths: Paths, directory: str) -> tuple[Entry, ...]:
@@ -42,8 +49,10 @@ def load_directory(paths: Paths, directory: str) -> tuple[Entry, ...]:
         return _load(staging, directory, directory)
 
 
-def _load(staging: Staging, directory: str, where: str) -> tuple[Entry, ...]:
-    with Folder(directory, where) as folder:
+def _load(
+    staging: Staging, directory: str, where: str, held: Held | None = None
+) -> tuple[Entry, ...]:
+    with Folder(directory, where, held) as folder:
         if folder.has(LAYOUT_FILE) and folder.has("index.json"):
             images = load_layout(staging, folder)
         elif folder.has(MANIFEST_FILE):

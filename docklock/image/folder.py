@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from chainlite.errors import SpecError
 from docklock.document import SIZE_MAX_BYTES, Cursor, parse_document
+from docklock.image.in_place import Held, Slice
 from docklock.image.layout import Wanted
 from docklock.image.rooted import Rooted
 
 
 class Folder:
-    """Reads files below one directory; `where` names it in errors."""
+    """Reads files below one directory; `where` names it in errors.
 
-    def __init__(self, path: str, where: str) -> None:
+    `held`: the archive in which the data of its files still is.
+    """
+
+    def __init__(self, path: str, where: str, held: Held | None = None) -> None:
         self.where = where
+        self._held = held
         root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._tree = Rooted(root)
@@ -41,8 +46,18 @@ class Folder:
 
     def open(self, name: str) -> BinaryIO:
         """A regular file; SpecError if it is missing or leads nowhere."""
+        return self._open(name)[0]
+
+    def _open(self, name: str) -> tuple[BinaryIO, int]:
+        """And its size."""
         try:
-            return os.fdopen(self._tree.open_file(os.fsencode(name)), "rb", buffering=0)
+            file = self._tree.open_file(os.fsencode(name))
+            state = os.fstat(file)
+            if self._held is not None and state.st_ino in self._held.places:
+                os.close(file)
+                offset, size = self._held.places[state.st_ino]
+                return cast("BinaryIO", Slice(self._held.file, offset, size)), size
+            return os.fdopen(file, "rb", buffering=0), state.st_size
         except SpecError as error:
             raise SpecError(f"{self.where}: {error}") from None
         except OSError as error:
@@ -50,8 +65,8 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """A document, whole."""
-        with self.open(name) as file:
-            size = os.fstat(file.fileno()).st_size
+        file, size = self._open(name)
+        with file:
             if size > SIZE_MAX_BYTES:
                 raise SpecError(
                     f"{self.where}: {name!r} has {size} bytes, at most {SIZE_MAX_BYTES} are read"

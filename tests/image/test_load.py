@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from docklock.image.imports import get_architecture
 from docklock.image.store import ImageStore
 from docklock.paths import Paths
 
+IS_FILE = False
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -43,8 +45,19 @@ def write(root: Path, files: dict[str, bytes]) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True, params=["stream", "file"])
+def from_file(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test twice: an archive that comes by itself, and one that is read where it lies."""
+    monkeypatch.setattr("tests.image.test_load.IS_FILE", request.param == "file")
+
+
 def load(paths: Paths, data: bytes) -> list[str]:
-    return [entry.reference for entry in load_archive(paths, io.BytesIO(data), "a.tar")]
+    if not IS_FILE:
+        return [entry.reference for entry in load_archive(paths, io.BytesIO(data), "a.tar")]
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(data)
+        file.seek(0)
+        return [entry.reference for entry in load_archive(paths, file, "a.tar")]
 
 
 def check_image(paths: Paths, name: str, layers: list[bytes], archives: Any) -> None:
