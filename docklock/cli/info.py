@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from docklock import __version__
 from docklock.cli import options
 from docklock.cli.options import Command, check_count, text
-from docklock.lifecycle import is_live, list_containers
+from docklock.lifecycle import RUNNING, is_live, list_containers
 from docklock.paths import Paths
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ INFO = Command(
     examples=(
         "docklock info",
         "docklock info --format json",
+        "docklock info --format '{{.ServerVersion}} {{.OSType}} {{.NCPU}}'",
     ),
 )
 VERSION = Command(
@@ -55,7 +56,7 @@ def run_info(argv: list[str], paths: Paths) -> int:
     check_count(INFO, words, 0, 0)
     facts = get_facts(paths)
     if values["format"]:
-        show(facts, values["format"])
+        show(facts | get_docker_facts(paths, facts), values["format"])
     else:
         for name, value in facts.items():
             shown = ", ".join(value) or "none" if isinstance(value, list) else value
@@ -108,6 +109,39 @@ def get_facts(paths: Paths) -> dict[str, object]:
         "architecture": os.uname().machine,
         "cgroup": [f"v{one.version}: {one.name}" for one in detect_hierarchies()],
         "lacking": get_lacking(parse_release(release)),
+    }
+
+
+def get_docker_facts(paths: Paths, facts: dict[str, object]) -> dict[str, object]:
+    """What scripts ask Docker for, by Docker's names, as far as it means anything here."""
+    import platform
+
+    from docklock.cli.ps import read_rows
+
+    system, statuses = os.uname(), [row.state for row in read_rows(paths)]
+    running = sum(one.status == RUNNING for one in statuses)
+    paused = sum(one.is_paused for one in statuses)
+    try:
+        name = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:  # there is no such file
+        name = ""
+    return {
+        "Containers": len(statuses),
+        "ContainersRunning": running - paused,
+        "ContainersPaused": paused,
+        "ContainersStopped": len(statuses) - running,
+        "Images": facts["images"],
+        "ServerVersion": __version__,
+        "Driver": "overlay2",
+        "CgroupVersion": "1" if "v1" in str(facts["cgroup"]) else "2",
+        "KernelVersion": system.release,
+        "OperatingSystem": name,
+        "OSType": system.sysname.lower(),
+        "Architecture": system.machine,
+        "NCPU": os.cpu_count() or 1,
+        "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "DockerRootDir": paths.state,
+        "Name": system.nodename,
     }
 
 

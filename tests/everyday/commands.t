@@ -169,3 +169,11 @@ Containers in steps, and what is left of them.
   $ $D rmi box busybox:1 | grep -c Untagged
   2
   $ $D images -q
+
+The host.
+
+  $ $D info --format '{{.OSType}} {{.Driver}} {{.Containers}} {{.ContainersRunning}}'
+  linux overlay2 0 0
+  $ test "$($D info --format '{{.NCPU}}')" = "$(nproc)"
+  $ $D version --format '{{.Server.Os}}/{{.Server.Arch}}'
+  linux/a..64 (re)

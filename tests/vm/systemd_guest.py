@@ -25,6 +25,7 @@ from typing import Any
 from tests.agent.openmetrics import parse_page
 from tests.e2e.conftest import Docklock, make_busybox_tree
 from tests.vm.guest import run_checks
+from tests.vm.journal import check_journal
 
 JOB = Path("/job")
 STATE = Path("/var/lib/docklock")
@@ -36,6 +37,7 @@ WORK = Path("/var/lib/docklock-tests")
 OUTPUT = "/dev/ttyS1"
 AGENT, SOCKET = "docklock.service", "docklock.socket"
 MEND = "docklock-mend.service"
+EXPOSURE_MAX = 2.0
 # Emulated, everything takes ten times as long: these only end what hangs.
 LIMIT_S = 60.0
 SLEEP = "trap 'exit 5' TERM; while :; do sleep 0.2; done"
@@ -187,6 +189,7 @@ def first_output_is_the_same_with_and_without_the_agent(dock: Docklock) -> None:
     run("systemctl", "start", SOCKET, AGENT)
     assert (with_agent.stdout, with_agent.stderr) == (without.stdout, without.stderr)
     assert with_agent.stdout.startswith("uid=0"), with_agent
+    check_journal(dock)
 
 
 def first_a_supervisor_is_in_a_scope_of_its_own(dock: Docklock) -> None:
@@ -445,9 +448,6 @@ def find_processes() -> list[str]:
         if b"/usr/bin/docklock" in words:
             found.append(b" ".join(words).decode())
     return found
-
-
-EXPOSURE_MAX = 2.0
 
 
 # In one boot, for every day.
