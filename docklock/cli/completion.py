@@ -36,7 +36,10 @@ KINDS = {
 }  # fmt: skip
 BEGINNINGS = {"CONTAINER": "container", "IMAGE": "image", "FILE": FILE, "HOST:CONTAINER": FILE}
 # NAME is what the command is about.
-NAMES_OF = {"inspect": "container image", "rmi": "image", "images": "image", "policy": "policy"}
+NAMES_OF = {
+    "inspect": "container image", "rmi": "image", "images": "image", "policy": "policy",
+    "pull": "image", "push": "image",
+}  # fmt: skip
 # Values whose words are known, whatever stands for them in the help.
 VALUES = {
     "--restart": ("@no", "@always", "@on-failure", "@unless-stopped"),

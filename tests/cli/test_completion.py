@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from docklock.cli.completion import get_kinds, list_names
+from docklock.cli.completion import get_kinds, list_names, read_entries
 from docklock.cli.main import run
+from docklock.cli.tree import read_tree
 from docklock.lifecycle import names_dir
 from docklock.paths import Paths, get_paths
 
@@ -163,3 +164,9 @@ def test_names_are_read_and_nothing_is_made(paths: Paths, tmp_path: Path) -> Non
 )
 def test_what_a_usage_shows_is_what_is_offered(shown: str, kinds: tuple[str, ...]) -> None:
     assert get_kinds(shown, "policy") == kinds
+
+
+@pytest.mark.parametrize("path", ["pull", "image push", "images", "tag", "run"])
+def test_images_are_offered_where_one_is_named(paths: Paths, path: str) -> None:
+    entries = {name: entry for entry in read_entries(read_tree(paths)) for name in entry.paths}
+    assert "image" in entries[path].places[0]

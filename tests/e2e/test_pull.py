@@ -414,7 +414,7 @@ def test_all_tags_of_a_name_come_at_once(
 
 
 @pytest.mark.parametrize("verb", ["pull", "load"])
-@pytest.mark.parametrize("size_kib", [700, 2500])
+@pytest.mark.parametrize("size_kib", [700, 1700])
 def test_a_full_disk_in_a_pull_leaves_room_and_nothing_half(
     tmp_path: Path, fresh: Docklock, size_kib: int, verb: str
 ) -> None:

@@ -108,7 +108,7 @@ def kill_everywhere(
             check()
         except AssertionError as error:
             raise AssertionError(f"killed before call {point} of {calls}") from error
-    assert killed >= POINTS // 2
+    assert killed >= POINTS // 4
 
 
 def test_a_pull_that_is_killed_anywhere_is_done_by_the_next(host: Host) -> None:
