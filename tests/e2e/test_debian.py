@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Docklock, Result
+from tests.image.registries import Registry, need_program
 from tests.vm.debian import get_debian_tar
 
 PYTHON_PROGRAM = """
@@ -244,3 +245,21 @@ def add_file(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     entry.size = len(data)
     entry.mode = 0o644
     archive.addfile(entry, io.BytesIO(data))
+
+
+def test_debian_goes_to_a_registry_and_back(debian: Docklock, tmp_path: Path) -> None:
+    need_program()
+    script = "find / -xdev -printf '%p %m %U:%G %s %l\\n' | grep -v '^/etc/host' | sort | sha256sum"
+    before = sh(debian, "before-push", script).stdout
+    assert before.split()[0] != hashlib.sha256().hexdigest()
+    with Registry(tmp_path / "registry") as registry:
+        name = f"{registry.domain}/debian:1"
+        debian("tag", "debian", name)
+        debian("push", "-q", name)
+        elsewhere = Docklock(tmp_path / "elsewhere")
+        elsewhere("pull", "-q", name)
+    assert elsewhere("images", "-q").stdout == debian("images", "-q", "debian").stdout
+    after = elsewhere("run", "--rm", "--pull", "never", name, "bash", "-c", script).stdout
+    assert after == before
+    assert "whole" in elsewhere("system", "check").stdout
+    debian("rmi", name)
