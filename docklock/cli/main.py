@@ -133,8 +133,11 @@ def dispatch(command: str, argv: list[str], paths: Paths, called: str = "") -> i
     from docklock.cli.options import HelpWanted
 
     if command not in COMMANDS:
+        from docklock.cli.missing import explain_command
         from docklock.nearest import suggest
 
+        if reason := explain_command(command):
+            raise SpecError(f"{command}: {reason}")
         known = [*NOUNS, *(name for name in COMMANDS if " " not in name)]
         raise SpecError(
             f"unknown command {command!r}{suggest(command, known)}; see docklock --help"

@@ -1,7 +1,7 @@
-"""Why docklock has not an option that Docker has. Loaded once one is asked for.
+"""Why docklock has not an option or a command that Docker has. Loaded once one is asked for.
 
 Not here: options that are refused for their value. Held to Docker's own list by
-tests/cli/test_missing.py: an option of Docker's is either there or here.
+tests/cli/test_missing.py: an option or a command of Docker's is either there or here.
 """
 
 from __future__ import annotations
@@ -54,6 +54,35 @@ MISSING = {
     "system prune": {"--volumes": "docklock has no volumes yet"},
     "update": _UPDATE,
 }
+
+_BUILD = "docklock builds no images: docker build, buildah or kaniko do; pull, load or import them"
+_SWARM = "docklock has no swarm"
+COMMANDS = {
+    "build": _BUILD,
+    "builder": _BUILD,
+    "buildx": _BUILD,
+    "checkpoint": "docklock has no checkpoints: pause a container, or stop and start it",
+    "commit": "docklock makes no image of a container: docklock export NAME | docklock import -",
+    "compose": "docklock reads no Compose files yet",
+    "config": _SWARM,
+    "manifest": "docklock pulls by platform out of an index, and makes none",
+    "network": "docklock has the networks none and host yet: run --network",
+    "node": _SWARM,
+    "plugin": "docklock has no plugins",
+    "port": _NETWORKS,
+    "search": "registries have no common search: ask the registry's own page",
+    "secret": _SWARM,
+    "service": _SWARM,
+    "stack": _SWARM,
+    "swarm": _SWARM,
+    "trust": "docklock knows no content trust: images are fetched by digest",
+    "volume": _VOLUMES,
+}
+
+
+def explain_command(command: str) -> str:
+    """Why it is not there; empty for what Docker has not either."""
+    return COMMANDS.get(command, "")
 
 
 def explain(command: str, option: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from docklock.cli import options
+from docklock.cli import main, options
 from docklock.cli.containers import KILL, RM, STOP, WAIT
 from docklock.cli.cp import CP
 from docklock.cli.events import EVENTS
 from docklock.cli.exec import EXEC
 from docklock.cli.logs import LOGS
-from docklock.cli.missing import MISSING, explain
+from docklock.cli.missing import MISSING, explain, explain_command
 from docklock.cli.options import Command, UsageError
 from docklock.cli.prune import CONTAINERS, IMAGES
 from docklock.cli.restart import RESTART
@@ -80,3 +80,21 @@ def test_what_docker_has_not_either_is_unknown() -> None:
     assert explain("run", "--nmae") == ""
     with pytest.raises(UsageError, match="unknown option --nmae, did you mean --name"):
         options.parse(RUN, ["--nmae", "x"])
+
+
+# docker --help of version 28, with its plugins.
+_COMMANDS = """attach build builder buildx checkpoint commit compose config container context cp
+ create diff events exec export history image images import info inspect kill load login logout
+ logs manifest network node pause plugin port ps pull push rename restart rm rmi run save search secret
+ service stack start stats stop swarm system tag top trust unpause update version volume wait"""
+
+
+@pytest.mark.parametrize("command", _COMMANDS.split())
+def test_a_command_of_dockers_is_there_or_refused_with_the_reason(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    is_there = command in main.NOUNS or any(name.split()[0] == command for name in main.COMMANDS)
+    assert is_there is (explain_command(command) == "")
+    if not is_there:
+        assert main.run([command, "x"]) == 2
+        assert f"docklock: {command}: {explain_command(command)}" in capsys.readouterr().err
