@@ -84,9 +84,10 @@ def test_what_docker_has_not_either_is_unknown() -> None:
 
 # docker --help of version 28, with its plugins.
 _COMMANDS = """attach build builder buildx checkpoint commit compose config container context cp
- create diff events exec export history image images import info inspect kill load login logout
- logs manifest network node pause plugin port ps pull push rename restart rm rmi run save search secret
- service stack start stats stop swarm system tag top trust unpause update version volume wait"""
+ create diff events exec export history image images import info inspect kill load
+ login logout logs manifest network node pause plugin port ps pull push rename
+ restart rm rmi run save search secret service stack start stats stop swarm system
+ tag top trust unpause update version volume wait"""
 
 
 @pytest.mark.parametrize("command", _COMMANDS.split())
