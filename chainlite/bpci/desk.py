@@ -67,8 +67,14 @@ class Desk:
 
     @property
     def is_running(self) -> bool:
-        """Whether batches are taken."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether batches are taken.
+
+        Not once all who wait were told that the thread ends, though it lives on for a moment: who
+        came after that would wait for ever.
+        """
+        if self._thread is None or self._stopped.is_set():
+            return False
+        return self._thread.is_alive()
 
     async def close(self) -> None:
         """Answer what waits, then end the thread."""

@@ -258,6 +258,7 @@ def test_a_writer_that_ended_keeps_nobody_waiting(paths: Paths, tmp_path: Path) 
         broken = Request(host, ["no bytes"])  # type: ignore[arg-type]
         with pytest.raises(StateError, match="has ended"):
             await served.desk.take(broken)
+        assert not served.desk.is_running  # at once, or the next one would wait for ever
         answer = await served.post(make_caller(paths), make_data(paths))
         assert answer.status == 503
         assert (await served.get("/readyz")).status == 503
