@@ -258,7 +258,8 @@ def test_debian_goes_to_a_registry_and_back(debian: Docklock, tmp_path: Path) ->
         debian("push", "-q", name)
         elsewhere = Docklock(tmp_path / "elsewhere")
         elsewhere("pull", "-q", name)
-    assert elsewhere("images", "-q").stdout == debian("images", "-q", "debian").stdout
+    asked = ("image", "inspect", "--format", "{{.Id}}")
+    assert elsewhere(*asked, name).stdout == debian(*asked, "debian").stdout
     after = elsewhere("run", "--rm", "--pull", "never", name, "bash", "-c", script).stdout
     assert after == before
     assert "whole" in elsewhere("system", "check").stdout
