@@ -23,7 +23,7 @@ def test_top_names_every_process_in_dockers_columns(dock: Docklock) -> None:
     assert rows[0][1] == pid
     assert [row[2] for row in rows[1:]] == [pid, pid]
     assert {row[7] for row in rows[1:]} == {"sleep 61", "sleep 62"}
-    assert all(row[3] == "0" and row[6] == "00:00:00" and row[5] == "?" for row in rows)
+    assert all(int(row[3]) < 100 and row[6] < "00:00:10" and row[5] == "?" for row in rows)
     assert rows[0][7].startswith("sh -c sleep 61 & sleep 62; : ")
     assert "\x1b" not in rows[0][7]
     assert "\u202e" not in rows[0][7]
