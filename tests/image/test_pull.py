@@ -17,6 +17,7 @@ import pytest
 from chainlite.errors import DocklockError, PeerError
 from docklock.cli.prune_filters import PruneFilters
 from docklock.cli.system import prune_images
+from docklock.image import download
 from docklock.image.credentials import Login
 from docklock.image.download import fetch_blob, lock_file
 from docklock.image.progress import Progress
@@ -188,6 +189,24 @@ def test_a_connection_that_ends_in_the_middle_is_gone_on_with(
         assert pull(paths, server).is_new
         ranges = [r.fields.get("range") for r in server.asked if r.path.endswith(big)]
     assert ranges == [None, "bytes=60000-"]
+
+
+class Halving(io.FileIO):
+    """Takes a part of what it is given, as a disk that gets full."""
+
+    def write(self, data: Any, /) -> int:
+        return super().write(data[: len(data) // 2 + 1])
+
+
+def test_what_the_disk_takes_in_parts_is_written_whole(
+    files: dict[str, bytes], tmp_path: Path
+) -> None:
+    digest = get_layers(files)[0]
+    data = files[f"blobs/sha256/{digest[7:]}"]
+    with Scripted(serve_layout(files)) as server, Halving(tmp_path / "blob", "x+") as file:
+        repository = Repository(parse_reference(f"{server.domain}/a/b:1"), None, Wire(FAST))
+        download._complete(repository, file, digest, len(data), lambda *_: None)
+    assert (tmp_path / "blob").read_bytes() == data
 
 
 def test_a_killed_pull_s_bytes_are_gone_on_with_and_never_trusted(
